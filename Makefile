@@ -1,0 +1,37 @@
+# The commands of daily work; `make` alone lists them.
+
+DEMO_OPTIONS ?= --accounts 1000 --concurrency 64 --speed 120
+BENCH_OPTIONS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-rust bench lint fmt setup clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## replay an hour of AI jobs on SQLite in a temporary file; needs only Rust and a C compiler
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	cargo run --release --example replay -- --database "sqlite:///$$folder/demo.db" $(DEMO_OPTIONS)
+
+test: setup ## run every suite and count the tests
+	@scripts/test
+
+test-rust: setup ## run the Rust tests only, with PostgreSQL
+	scripts/with-postgres -- cargo test --workspace --all-features
+
+bench: setup ## run the benchmarks, on SQLite and on a PostgreSQL that syncs to disk
+	scripts/with-postgres --durable -- cargo bench --all-features $(BENCH_OPTIONS)
+
+lint: ## format, clippy, purity, licences, shell scripts
+	@scripts/setup --lint
+	@scripts/lint
+
+fmt: ## format the code
+	cargo fmt --all
+
+setup: ## install what building and testing needs, if anything is missing
+	@scripts/setup
+
+clean: ## delete everything that can be made again
+	cargo clean
+	rm -rf .venv .tools

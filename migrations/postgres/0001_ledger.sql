@@ -1,0 +1,205 @@
+-- The ledger. `{s}` is replaced everywhere by the quoted schema and a dot, or by nothing.
+-- Every primary and unique key of account data contains the account's id, so that the tables can be distributed by it.
+-- There are no foreign keys: on the hot path each would cost a look-up and a row lock per row; `verify` finds orphans.
+
+-- A host may have functions of these two names already, made for its own tables: those stay as they are.
+DO $create$ BEGIN
+IF to_regprocedure('{s}gen_uuid_v7()') IS NULL THEN
+CREATE FUNCTION {s}gen_uuid_v7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS $function$
+    -- RFC 9562, section 5.7: 48 bits of milliseconds, version 7, the fraction of the millisecond in the 12 bits of
+    -- rand_a (section 6.2, method 3), variant 10, and 62 random bits taken over from a version 4 UUID.
+    SELECT encode(
+        set_byte(
+            set_byte(
+                overlay(uuid_send(gen_random_uuid())
+                        PLACING substring(int8send((micros / 1000)::bigint) FROM 3) FROM 1 FOR 6),
+                6, (112 | ((fraction >> 8) & 15))),
+            7, (fraction & 255)),
+        'hex')::uuid
+    FROM (SELECT micros, ((micros % 1000) * 4096 / 1000)::int AS fraction
+          FROM (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros) AS clock) AS parts
+$function$;
+END IF;
+IF to_regprocedure('{s}update_updated_at_column()') IS NULL THEN
+CREATE FUNCTION {s}update_updated_at_column() RETURNS trigger LANGUAGE plpgsql AS $function$
+BEGIN
+    NEW.updated_at = CURRENT_TIMESTAMP;
+    RETURN NEW;
+END
+$function$;
+END IF;
+END $create$;
+
+CREATE FUNCTION {s}credit_journal_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the journal %.% is append-only: % refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'restrict_violation', HINT = 'Correct a balance with an adjustment.';
+END
+$$;
+
+CREATE TABLE {s}credit_accounts (
+    user_id            uuid PRIMARY KEY,
+    seq                bigint NOT NULL CHECK (seq >= 1),
+    hash               bytea NOT NULL CHECK (octet_length(hash) = 32),
+    available          bigint NOT NULL CHECK (available BETWEEN -9007199254740991 AND 9007199254740991),
+    held               bigint NOT NULL CHECK (held BETWEEN 0 AND 9007199254740991),
+    debt               bigint NOT NULL CHECK (debt BETWEEN 0 AND 9007199254740991),
+    borrowed           bigint NOT NULL CHECK (borrowed BETWEEN 0 AND debt),
+    credit_limit       bigint NOT NULL CHECK (credit_limit BETWEEN 0 AND 9007199254740991),
+    granted            bigint NOT NULL CHECK (granted BETWEEN 0 AND 9007199254740991),
+    spent              bigint NOT NULL CHECK (spent BETWEEN 0 AND 9007199254740991),
+    next_hold_deadline timestamptz,
+    next_lot_deadline  timestamptz,
+    created_at         timestamptz NOT NULL,
+    updated_at         timestamptz NOT NULL,
+    CHECK (available >= -debt)
+) WITH (fillfactor = 50);
+-- Both change rarely (once per hold TTL, or when a lot comes or goes), so that updates of the figures stay HOT.
+-- expire_pending: accounts whose holds are due.
+CREATE INDEX credit_accounts_hold_deadline ON {s}credit_accounts (next_hold_deadline, user_id)
+    WHERE next_hold_deadline IS NOT NULL;
+-- expire_lots: accounts whose lots are due.
+CREATE INDEX credit_accounts_lot_deadline ON {s}credit_accounts (next_lot_deadline, user_id)
+    WHERE next_lot_deadline IS NOT NULL;
+
+CREATE TABLE {s}credit_lots (
+    user_id       uuid NOT NULL,
+    lot_id        uuid NOT NULL,
+    source        text NOT NULL CHECK (source IN
+        ('purchase', 'bonus', 'gift', 'subscription', 'adjustment', 'reversal', 'opening')),
+    amount        bigint NOT NULL CHECK (amount BETWEEN 1 AND 9007199254740991),
+    remaining     bigint NOT NULL CHECK (remaining >= 0),
+    expired       bigint NOT NULL CHECK (expired >= 0),
+    clawed        bigint NOT NULL CHECK (clawed >= 0),
+    claim         bigint NOT NULL CHECK (claim >= 0),
+    -- Repeats `remaining > 0`: as the index's predicate it changes when a lot empties, and not with every use.
+    open          boolean NOT NULL CHECK (open = (remaining > 0)),
+    priority      integer NOT NULL,
+    expires_at    timestamptz,
+    cost_minor    bigint CHECK (cost_minor >= 0),
+    cost_currency text CHECK (cost_currency ~ '^[A-Z]{3}$'),
+    reference     text CHECK (octet_length(reference) <= 255),
+    origin        uuid,
+    created_at    timestamptz NOT NULL,
+    PRIMARY KEY (user_id, lot_id),
+    CHECK (remaining + expired <= amount),
+    CHECK (claim <= amount),
+    CHECK ((cost_minor IS NULL) = (cost_currency IS NULL))
+) WITH (fillfactor = 70);
+-- Every command and balance: the lots of an account that have something left.
+CREATE INDEX credit_lots_open ON {s}credit_lots (user_id) WHERE open;
+
+CREATE TABLE {s}credit_consumption_logs (
+    consumption_id uuid NOT NULL,
+    user_id        uuid NOT NULL,
+    status         text NOT NULL CHECK (status IN ('pending', 'confirmed', 'refunded', 'expired')),
+    amount         bigint NOT NULL CHECK (amount BETWEEN 1 AND 9007199254740991),
+    captured       bigint NOT NULL CHECK (captured BETWEEN 0 AND 9007199254740991),
+    reversed       bigint NOT NULL CHECK (reversed BETWEEN 0 AND captured),
+    borrowed       bigint NOT NULL CHECK (borrowed >= 0),
+    -- Which lots the credits came from, and how many from each.
+    lot_ids        uuid[] NOT NULL,
+    lot_amounts    bigint[] NOT NULL,
+    feature        text CHECK (octet_length(feature) <= 255),
+    reference      text CHECK (octet_length(reference) <= 255),
+    -- A JSON object, as text: exactly what was given.
+    metadata       text CHECK (octet_length(metadata) <= 16384),
+    created_at     timestamptz NOT NULL,
+    expires_at     timestamptz NOT NULL,
+    settled_at     timestamptz,
+    updated_at     timestamptz NOT NULL,
+    PRIMARY KEY (consumption_id, user_id),
+    CHECK (cardinality(lot_ids) = cardinality(lot_amounts)),
+    CHECK ((status = 'pending') = (settled_at IS NULL)),
+    CHECK (status IN ('confirmed', 'refunded') OR captured = 0),
+    CHECK (status <> 'confirmed' OR captured > reversed),
+    CHECK (status <> 'refunded' OR captured = reversed)
+) WITH (fillfactor = 85);
+-- consumption(user): pages, newest first.
+CREATE INDEX credit_consumption_logs_user ON {s}credit_consumption_logs (user_id, consumption_id);
+-- Every command and balance after an account's next_hold_deadline: its due holds.
+CREATE INDEX credit_consumption_logs_pending
+    ON {s}credit_consumption_logs (user_id, expires_at, consumption_id) WHERE status = 'pending';
+
+CREATE TABLE {s}credit_transactions (
+    user_id         uuid NOT NULL,
+    seq             bigint NOT NULL CHECK (seq >= 1),
+    kind            text NOT NULL CHECK (kind IN ('grant', 'gift', 'consume', 'confirm', 'refund', 'reverse',
+        'extend', 'expire_hold', 'expire_lot', 'adjust', 'credit_limit', 'clawback')),
+    change          bigint NOT NULL,
+    held_change     bigint NOT NULL,
+    available       bigint NOT NULL,
+    held            bigint NOT NULL CHECK (held >= 0),
+    counter_account text NOT NULL,
+    consumption_id  uuid,
+    lot_id          uuid,
+    reference       text CHECK (octet_length(reference) <= 255),
+    idempotency_key text CHECK (octet_length(idempotency_key) BETWEEN 1 AND 255),
+    request_hash    bytea CHECK (octet_length(request_hash) = 32),
+    -- What the entry changed, in full, as JSON text: the hash is over exactly these bytes.
+    data            text NOT NULL,
+    created_at      timestamptz NOT NULL,
+    updated_at      timestamptz,
+    hash            bytea NOT NULL CHECK (octet_length(hash) = 32),
+    -- Gapless by construction, so this key is also what two writers with the same idea collide on.
+    PRIMARY KEY (user_id, seq),
+    CHECK ((idempotency_key IS NULL) = (request_hash IS NULL))
+);
+-- Rule "idempotency": a key is recorded once per account.
+CREATE UNIQUE INDEX credit_transactions_key ON {s}credit_transactions (user_id, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+
+CREATE TABLE {s}credit_gifts (
+    user_id    uuid NOT NULL,
+    gift_id    uuid NOT NULL,
+    amount     bigint NOT NULL CHECK (amount BETWEEN 1 AND 9007199254740991),
+    reason     text NOT NULL CHECK (octet_length(reason) BETWEEN 1 AND 255),
+    operator   text CHECK (octet_length(operator) <= 255),
+    expires_at timestamptz,
+    created_at timestamptz NOT NULL,
+    -- `gift_id` is the id of the lot that was given.
+    PRIMARY KEY (user_id, gift_id)
+);
+
+CREATE TABLE {s}credit_packages (
+    package_id    uuid PRIMARY KEY DEFAULT {s}gen_uuid_v7(),
+    name          text NOT NULL CHECK (name <> ''),
+    description   text NOT NULL DEFAULT '',
+    price         numeric(18, 2) NOT NULL CHECK (price >= 0),
+    currency      text NOT NULL DEFAULT 'CNY' CHECK (currency ~ '^[A-Z]{3}$'),
+    credits       bigint NOT NULL CHECK (credits BETWEEN 1 AND 9007199254740991),
+    bonus_credits bigint NOT NULL DEFAULT 0 CHECK (bonus_credits BETWEEN 0 AND 9007199254740991),
+    validity_days integer CHECK (validity_days > 0),
+    sort_order    integer NOT NULL DEFAULT 0,
+    recommended   boolean NOT NULL DEFAULT false,
+    active        boolean NOT NULL DEFAULT true,
+    created_at    timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    updated_at    timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP
+);
+
+CREATE TABLE {s}credit_pricing (
+    pricing_id     uuid PRIMARY KEY DEFAULT {s}gen_uuid_v7(),
+    feature        text NOT NULL CHECK (octet_length(feature) BETWEEN 1 AND 255),
+    version        integer NOT NULL CHECK (version >= 1),
+    name           text NOT NULL DEFAULT '',
+    -- The rate card, as JSON text.
+    card           text NOT NULL,
+    effective_from timestamptz NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    updated_at     timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    UNIQUE (feature, version)
+);
+
+-- The append-only guard stands before the updated_at trigger (triggers fire in order of name).
+CREATE TRIGGER credit_transactions_append_only BEFORE UPDATE OR DELETE ON {s}credit_transactions
+    FOR EACH STATEMENT EXECUTE FUNCTION {s}credit_journal_is_append_only();
+CREATE TRIGGER credit_transactions_no_truncate BEFORE TRUNCATE ON {s}credit_transactions
+    FOR EACH STATEMENT EXECUTE FUNCTION {s}credit_journal_is_append_only();
+CREATE TRIGGER update_credit_transactions_updated_at BEFORE UPDATE ON {s}credit_transactions
+    FOR EACH ROW EXECUTE FUNCTION {s}update_updated_at_column();
+CREATE TRIGGER update_credit_consumption_logs_updated_at BEFORE UPDATE ON {s}credit_consumption_logs
+    FOR EACH ROW EXECUTE FUNCTION {s}update_updated_at_column();
+CREATE TRIGGER update_credit_packages_updated_at BEFORE UPDATE ON {s}credit_packages
+    FOR EACH ROW EXECUTE FUNCTION {s}update_updated_at_column();
+CREATE TRIGGER update_credit_pricing_updated_at BEFORE UPDATE ON {s}credit_pricing
+    FOR EACH ROW EXECUTE FUNCTION {s}update_updated_at_column();

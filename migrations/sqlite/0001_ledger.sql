@@ -1,0 +1,164 @@
+-- The ledger. The twin of migrations/postgres/0001_ledger.sql: same tables, same columns, same checks.
+-- Ids are 16 bytes, times are microseconds since 1970-01-01T00:00:00Z, booleans are 0 and 1, money is in minor units.
+-- Functions and clauses are those of SQLite 3.37 (STRICT), so that older tools than ours can open the file too.
+-- There are no foreign keys, as in PostgreSQL; `verify` finds orphans.
+
+-- WITHOUT ROWID where every row is found by its key and is small: one b-tree instead of a table and its index.
+CREATE TABLE credit_accounts (
+    user_id            BLOB NOT NULL PRIMARY KEY CHECK (length(user_id) = 16),
+    seq                INTEGER NOT NULL CHECK (seq >= 1),
+    hash               BLOB NOT NULL CHECK (length(hash) = 32),
+    available          INTEGER NOT NULL CHECK (available BETWEEN -9007199254740991 AND 9007199254740991),
+    held               INTEGER NOT NULL CHECK (held BETWEEN 0 AND 9007199254740991),
+    debt               INTEGER NOT NULL CHECK (debt BETWEEN 0 AND 9007199254740991),
+    borrowed           INTEGER NOT NULL CHECK (borrowed BETWEEN 0 AND debt),
+    credit_limit       INTEGER NOT NULL CHECK (credit_limit BETWEEN 0 AND 9007199254740991),
+    granted            INTEGER NOT NULL CHECK (granted BETWEEN 0 AND 9007199254740991),
+    spent              INTEGER NOT NULL CHECK (spent BETWEEN 0 AND 9007199254740991),
+    next_hold_deadline INTEGER,
+    next_lot_deadline  INTEGER,
+    created_at         INTEGER NOT NULL,
+    updated_at         INTEGER NOT NULL,
+    CHECK (available >= -debt)
+) STRICT, WITHOUT ROWID;
+-- expire_pending: accounts whose holds are due.
+CREATE INDEX credit_accounts_hold_deadline ON credit_accounts (next_hold_deadline, user_id)
+    WHERE next_hold_deadline IS NOT NULL;
+-- expire_lots: accounts whose lots are due.
+CREATE INDEX credit_accounts_lot_deadline ON credit_accounts (next_lot_deadline, user_id)
+    WHERE next_lot_deadline IS NOT NULL;
+
+CREATE TABLE credit_lots (
+    user_id       BLOB NOT NULL CHECK (length(user_id) = 16),
+    lot_id        BLOB NOT NULL CHECK (length(lot_id) = 16),
+    source        TEXT NOT NULL CHECK (source IN
+        ('purchase', 'bonus', 'gift', 'subscription', 'adjustment', 'reversal', 'opening')),
+    amount        INTEGER NOT NULL CHECK (amount BETWEEN 1 AND 9007199254740991),
+    remaining     INTEGER NOT NULL CHECK (remaining >= 0),
+    expired       INTEGER NOT NULL CHECK (expired >= 0),
+    clawed        INTEGER NOT NULL CHECK (clawed >= 0),
+    claim         INTEGER NOT NULL CHECK (claim >= 0),
+    -- Repeats `remaining > 0`: as the index's predicate it changes when a lot empties, and not with every use.
+    open          INTEGER NOT NULL CHECK (open = (remaining > 0)),
+    priority      INTEGER NOT NULL CHECK (priority BETWEEN -2147483648 AND 2147483647),
+    expires_at    INTEGER,
+    cost_minor    INTEGER CHECK (cost_minor >= 0),
+    cost_currency TEXT CHECK (cost_currency GLOB '[A-Z][A-Z][A-Z]'),
+    reference     TEXT CHECK (length(CAST(reference AS BLOB)) <= 255),
+    origin        BLOB CHECK (length(origin) = 16),
+    created_at    INTEGER NOT NULL,
+    PRIMARY KEY (user_id, lot_id),
+    CHECK (remaining + expired <= amount),
+    CHECK (claim <= amount),
+    CHECK ((cost_minor IS NULL) = (cost_currency IS NULL))
+) STRICT, WITHOUT ROWID;
+-- Every command and balance: the lots of an account that have something left.
+CREATE INDEX credit_lots_open ON credit_lots (user_id) WHERE open = 1;
+
+CREATE TABLE credit_consumption_logs (
+    consumption_id BLOB NOT NULL CHECK (length(consumption_id) = 16),
+    user_id        BLOB NOT NULL CHECK (length(user_id) = 16),
+    status         TEXT NOT NULL CHECK (status IN ('pending', 'confirmed', 'refunded', 'expired')),
+    amount         INTEGER NOT NULL CHECK (amount BETWEEN 1 AND 9007199254740991),
+    captured       INTEGER NOT NULL CHECK (captured BETWEEN 0 AND 9007199254740991),
+    reversed       INTEGER NOT NULL CHECK (reversed BETWEEN 0 AND captured),
+    borrowed       INTEGER NOT NULL CHECK (borrowed >= 0),
+    -- Which lots the credits came from, and how many from each: a JSON array of [id, amount].
+    pins           TEXT NOT NULL CHECK (json_valid(pins)),
+    feature        TEXT CHECK (length(CAST(feature AS BLOB)) <= 255),
+    reference      TEXT CHECK (length(CAST(reference AS BLOB)) <= 255),
+    -- A JSON object, as text: exactly what was given.
+    metadata       TEXT CHECK (length(CAST(metadata AS BLOB)) <= 16384),
+    created_at     INTEGER NOT NULL,
+    expires_at     INTEGER NOT NULL,
+    settled_at     INTEGER,
+    updated_at     INTEGER NOT NULL,
+    PRIMARY KEY (consumption_id, user_id),
+    CHECK ((status = 'pending') = (settled_at IS NULL)),
+    CHECK (status IN ('confirmed', 'refunded') OR captured = 0),
+    CHECK (status <> 'confirmed' OR captured > reversed),
+    CHECK (status <> 'refunded' OR captured = reversed)
+) STRICT;
+-- consumption(user): pages, newest first.
+CREATE INDEX credit_consumption_logs_user ON credit_consumption_logs (user_id, consumption_id);
+-- Every command and balance after an account's next_hold_deadline: its due holds.
+CREATE INDEX credit_consumption_logs_pending
+    ON credit_consumption_logs (user_id, expires_at, consumption_id) WHERE status = 'pending';
+
+CREATE TABLE credit_transactions (
+    user_id         BLOB NOT NULL CHECK (length(user_id) = 16),
+    seq             INTEGER NOT NULL CHECK (seq >= 1),
+    kind            TEXT NOT NULL CHECK (kind IN ('grant', 'gift', 'consume', 'confirm', 'refund', 'reverse',
+        'extend', 'expire_hold', 'expire_lot', 'adjust', 'credit_limit', 'clawback')),
+    change          INTEGER NOT NULL,
+    held_change     INTEGER NOT NULL,
+    available       INTEGER NOT NULL,
+    held            INTEGER NOT NULL CHECK (held >= 0),
+    counter_account TEXT NOT NULL,
+    consumption_id  BLOB CHECK (length(consumption_id) = 16),
+    lot_id          BLOB CHECK (length(lot_id) = 16),
+    reference       TEXT CHECK (length(CAST(reference AS BLOB)) <= 255),
+    idempotency_key TEXT CHECK (length(CAST(idempotency_key AS BLOB)) BETWEEN 1 AND 255),
+    request_hash    BLOB CHECK (length(request_hash) = 32),
+    -- What the entry changed, in full, as JSON text: the hash is over exactly these bytes.
+    data            TEXT NOT NULL,
+    created_at      INTEGER NOT NULL,
+    updated_at      INTEGER,
+    hash            BLOB NOT NULL CHECK (length(hash) = 32),
+    -- Gapless by construction, so this key is also what two writers with the same idea collide on.
+    PRIMARY KEY (user_id, seq),
+    CHECK ((idempotency_key IS NULL) = (request_hash IS NULL))
+) STRICT;
+-- Rule "idempotency": a key is recorded once per account.
+CREATE UNIQUE INDEX credit_transactions_key ON credit_transactions (user_id, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+
+CREATE TABLE credit_gifts (
+    user_id    BLOB NOT NULL CHECK (length(user_id) = 16),
+    gift_id    BLOB NOT NULL CHECK (length(gift_id) = 16),
+    amount     INTEGER NOT NULL CHECK (amount BETWEEN 1 AND 9007199254740991),
+    reason     TEXT NOT NULL CHECK (length(CAST(reason AS BLOB)) BETWEEN 1 AND 255),
+    operator   TEXT CHECK (length(CAST(operator AS BLOB)) <= 255),
+    expires_at INTEGER,
+    created_at INTEGER NOT NULL,
+    -- `gift_id` is the id of the lot that was given.
+    PRIMARY KEY (user_id, gift_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE credit_packages (
+    package_id    BLOB NOT NULL PRIMARY KEY CHECK (length(package_id) = 16),
+    name          TEXT NOT NULL CHECK (name <> ''),
+    description   TEXT NOT NULL DEFAULT '',
+    -- The currency's minor unit: 990 is 9.90 CNY.
+    price_minor   INTEGER NOT NULL CHECK (price_minor >= 0),
+    currency      TEXT NOT NULL DEFAULT 'CNY' CHECK (currency GLOB '[A-Z][A-Z][A-Z]'),
+    credits       INTEGER NOT NULL CHECK (credits BETWEEN 1 AND 9007199254740991),
+    bonus_credits INTEGER NOT NULL DEFAULT 0 CHECK (bonus_credits BETWEEN 0 AND 9007199254740991),
+    validity_days INTEGER CHECK (validity_days > 0),
+    sort_order    INTEGER NOT NULL DEFAULT 0,
+    recommended   INTEGER NOT NULL DEFAULT 0 CHECK (recommended IN (0, 1)),
+    active        INTEGER NOT NULL DEFAULT 1 CHECK (active IN (0, 1)),
+    created_at    INTEGER NOT NULL,
+    updated_at    INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE credit_pricing (
+    pricing_id     BLOB NOT NULL PRIMARY KEY CHECK (length(pricing_id) = 16),
+    feature        TEXT NOT NULL CHECK (length(CAST(feature AS BLOB)) BETWEEN 1 AND 255),
+    version        INTEGER NOT NULL CHECK (version >= 1),
+    name           TEXT NOT NULL DEFAULT '',
+    -- The rate card, as JSON text.
+    card           TEXT NOT NULL CHECK (json_valid(card)),
+    effective_from INTEGER NOT NULL,
+    created_at     INTEGER NOT NULL,
+    updated_at     INTEGER NOT NULL,
+    UNIQUE (feature, version)
+) STRICT;
+
+-- The journal is append-only. A trigger also switches off the short cut by which DELETE without WHERE drops all rows.
+CREATE TRIGGER credit_transactions_no_update BEFORE UPDATE ON credit_transactions BEGIN
+    SELECT RAISE(ABORT, 'the journal credit_transactions is append-only: UPDATE refused; correct a balance with an adjustment');
+END;
+CREATE TRIGGER credit_transactions_no_delete BEFORE DELETE ON credit_transactions BEGIN
+    SELECT RAISE(ABORT, 'the journal credit_transactions is append-only: DELETE refused; correct a balance with an adjustment');
+END;

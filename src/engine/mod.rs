@@ -1,0 +1,167 @@
+//! Group commit: concurrent callers share one write.
+//!
+//! ```text
+//! callers -> bounded queue -> committer: load -> decide in memory -> one guarded write -> answer everyone
+//! ```
+//!
+//! Each committer owns a queue, a connection and a share of the accounts (by [`crate::ledger::id::route`]), so that no
+//! two of one process want the same row. A lone caller never waits for company: a committer takes what is there. While
+//! it writes, the next batch gathers by itself. `docs/group-commit.md` argues why this is correct.
+//!
+//! Invariants, and the tests that keep them:
+//! - A command is decided in arrival order within its account, also after a conflict (`tests/concurrency.rs`).
+//! - Every accepted caller gets exactly one answer, also at shutdown (`tests/engine.rs`).
+//! - Nothing of a batch is visible before all of the account's part is durable (`tests/crash.rs`).
+
+mod committer;
+mod plan;
+
+use crate::clock::Clock;
+use crate::error::{Error, Result, Written};
+use crate::ledger::{Command, Matured, Outcome, Rules, Target, id};
+use crate::store::Committer;
+use committer::{Context, Job};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+pub(crate) use plan::{Answer, needs, plan};
+
+/// The engine's share of the settings.
+#[derive(Debug, Clone)]
+pub(crate) struct EngineSettings {
+    pub(crate) rules: Rules,
+    pub(crate) batch_limit: usize,
+    pub(crate) queue_limit: usize,
+    /// How long the database is tried again before a caller is told.
+    pub(crate) patience: Duration,
+}
+
+/// Where a committer runs.
+pub(crate) enum Stage {
+    /// As a task of the runtime that is current: for stores that wait for a network.
+    Task,
+    /// On a thread of its own: for stores that block.
+    Thread,
+}
+
+/// The queues of a ledger's committers.
+pub(crate) struct Engine {
+    /// Empty once closed. Read-locked for as long as it takes to clone a sender.
+    queues: RwLock<Vec<mpsc::Sender<Job>>>,
+    finished: tokio::sync::Mutex<Vec<oneshot::Receiver<()>>>,
+    patience: Duration,
+}
+
+impl Engine {
+    /// Starts one committer for each of `stores`.
+    pub(crate) fn start<C: Committer>(
+        stores: Vec<C>,
+        stage: Stage,
+        settings: &EngineSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Engine> {
+        let context = Arc::new(Context { clock, rules: settings.rules, batch_limit: settings.batch_limit });
+        let each = (settings.queue_limit / stores.len().max(1)).max(1);
+        let mut queues = Vec::new();
+        let mut finished = Vec::new();
+        for (number, store) in stores.into_iter().enumerate() {
+            let (sender, receiver) = mpsc::channel(each);
+            let (done, wait) = oneshot::channel();
+            let context = Arc::clone(&context);
+            let work = async move {
+                committer::serve(store, receiver, context).await;
+                let _ = done.send(());
+            };
+            match stage {
+                Stage::Task => drop(tokio::spawn(work)),
+                Stage::Thread => on_thread(number, work)?,
+            }
+            queues.push(sender);
+            finished.push(wait);
+        }
+        Ok(Engine {
+            queues: RwLock::new(queues),
+            finished: tokio::sync::Mutex::new(finished),
+            patience: settings.patience,
+        })
+    }
+
+    /// Runs a command. Dropping the future before the queue took the command means it is not done; afterwards it is
+    /// done or not as if nobody had left.
+    pub(crate) async fn run(&self, command: Command) -> Result<Outcome> {
+        command.validate()?;
+        let answer = self.enqueue(command).await?;
+        answer.await.unwrap_or_else(|_| Err(vanished()))
+    }
+
+    /// Runs commands together. Results in the same order, each on its own.
+    pub(crate) async fn run_many(&self, commands: Vec<Command>) -> Vec<Result<Outcome>> {
+        let mut waiting = Vec::with_capacity(commands.len());
+        for command in commands {
+            waiting.push(match command.validate() {
+                Ok(()) => self.enqueue(command).await,
+                Err(refusal) => Err(refusal.into()),
+            });
+        }
+        let mut results = Vec::with_capacity(waiting.len());
+        for one in waiting {
+            results.push(match one {
+                Ok(answer) => answer.await.unwrap_or_else(|_| Err(vanished())),
+                Err(error) => Err(error),
+            });
+        }
+        results
+    }
+
+    async fn enqueue(&self, command: Command) -> Result<oneshot::Receiver<Result<Outcome>>> {
+        let queue = {
+            let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+            let route = match command.target() {
+                Target::Account(user_id) => id::route(user_id),
+                Target::Consumption(consumption_id) => id::route_of_consumption(consumption_id),
+            };
+            let share = usize::from(route) * queues.len() / (usize::from(u16::MAX) + 1);
+            queues.get(share).cloned().ok_or_else(Error::closed)?
+        };
+        let (reply, answer) = oneshot::channel();
+        let give_up_at = Instant::now() + self.patience;
+        let job =
+            Job { command, reply, give_up_at, stale: 0, matured: Matured::default() };
+        queue.send(job).await.map_err(|_| Error::closed())?;
+        Ok(answer)
+    }
+
+    /// Takes no more commands, answers those that are queued, and waits until the committers have ended.
+    pub(crate) async fn close(&self) {
+        self.queues.write().unwrap_or_else(PoisonError::into_inner).clear();
+        for finished in self.finished.lock().await.drain(..) {
+            // An error means that the committer is gone, which is what is waited for.
+            let _ = finished.await;
+        }
+    }
+}
+
+/// The committer died with the job: only a panic or the end of the runtime can do that.
+fn vanished() -> Error {
+    Error::Unavailable {
+        outcome: Written::Unknown,
+        reason: "the ledger's committer has stopped".into(),
+        remedy: "repeat the command with the same idempotency key on a new connection".into(),
+    }
+}
+
+fn on_thread(number: usize, work: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    let failed = |e: std::io::Error| Error::Unavailable {
+        outcome: Written::No,
+        reason: format!("can't start a committer: {e}"),
+        remedy: "check the limits on threads".into(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
+    std::thread::Builder::new()
+        .name(format!("credits-{number}"))
+        .spawn(move || runtime.block_on(work))
+        .map_err(failed)?;
+    Ok(())
+}

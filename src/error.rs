@@ -1,0 +1,114 @@
+//! What a caller can be told instead of a result.
+
+use crate::ledger::Refusal;
+use crate::store::StoreError;
+
+/// Whether a command that failed for technical reasons was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It was not: nothing has changed.
+    No,
+    /// Nobody can tell. Repeating it with the same idempotency key is safe.
+    Unknown,
+}
+
+impl Written {
+    /// `not_done` or `unknown`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Written::No => "not_done",
+            Written::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why there is no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The ledger said no: nothing has changed, and the reason says what to do.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The database, or the way to it, failed.
+    #[error("{reason}; {remedy}")]
+    Unavailable {
+        /// Whether the command was done.
+        outcome: Written,
+        /// What failed.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+impl Error {
+    /// A stable word for programs: the refusal's, or `unavailable`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::Refused(refusal) => refusal.code(),
+            Error::Unavailable { .. } => "unavailable",
+        }
+    }
+
+    /// The refusal, if it is one.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Error::Refused(refusal) => Some(refusal),
+            Error::Unavailable { .. } => None,
+        }
+    }
+
+    pub(crate) fn invalid(
+        field: &'static str,
+        problem: &'static str,
+        limit: impl ToString,
+        value: impl ToString,
+    ) -> Self {
+        Error::Refused(Refusal::Invalid {
+            field,
+            problem,
+            limit: limit.to_string(),
+            value: value.to_string(),
+        })
+    }
+
+    pub(crate) fn closed() -> Self {
+        Error::Unavailable {
+            outcome: Written::No,
+            reason: "the ledger is closed".into(),
+            remedy: "connect anew".into(),
+        }
+    }
+
+    /// A store's error, where the command was certainly not done or nobody can tell.
+    pub(crate) fn store(error: &StoreError, outcome: Written) -> Self {
+        let remedy = match error {
+            StoreError::Busy(_) => "try again; if it goes on, look for long transactions on the credit tables",
+            StoreError::Lost(_) => "check that the database runs and can be reached, then try again",
+            StoreError::Unknown(_) => "repeat the command with the same idempotency key",
+            StoreError::Failed { remedy, .. } => remedy,
+        };
+        let remedy = match outcome {
+            Written::Unknown => "repeat the command with the same idempotency key",
+            Written::No => remedy,
+        };
+        let reason = match error {
+            StoreError::Failed { problem, .. } => problem.clone(),
+            other => other.to_string(),
+        };
+        Error::Unavailable { outcome, reason, remedy: remedy.into() }
+    }
+}
+
+impl From<StoreError> for Error {
+    /// For reads, where nothing can have been written.
+    fn from(error: StoreError) -> Self {
+        Error::store(&error, Written::No)
+    }
+}
+
+/// The result of every call.
+pub type Result<T, E = Error> = core::result::Result<T, E>;

@@ -1,0 +1,595 @@
+//! [`Ledger`]: the one thing that programs and bindings call.
+
+use crate::clock::Clock;
+use crate::engine::{Engine, Stage};
+use crate::error::{Error, Result};
+use crate::ledger::limits::BATCH_COMMANDS_MAX;
+use crate::ledger::{
+    Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry, Extend,
+    Gift, Grant, Kind, Matured, Outcome, Receipt, Refund, Rules, SetCreditLimit, Status, Timestamp, apply,
+    mature,
+};
+use crate::settings::{Location, Settings};
+use crate::store::{Due, EntryFilter, HoldFilter, LoadedAccount, Reader, Snapshot, StoreResult};
+use crate::verify::{self, TrialBalance, Verification};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The most lines on one page.
+pub const PAGE_LINES_MAX: usize = 1_000;
+/// How many accounts a sweep hands to the engine at a time: small, so that live traffic waits for one batch at the most.
+const SWEEP_ACCOUNTS: usize = 256;
+/// How many entries a balance as of a time reads at once.
+const JOURNAL_PAGE: usize = 5_000;
+
+/// A part of a list, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The lines.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` after the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// Which lines of a journal are wanted.
+#[derive(Debug, Clone)]
+pub struct TransactionFilter {
+    /// Only this kind.
+    pub kind: Option<Kind>,
+    /// From this time on.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+    /// How many, 1 to [`PAGE_LINES_MAX`].
+    pub limit: usize,
+    /// The page before's `next_cursor`.
+    pub cursor: Option<String>,
+}
+
+impl Default for TransactionFilter {
+    fn default() -> Self {
+        TransactionFilter { kind: None, since: None, until: None, limit: 50, cursor: None }
+    }
+}
+
+/// Which consumptions are wanted.
+#[derive(Debug, Clone)]
+pub struct ConsumptionFilter {
+    /// Only those that stand like this now.
+    pub status: Option<Status>,
+    /// How many, 1 to [`PAGE_LINES_MAX`].
+    pub limit: usize,
+    /// The page before's `next_cursor`.
+    pub cursor: Option<String>,
+}
+
+impl Default for ConsumptionFilter {
+    fn default() -> Self {
+        ConsumptionFilter { status: None, limit: 50, cursor: None }
+    }
+}
+
+/// A ledger in a database. Cheap to clone; all clones share queues and connections.
+#[derive(Clone)]
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    reader: Arc<dyn Reader>,
+    clock: Arc<dyn Clock>,
+    rules: Rules,
+    #[cfg(feature = "postgres")]
+    schema: Option<String>,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("rules", &self.inner.rules).finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Opens the ledger. The tables need not be there yet: see [`Ledger::migrate`].
+    ///
+    /// Must be called inside a tokio runtime, which must live as long as the ledger is used.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with a `validation` reason that names the setting or the `url`;
+    /// [`Error::Unavailable`] where the database can't be reached or opened.
+    pub async fn connect(self) -> Result<Ledger> {
+        let engine = self.engine();
+        let clock = Arc::clone(&self.clock);
+        let (engine, reader): (Engine, Arc<dyn Reader>) = match self.validate()? {
+            Location::Memory => {
+                let store = crate::store::memory::MemoryStore::new();
+                (
+                    Engine::start(vec![store.committer()], Stage::Thread, &engine, Arc::clone(&clock))?,
+                    Arc::new(store),
+                )
+            }
+            #[cfg(feature = "sqlite")]
+            location @ (Location::SqliteMemory | Location::SqliteFile(_)) => {
+                let path = match location {
+                    Location::SqliteFile(path) => Some(path),
+                    _ => None,
+                };
+                let store = crate::store::sqlite::SqliteStore::open(crate::store::sqlite::SqliteSettings {
+                    path,
+                    max_connections: self.max_connections as usize,
+                    busy_timeout: self.connect_timeout,
+                })
+                .await?;
+                (
+                    Engine::start(vec![store.committer()], Stage::Thread, &engine, Arc::clone(&clock))?,
+                    Arc::new(store),
+                )
+            }
+            #[cfg(feature = "postgres")]
+            Location::Postgres(options) => {
+                use crate::store::postgres::{PostgresSettings, PostgresStore};
+                let store = PostgresStore::connect(PostgresSettings {
+                    options: *options,
+                    schema: self.schema.clone(),
+                    pgbouncer: self.pgbouncer,
+                    max_connections: self.max_connections,
+                    connect_timeout: self.connect_timeout,
+                })
+                .await?;
+                let committers = (0..self.committers).map(|_| store.committer()).collect();
+                (Engine::start(committers, Stage::Task, &engine, Arc::clone(&clock))?, Arc::new(store))
+            }
+            #[cfg(not(feature = "sqlite"))]
+            _ => return Err(Error::invalid("url", "needs the feature `sqlite`", "an enabled database", "sqlite:")),
+        };
+        Ok(Ledger {
+            inner: Arc::new(Inner {
+                engine,
+                reader,
+                clock,
+                rules: self.rules,
+                #[cfg(feature = "postgres")]
+                schema: self.schema,
+            }),
+        })
+    }
+}
+
+/// The commands, for everything that has a `run`: documented once, the same everywhere.
+macro_rules! commands {
+    ($this:ty) => {
+        /// Grants credits. `key` makes repeating it safe.
+        ///
+        /// # Errors
+        /// `validation`, `idempotency_conflict`, `unavailable`.
+        pub async fn grant(self: $this, grant: Grant, key: Option<&str>) -> Result<Receipt> {
+            self.receipt(Action::Grant(grant), key).await
+        }
+
+        /// Grants credits as a present, and writes it into the register of gifts.
+        ///
+        /// # Errors
+        /// `validation`, `idempotency_conflict`, `unavailable`.
+        pub async fn gift(self: $this, gift: Gift, key: Option<&str>) -> Result<Receipt> {
+            self.receipt(Action::Gift(gift), key).await
+        }
+
+        /// Corrects a balance.
+        ///
+        /// # Errors
+        /// `validation`, `idempotency_conflict`, `insufficient_credits`, `unavailable`.
+        pub async fn adjust(self: $this, adjust: Adjust, key: Option<&str>) -> Result<Receipt> {
+            self.receipt(Action::Adjust(adjust), key).await
+        }
+
+        /// Sets how far below zero `consume` may take the balance.
+        ///
+        /// # Errors
+        /// `validation`, `idempotency_conflict`, `unavailable`.
+        pub async fn set_credit_limit(
+            self: $this,
+            limit: SetCreditLimit,
+            key: Option<&str>,
+        ) -> Result<Receipt> {
+            self.receipt(Action::SetCreditLimit(limit), key).await
+        }
+
+        /// Takes granted credits back.
+        ///
+        /// # Errors
+        /// `validation`, `idempotency_conflict`, `not_found`, `unavailable`.
+        pub async fn clawback(
+            self: $this,
+            clawback: Clawback,
+            key: Option<&str>,
+        ) -> Result<ClawbackReceipt> {
+            match self.run(Action::Clawback(clawback).with_key(key)).await? {
+                Outcome::Clawback(receipt) => Ok(receipt),
+                other => Err(unexpected(&other)),
+            }
+        }
+
+        /// Holds credits for a job that is about to begin.
+        ///
+        /// # Errors
+        /// `validation`, `idempotency_conflict`, `insufficient_credits`, `unavailable`.
+        pub async fn consume(
+            self: $this,
+            consume: Consume,
+            key: Option<&str>,
+        ) -> Result<Consumption> {
+            self.consumed(Action::Consume(consume), key).await
+        }
+
+        /// Spends what a hold keeps, or what was really used.
+        ///
+        /// # Errors
+        /// `validation`, `idempotency_conflict`, `not_found`, `invalid_state`, `hold_expired`,
+        /// `insufficient_credits`, `unavailable`.
+        pub async fn confirm(
+            self: $this,
+            confirm: Confirm,
+            key: Option<&str>,
+        ) -> Result<Consumption> {
+            self.consumed(Action::Confirm(confirm), key).await
+        }
+
+        /// Gives credits back: of a hold all, of a confirmed consumption all or a part.
+        ///
+        /// # Errors
+        /// `validation`, `idempotency_conflict`, `not_found`, `invalid_state`, `unavailable`.
+        pub async fn refund(
+            self: $this,
+            refund: Refund,
+            key: Option<&str>,
+        ) -> Result<Consumption> {
+            self.consumed(Action::Refund(refund), key).await
+        }
+
+        /// Gives a hold more time; never less.
+        ///
+        /// # Errors
+        /// `validation`, `idempotency_conflict`, `not_found`, `invalid_state`, `hold_expired`, `unavailable`.
+        pub async fn extend(
+            self: $this,
+            extend: Extend,
+            key: Option<&str>,
+        ) -> Result<Consumption> {
+            self.consumed(Action::Extend(extend), key).await
+        }
+
+        async fn receipt(self: $this, action: Action, key: Option<&str>) -> Result<Receipt> {
+            match self.run(action.with_key(key)).await? {
+                Outcome::Receipt(receipt) => Ok(receipt),
+                other => Err(unexpected(&other)),
+            }
+        }
+
+        async fn consumed(
+            self: $this,
+            action: Action,
+            key: Option<&str>,
+        ) -> Result<Consumption> {
+            match self.run(action.with_key(key)).await? {
+                Outcome::Consumption(consumption) => Ok(consumption),
+                other => Err(unexpected(&other)),
+            }
+        }
+    };
+}
+#[cfg(feature = "postgres")]
+pub(crate) use commands;
+
+/// An outcome of another family than the command's: a replay can't bring one, since the key's request is compared.
+pub(crate) fn unexpected(outcome: &Outcome) -> Error {
+    Error::Unavailable {
+        outcome: crate::error::Written::Unknown,
+        reason: format!("the ledger answered with {outcome:?}"),
+        remedy: "this is a fault of jointo_credits; please report it".into(),
+    }
+}
+
+impl Action {
+    /// The action with the caller's key.
+    #[must_use]
+    pub fn with_key(self, key: Option<&str>) -> Command {
+        Command { action: self, idempotency_key: key.map(str::to_owned) }
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger in the database at `url` with default [`Settings`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+    /// use jointo_credits::{Consume, Confirm, Grant, Ledger, Source};
+    /// use uuid::Uuid;
+    ///
+    /// let ledger = Ledger::connect("sqlite::memory:").await?;
+    /// ledger.migrate().await?;
+    /// let alice = Uuid::from_u128(1);
+    /// ledger.grant(Grant::new(alice, 100, Source::Purchase), Some("order-1")).await?;
+    /// let hold = ledger.consume(Consume::new(alice, 75), Some("job-1")).await?;
+    /// assert_eq!(ledger.balance(alice).await?.available, 25);
+    /// ledger.confirm(Confirm::amount(hold.id, 60), None).await?;
+    /// assert_eq!(ledger.balance(alice).await?.available, 40);
+    /// # ledger.close().await;
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Settings::connect`].
+    pub async fn connect(url: &str) -> Result<Self> {
+        Settings::new(url).connect().await
+    }
+
+    /// Makes the tables, or brings them up to date. Safe to run twice, and from several processes at once.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where the database can't be changed, or is newer than this library.
+    pub async fn migrate(&self) -> Result<()> {
+        self.read(|reader| async move { reader.migrate().await }).await
+    }
+
+    /// Checks that the tables are there and of this library's version.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] that says what is missing.
+    pub async fn check(&self) -> Result<()> {
+        self.read(|reader| async move { reader.check_schema().await }).await
+    }
+
+    /// Takes no more commands, answers those that wait, and gives the connections back.
+    pub async fn close(&self) {
+        self.inner.engine.close().await;
+        // Reads that come later fail, which is what closing means.
+        let _ = self.inner.reader.close().await;
+    }
+
+    /// Runs a command of any kind.
+    ///
+    /// Dropping the future never leaves a command half-done: it is done or not, as if nobody had left. Repeating it
+    /// with the same key is always safe.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the ledger says no, [`Error::Unavailable`] where the database failed.
+    pub async fn run(&self, command: Command) -> Result<Outcome> {
+        self.inner.engine.run(command).await
+    }
+
+    commands!(&Self);
+
+    /// Holds credits for many jobs. Each is accepted or refused on its own; results in the same order.
+    ///
+    /// # Errors
+    /// `validation` where there are more than 1,000; else each result has its own.
+    pub async fn consume_many(&self, consumes: Vec<(Consume, Option<String>)>) -> Result<Vec<Result<Consumption>>> {
+        if consumes.len() > BATCH_COMMANDS_MAX {
+            let given = consumes.len();
+            return Err(Error::invalid("consumes", "are too many at once", BATCH_COMMANDS_MAX, given));
+        }
+        let commands = consumes
+            .into_iter()
+            .map(|(consume, idempotency_key)| Command { action: Action::Consume(consume), idempotency_key })
+            .collect();
+        let results = self.inner.engine.run_many(commands).await;
+        let consumption = |result: Result<Outcome>| match result? {
+            Outcome::Consumption(consumption) => Ok(consumption),
+            other => Err(unexpected(&other)),
+        };
+        Ok(results.into_iter().map(consumption).collect())
+    }
+
+    /// What an account has now. One that was never used has nothing.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn balance(&self, user_id: Uuid) -> Result<Balance> {
+        let now = self.inner.clock.now();
+        let loaded = self.read(move |reader| async move { reader.account(user_id, now).await }).await?;
+        let mut state = match loaded {
+            Some(LoadedAccount { state, .. }) => state,
+            None => crate::ledger::State::new(user_id, now),
+        };
+        self.bring_up_to(&mut state, now)?;
+        Ok(Balance::of(&state, now))
+    }
+
+    /// What an account had at a time, deadlines up to then included.
+    ///
+    /// Derived from the journal: the cost grows with the account's entries.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn balance_at(&self, user_id: Uuid, at: Timestamp) -> Result<Balance> {
+        let mut state = self
+            .read(move |reader| async move {
+                let mut snapshot = reader.snapshot().await?;
+                verify::state_at(snapshot.as_mut(), user_id, at, JOURNAL_PAGE).await
+            })
+            .await?;
+        self.bring_up_to(&mut state, at)?;
+        Ok(Balance::of(&state, at))
+    }
+
+    /// Applies, in memory only, what is due.
+    fn bring_up_to(&self, state: &mut crate::ledger::State, now: Timestamp) -> Result<()> {
+        for entry in mature(state, now, &self.inner.rules) {
+            apply(state, &entry).map_err(|e| Error::Unavailable {
+                outcome: crate::error::Written::No,
+                reason: e.to_string(),
+                remedy: "the books are damaged; run verify()".into(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A page of an account's journal, newest first. Cursors stay valid while entries are added.
+    ///
+    /// # Errors
+    /// `validation` for a limit or cursor that is none; `unavailable`.
+    pub async fn transactions(&self, user_id: Uuid, filter: TransactionFilter) -> Result<Page<Entry>> {
+        let limit = page_limit(filter.limit)?;
+        let before = match &filter.cursor {
+            None => None,
+            Some(cursor) => Some(cursor.parse::<i64>().map_err(|_| bad_cursor(cursor))?),
+        };
+        let TransactionFilter { kind, since, until, .. } = filter;
+        let wanted = EntryFilter { kind, since, until, before, limit: limit + 1 };
+        let items = self.read(move |reader| async move { reader.entries(user_id, wanted).await }).await?;
+        Ok(page(items, limit, |entry| entry.seq.to_string()))
+    }
+
+    /// A page of an account's consumptions, newest first.
+    ///
+    /// # Errors
+    /// `validation` for a limit or cursor that is none; `unavailable`.
+    pub async fn consumptions(&self, user_id: Uuid, filter: ConsumptionFilter) -> Result<Page<Consumption>> {
+        let limit = page_limit(filter.limit)?;
+        let before = match &filter.cursor {
+            None => None,
+            Some(cursor) => Some(cursor.parse::<Uuid>().map_err(|_| bad_cursor(cursor))?),
+        };
+        let now = self.inner.clock.now();
+        let wanted = HoldFilter { status: filter.status, now, before, limit: limit + 1 };
+        let holds = self.read(move |reader| async move { reader.holds(user_id, wanted).await }).await?;
+        let items = holds.into_iter().map(|hold| Consumption::from_hold(&hold.as_of(now))).collect();
+        Ok(page(items, limit, |consumption: &Consumption| consumption.id.to_string()))
+    }
+
+    /// One consumption, as it stands now.
+    ///
+    /// # Errors
+    /// `not_found`, `unavailable`.
+    pub async fn get_consumption(&self, consumption_id: Uuid) -> Result<Consumption> {
+        let now = self.inner.clock.now();
+        let hold = self.read(move |reader| async move { reader.hold(consumption_id).await }).await?;
+        match hold {
+            Some(hold) => Ok(Consumption::from_hold(&hold.as_of(now))),
+            None => {
+                Err(crate::ledger::Refusal::NotFound { what: "consumption", id: consumption_id }.into())
+            }
+        }
+    }
+
+    /// Writes down the holds that have expired; with a `limit`, at least that many if there are, and then stops.
+    ///
+    /// Nothing depends on when it runs. Safe from several processes at once.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn expire_pending(&self, limit: Option<u64>) -> Result<Matured> {
+        self.sweep(Due::Holds, limit, |matured| matured.holds).await
+    }
+
+    /// Writes down the lots that have expired; with a `limit`, at least that many if there are, and then stops.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn expire_lots(&self, limit: Option<u64>) -> Result<Matured> {
+        self.sweep(Due::Lots, limit, |matured| matured.lots).await
+    }
+
+    async fn sweep(&self, due: Due, limit: Option<u64>, count: fn(&Matured) -> u64) -> Result<Matured> {
+        let limit = limit.unwrap_or(u64::MAX);
+        let mut sum = Matured::default();
+        let mut after = None;
+        while count(&sum) < limit {
+            let now = self.inner.clock.now();
+            let wanted = SWEEP_ACCOUNTS.min(usize::try_from(limit - count(&sum)).unwrap_or(usize::MAX));
+            let accounts =
+                self.read(move |reader| async move { reader.due(due, now, after, wanted).await }).await?;
+            let Some(last) = accounts.last() else { break };
+            after = Some(*last);
+            let commands =
+                accounts.iter().map(|(_, user_id)| Action::Mature { user_id: *user_id }.with_key(None)).collect();
+            for result in self.inner.engine.run_many(commands).await {
+                match result? {
+                    Outcome::Matured(matured) => sum.add(matured),
+                    other => return Err(unexpected(&other)),
+                }
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Derives every balance, lot, hold, number and hash from the journal again, and names what does not fit.
+    ///
+    /// Reads one picture of the database while traffic goes on, page by page.
+    ///
+    /// # Errors
+    /// `unavailable`. Faults in the books are no error but the result.
+    pub async fn verify(&self) -> Result<Verification> {
+        self.read(|reader| async move {
+            let mut snapshot = reader.snapshot().await?;
+            verify::verify(snapshot.as_mut()).await
+        })
+        .await
+    }
+
+    /// Sums all accounts and all counter-accounts. Together they are zero.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn trial_balance(&self) -> Result<TrialBalance> {
+        let sums = self
+            .read(|reader| async move {
+                let mut snapshot: Box<dyn Snapshot> = reader.snapshot().await?;
+                snapshot.sums().await
+            })
+            .await?;
+        Ok(TrialBalance::of(sums))
+    }
+
+    /// Runs a read in a task of its own: a caller that goes away can't leave a connection half-used.
+    async fn read<T, F, R>(&self, work: R) -> Result<T>
+    where
+        T: Send + 'static,
+        R: FnOnce(Arc<dyn Reader>) -> F,
+        F: Future<Output = StoreResult<T>> + Send + 'static,
+    {
+        match tokio::spawn(work(Arc::clone(&self.inner.reader))).await {
+            Ok(result) => Ok(result?),
+            Err(e) => Err(Error::Unavailable {
+                outcome: crate::error::Written::No,
+                reason: format!("a read was cut off: {e}"),
+                remedy: "try again".into(),
+            }),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.inner.rules
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn schema(&self) -> Option<&str> {
+        self.inner.schema.as_deref()
+    }
+}
+
+fn page_limit(limit: usize) -> Result<usize> {
+    if (1..=PAGE_LINES_MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(Error::invalid("limit", "is out of range", format!("1 .. {PAGE_LINES_MAX}"), limit))
+    }
+}
+
+fn bad_cursor(cursor: &str) -> Error {
+    let shown: String = cursor.chars().take(64).collect();
+    Error::invalid("cursor", "is not one of ours", "a page's next_cursor", shown)
+}
+
+fn page<T>(mut items: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Page<T> {
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next_cursor = if more { items.last().map(cursor) } else { None };
+    Page { items, next_cursor }
+}

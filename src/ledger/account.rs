@@ -1,0 +1,258 @@
+//! What the rules decide on: an account, its lots and its holds.
+
+use super::{Hash, Metadata, Source, Status, Timestamp};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// An account's figures and the end of its journal, as last written down.
+///
+/// `available` and `held` do not know yet what has passed its deadline since: [`super::mature`] adds that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The owner.
+    pub user_id: Uuid,
+    /// Number of the last entry; 0 where there is none.
+    pub seq: i64,
+    /// Hash of the last entry.
+    pub hash: Hash,
+    /// What is left in the lots, less `debt`.
+    pub available: i64,
+    /// Sum of the pending holds.
+    pub held: i64,
+    /// Credits owed: taken on credit, or booked by a clawback or an overage. Never beside spendable credits.
+    pub debt: i64,
+    /// The part of `debt` that pending holds borrowed: releasing them gives it back.
+    pub borrowed: i64,
+    /// How far below zero `consume` may take `available`.
+    pub credit_limit: i64,
+    /// Credits ever issued, less those clawed back or corrected away.
+    pub granted: i64,
+    /// Credits ever captured, less those reversed.
+    pub spent: i64,
+    /// No pending hold has an earlier deadline. Only a bound: it may lie before the first one.
+    pub next_hold_deadline: Option<Timestamp>,
+    /// The first expiry among the lots that have something left.
+    pub next_lot_deadline: Option<Timestamp>,
+    /// When the first entry was written.
+    pub created_at: Timestamp,
+    /// When the last entry was written.
+    pub updated_at: Timestamp,
+}
+
+impl Account {
+    /// An account nobody has used yet.
+    #[must_use]
+    pub fn new(user_id: Uuid, now: Timestamp) -> Self {
+        Account {
+            user_id,
+            seq: 0,
+            hash: Hash::genesis(user_id),
+            available: 0,
+            held: 0,
+            debt: 0,
+            borrowed: 0,
+            credit_limit: 0,
+            granted: 0,
+            spent: 0,
+            next_hold_deadline: None,
+            next_lot_deadline: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// What a new hold can take: `available` and the credit limit. Never negative.
+    #[must_use]
+    pub fn spendable(&self) -> i64 {
+        self.available.saturating_add(self.credit_limit).max(0)
+    }
+}
+
+/// Money paid, in the currency's minor unit (fen, cents).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Money {
+    /// The amount in minor units: 990 is 9.90 CNY.
+    pub minor: i64,
+    /// ISO 4217 code, three capital letters.
+    pub currency: String,
+}
+
+/// Credits granted together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lot {
+    /// The lot.
+    #[serde(rename = "id")]
+    pub lot_id: Uuid,
+    /// Where the credits came from.
+    pub source: Source,
+    /// Credits granted.
+    pub amount: i64,
+    /// Credits neither held nor used, expired or taken back.
+    pub remaining: i64,
+    /// Credits that expired.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub expired: i64,
+    /// Credits taken back: out of this lot, or as debt booked for those that were held or used (which may come back).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub clawed: i64,
+    /// Credits a clawback could not find and forgave: what comes back to this lot is taken first.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub claim: i64,
+    /// Lower burns first.
+    pub priority: i32,
+    /// When what is left expires; never where `None`.
+    #[serde(default, rename = "expires_at_us", skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// What was paid for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Money>,
+    /// The caller's own name for it, such as an order number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// For a `reversal` lot, the lot whose credits these were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Uuid>,
+    /// When it was granted.
+    #[serde(rename = "created_at_us")]
+    pub created_at: Timestamp,
+}
+
+pub(super) fn is_zero(n: &i64) -> bool {
+    *n == 0
+}
+
+impl Lot {
+    /// Whether its expiry has passed at `t`.
+    #[must_use]
+    pub fn has_expired(&self, t: Timestamp) -> bool {
+        self.expires_at.is_some_and(|e| t >= e)
+    }
+
+    /// What can be spent from it at `t`.
+    pub(super) fn free(&self, t: Timestamp) -> i64 {
+        if self.has_expired(t) { 0 } else { (self.remaining - self.claim).max(0) }
+    }
+
+    /// Sorts lots as rule **burn-order** says.
+    pub(super) fn burn_order(&self) -> (i32, Timestamp, bool, Timestamp, Uuid) {
+        let expiry = self.expires_at.unwrap_or(Timestamp::MAX);
+        (self.priority, expiry, !self.source.is_promotional(), self.created_at, self.lot_id)
+    }
+}
+
+/// Credits of one lot that a consumption holds or has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(Uuid, i64)", into = "(Uuid, i64)")]
+pub struct Pin {
+    /// The lot.
+    pub lot_id: Uuid,
+    /// Credits from it.
+    pub amount: i64,
+}
+
+impl From<(Uuid, i64)> for Pin {
+    fn from((lot_id, amount): (Uuid, i64)) -> Self {
+        Pin { lot_id, amount }
+    }
+}
+
+impl From<Pin> for (Uuid, i64) {
+    fn from(pin: Pin) -> Self {
+        (pin.lot_id, pin.amount)
+    }
+}
+
+/// The part of a consumption that changes during its life, as the journal records it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldState {
+    /// How it stands.
+    pub status: Status,
+    /// Credits captured; more or less than `amount` where the real use differed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub captured: i64,
+    /// Credits given back after capture.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reversed: i64,
+    /// The part taken on credit. With `pins` it makes up what is held, or captured and not reversed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub borrowed: i64,
+    /// The part taken from lots, in burn order.
+    pub pins: Vec<Pin>,
+    /// The deadline.
+    #[serde(rename = "expires_at_us")]
+    pub expires_at: Timestamp,
+    /// When it was confirmed, refunded or expired.
+    #[serde(default, rename = "settled_at_us", skip_serializing_if = "Option::is_none")]
+    pub settled_at: Option<Timestamp>,
+}
+
+/// A consumption: a hold while pending, then confirmed, refunded or expired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The consumption.
+    pub consumption_id: Uuid,
+    /// Whose it is.
+    pub user_id: Uuid,
+    /// Credits held at first.
+    pub amount: i64,
+    /// What the credits are for.
+    pub feature: Option<String>,
+    /// The caller's own name for it.
+    pub reference: Option<String>,
+    /// The caller's own facts.
+    pub metadata: Option<Metadata>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// What changes.
+    pub state: HoldState,
+}
+
+impl Hold {
+    /// As it stands at `now`, whether or not anybody has written down yet that it expired.
+    #[must_use]
+    pub fn as_of(mut self, now: Timestamp) -> Self {
+        if self.state.status == Status::Pending && now >= self.state.expires_at {
+            self.state.status = Status::Expired;
+            self.state.settled_at = Some(self.state.expires_at);
+            self.state.borrowed = 0;
+            self.state.pins.clear();
+        }
+        self
+    }
+
+    /// Credits it keeps from being spent: its amount while pending, else none.
+    pub(super) fn held(&self) -> i64 {
+        if self.state.status == Status::Pending { self.amount } else { 0 }
+    }
+}
+
+/// One account as the rules see it: its figures, its open lots, and those of its holds that matter to a command.
+///
+/// What a store must load: every lot with something left; every lot that a loaded hold is pinned to; the holds and
+/// lots that commands name; every pending hold that is due (or, with `more_due`, the first of them); and, where
+/// `account.borrowed > 0`, every pending hold that borrowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The figures.
+    pub account: Account,
+    /// Lots by id.
+    pub lots: BTreeMap<Uuid, Lot>,
+    /// Holds by consumption id.
+    pub holds: BTreeMap<Uuid, Hold>,
+    /// More holds are due than were loaded: only [`super::mature_loaded`] may be done.
+    pub more_due: bool,
+}
+
+impl State {
+    /// An account nobody has used yet.
+    #[must_use]
+    pub fn new(user_id: Uuid, now: Timestamp) -> Self {
+        State {
+            account: Account::new(user_id, now),
+            lots: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            more_due: false,
+        }
+    }
+}

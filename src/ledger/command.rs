@@ -1,0 +1,720 @@
+//! What a caller can ask for, and whether it is well formed.
+
+use super::journal::Canonical;
+use super::limits::*;
+use super::{Hash, Money, Refusal, Source, Timestamp};
+use alloc::{
+    format,
+    string::{String, ToString},
+};
+use core::{fmt, time::Duration};
+use uuid::Uuid;
+
+/// A JSON object of the caller's, in canonical form: compact, keys sorted.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Metadata(String);
+
+impl Metadata {
+    /// Checks and keeps a JSON object given as text.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] where it is no JSON object or longer than [`METADATA_BYTES_MAX`].
+    pub fn parse(json: &str) -> Result<Self, Refusal> {
+        // A bound on the text first: parsing must not be the costly part.
+        if json.len() > 4 * METADATA_BYTES_MAX {
+            return Err(metadata_too_long(json.len()));
+        }
+        let value: serde_json::Value =
+            serde_json::from_str(json).map_err(|e| invalid("metadata", "is not JSON", "a JSON object", e))?;
+        if !value.is_object() {
+            return Err(invalid("metadata", "must be a JSON object", "a JSON object", kind_of(&value)));
+        }
+        let mut text = String::with_capacity(json.len());
+        write_sorted(&value, &mut text);
+        if text.len() > METADATA_BYTES_MAX { Err(metadata_too_long(text.len())) } else { Ok(Metadata(text)) }
+    }
+
+    /// The canonical text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// From text that [`Metadata::parse`] made before, such as a store's.
+    #[must_use]
+    pub fn from_canonical(text: String) -> Self {
+        Metadata(text)
+    }
+}
+
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn metadata_too_long(len: usize) -> Refusal {
+    invalid("metadata", "is too long; keep a reference instead", format!("{METADATA_BYTES_MAX} bytes"), len)
+}
+
+fn kind_of(value: &serde_json::Value) -> &'static str {
+    match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "a boolean",
+        serde_json::Value::Number(_) => "a number",
+        serde_json::Value::String(_) => "a string",
+        serde_json::Value::Array(_) => "an array",
+        serde_json::Value::Object(_) => "an object",
+    }
+}
+
+/// Sorted here and not by the map's type: a feature of `serde_json` that any crate can turn on would undo that.
+fn write_sorted(value: &serde_json::Value, out: &mut String) {
+    use serde_json::Value;
+    match value {
+        Value::Object(map) => {
+            let mut pairs: alloc::vec::Vec<_> = map.iter().collect();
+            pairs.sort_by_key(|(key, _)| *key);
+            out.push('{');
+            for (i, (key, value)) in pairs.into_iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::String(key.clone()).to_string());
+                out.push(':');
+                write_sorted(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (i, value) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                write_sorted(value, out);
+            }
+            out.push(']');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+/// What `confirm` does when more was used than held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Overage {
+    /// Refuse.
+    #[default]
+    Reject,
+    /// Take the difference if it is there, else refuse.
+    Available,
+    /// Take what is there and book the rest as debt.
+    Debt,
+}
+
+/// What `confirm` does after the hold's deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Late {
+    /// Refuse.
+    #[default]
+    Reject,
+    /// Take the credits afresh if they are available, else refuse.
+    Recharge,
+}
+
+/// What a clawback does about credits that are no longer in the lot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Shortfall {
+    /// Let them go; but what comes back to the lot later is taken.
+    #[default]
+    Forgive,
+    /// Book them as debt.
+    Debt,
+}
+
+/// Credits for an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The account.
+    pub user_id: Uuid,
+    /// Credits.
+    pub amount: i64,
+    /// Where they come from.
+    pub source: Source,
+    /// Lower burns first; 0 by default.
+    pub priority: i32,
+    /// When they expire.
+    pub expires_at: Option<Timestamp>,
+    /// What was paid for them.
+    pub cost: Option<Money>,
+    /// The caller's own name, such as an order number.
+    pub reference: Option<String>,
+}
+
+/// Credits as a present, written into the register of gifts as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gift {
+    /// The account.
+    pub user_id: Uuid,
+    /// Credits.
+    pub amount: i64,
+    /// Why.
+    pub reason: String,
+    /// Who gave it.
+    pub operator: Option<String>,
+    /// When they expire.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consume {
+    /// The account.
+    pub user_id: Uuid,
+    /// Credits.
+    pub amount: i64,
+    /// What for.
+    pub feature: Option<String>,
+    /// How long the hold lives; the ledger's setting where `None`.
+    pub ttl: Option<Duration>,
+    /// The caller's own name for it.
+    pub reference: Option<String>,
+    /// The caller's own facts.
+    pub metadata: Option<Metadata>,
+}
+
+/// The capture of a hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirm {
+    /// Which.
+    pub consumption_id: Uuid,
+    /// Credits really used; all that is held where `None`.
+    pub amount: Option<i64>,
+    /// What to do when that is more than is held.
+    pub overage: Overage,
+    /// What to do when the deadline has passed.
+    pub late: Late,
+}
+
+/// The release of a hold, or the reversal of a capture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refund {
+    /// Which.
+    pub consumption_id: Uuid,
+    /// Credits to give back of a confirmed one; all where `None`.
+    pub amount: Option<i64>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// A later deadline for a hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extend {
+    /// Which.
+    pub consumption_id: Uuid,
+    /// It lives at least this long from now.
+    pub ttl: Duration,
+}
+
+/// A correction by an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adjust {
+    /// The account.
+    pub user_id: Uuid,
+    /// Credits to add (positive) or to take away (negative).
+    pub amount: i64,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub operator: Option<String>,
+}
+
+/// A new credit limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SetCreditLimit {
+    /// The account.
+    pub user_id: Uuid,
+    /// How far below zero `consume` may go; 0 for not at all.
+    pub credit_limit: i64,
+}
+
+/// Granted credits taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clawback {
+    /// The account.
+    pub user_id: Uuid,
+    /// The lot that was granted.
+    pub lot_id: Uuid,
+    /// How many; all that has not expired or been taken back already where `None`.
+    pub amount: Option<i64>,
+    /// What about those that are no longer there.
+    pub shortfall: Shortfall,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+macro_rules! setters {
+    ($name:ident { $($(#[$doc:meta])* $field:ident: $kind:ty),+ $(,)? }) => {
+        impl $name {
+            $($(#[$doc])*
+            #[must_use]
+            pub fn $field(mut self, $field: impl Into<$kind>) -> Self {
+                self.$field = Some($field.into());
+                self
+            })+
+        }
+    };
+}
+
+impl Grant {
+    /// `amount` credits that never expire.
+    #[must_use]
+    pub fn new(user_id: Uuid, amount: i64, source: Source) -> Self {
+        Grant { user_id, amount, source, priority: 0, expires_at: None, cost: None, reference: None }
+    }
+
+    /// Lower burns first; 0 by default.
+    #[must_use]
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.priority = priority;
+        self
+    }
+}
+
+setters!(Grant {
+    /// When they expire.
+    expires_at: Timestamp,
+    /// What was paid for them.
+    cost: Money,
+    /// The caller's own name, such as an order number.
+    reference: String,
+});
+
+impl Gift {
+    /// `amount` credits that never expire.
+    #[must_use]
+    pub fn new(user_id: Uuid, amount: i64, reason: impl Into<String>) -> Self {
+        Gift { user_id, amount, reason: reason.into(), operator: None, expires_at: None }
+    }
+}
+
+setters!(Gift {
+    /// Who gave it.
+    operator: String,
+    /// When they expire.
+    expires_at: Timestamp,
+});
+
+impl Consume {
+    /// A hold of `amount` credits.
+    #[must_use]
+    pub fn new(user_id: Uuid, amount: i64) -> Self {
+        Consume { user_id, amount, feature: None, ttl: None, reference: None, metadata: None }
+    }
+}
+
+setters!(Consume {
+    /// What for.
+    feature: String,
+    /// How long the hold lives, 1 s to 30 d.
+    ttl: Duration,
+    /// The caller's own name for it.
+    reference: String,
+    /// The caller's own facts.
+    metadata: Metadata,
+});
+
+impl Confirm {
+    /// All that is held.
+    #[must_use]
+    pub fn all(consumption_id: Uuid) -> Self {
+        Confirm { consumption_id, amount: None, overage: Overage::Reject, late: Late::Reject }
+    }
+
+    /// What was really used.
+    #[must_use]
+    pub fn amount(consumption_id: Uuid, amount: i64) -> Self {
+        Confirm { amount: Some(amount), ..Confirm::all(consumption_id) }
+    }
+
+    /// What to do when that is more than is held.
+    #[must_use]
+    pub fn overage(mut self, overage: Overage) -> Self {
+        self.overage = overage;
+        self
+    }
+
+    /// What to do when the deadline has passed.
+    #[must_use]
+    pub fn late(mut self, late: Late) -> Self {
+        self.late = late;
+        self
+    }
+}
+
+impl Refund {
+    /// All of it.
+    #[must_use]
+    pub fn all(consumption_id: Uuid) -> Self {
+        Refund { consumption_id, amount: None, reason: None }
+    }
+
+    /// A part of a confirmed consumption.
+    #[must_use]
+    pub fn part(consumption_id: Uuid, amount: i64) -> Self {
+        Refund { amount: Some(amount), ..Refund::all(consumption_id) }
+    }
+}
+
+setters!(Refund {
+    /// Why.
+    reason: String,
+});
+
+impl Adjust {
+    /// `amount` more credits, or fewer where it is negative.
+    #[must_use]
+    pub fn new(user_id: Uuid, amount: i64, reason: impl Into<String>) -> Self {
+        Adjust { user_id, amount, reason: reason.into(), operator: None }
+    }
+}
+
+setters!(Adjust {
+    /// Who.
+    operator: String,
+});
+
+impl Clawback {
+    /// All that has not expired or been taken back; what is missing is forgiven.
+    #[must_use]
+    pub fn all(user_id: Uuid, lot_id: Uuid) -> Self {
+        Clawback { user_id, lot_id, amount: None, shortfall: Shortfall::Forgive, reason: None }
+    }
+
+    /// What about credits that are no longer there.
+    #[must_use]
+    pub fn shortfall(mut self, shortfall: Shortfall) -> Self {
+        self.shortfall = shortfall;
+        self
+    }
+}
+
+setters!(Clawback {
+    /// How many.
+    amount: i64,
+    /// Why.
+    reason: String,
+});
+
+/// Everything that changes an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Credits for an account.
+    Grant(Grant),
+    /// Credits as a present.
+    Gift(Gift),
+    /// A hold.
+    Consume(Consume),
+    /// The capture of a hold.
+    Confirm(Confirm),
+    /// The release of a hold, or the reversal of a capture.
+    Refund(Refund),
+    /// A later deadline for a hold.
+    Extend(Extend),
+    /// A correction.
+    Adjust(Adjust),
+    /// A new credit limit.
+    SetCreditLimit(SetCreditLimit),
+    /// Granted credits taken back.
+    Clawback(Clawback),
+    /// Write down what has passed its deadline on this account.
+    Mature {
+        /// The account.
+        user_id: Uuid,
+    },
+}
+
+/// An action and the key that makes repeating it safe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// What to do.
+    pub action: Action,
+    /// The caller's key, at most [`KEY_BYTES_MAX`] bytes, scoped to the account.
+    pub idempotency_key: Option<String>,
+}
+
+/// The account or the consumption that a command names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// An account.
+    Account(Uuid),
+    /// A consumption, whose account the store knows.
+    Consumption(Uuid),
+}
+
+impl Command {
+    /// What the command names.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        match &self.action {
+            Action::Grant(c) => Target::Account(c.user_id),
+            Action::Gift(c) => Target::Account(c.user_id),
+            Action::Consume(c) => Target::Account(c.user_id),
+            Action::Confirm(c) => Target::Consumption(c.consumption_id),
+            Action::Refund(c) => Target::Consumption(c.consumption_id),
+            Action::Extend(c) => Target::Consumption(c.consumption_id),
+            Action::Adjust(c) => Target::Account(c.user_id),
+            Action::SetCreditLimit(c) => Target::Account(c.user_id),
+            Action::Clawback(c) => Target::Account(c.user_id),
+            Action::Mature { user_id } => Target::Account(*user_id),
+        }
+    }
+
+    /// The lot a command names.
+    #[must_use]
+    pub fn lot(&self) -> Option<Uuid> {
+        match &self.action {
+            Action::Clawback(c) => Some(c.lot_id),
+            _ => None,
+        }
+    }
+
+    /// Whether it is well formed; needs no books, so it is asked before anything else.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] naming the field, the limit and the value.
+    pub fn validate(&self) -> Result<(), Refusal> {
+        if let Some(key) = &self.idempotency_key {
+            if key.is_empty() {
+                return Err(invalid(
+                    "idempotency_key",
+                    "must not be empty; leave it out instead",
+                    "1 byte or more",
+                    0,
+                ));
+            }
+            length("idempotency_key", key, KEY_BYTES_MAX)?;
+        }
+        match &self.action {
+            Action::Grant(c) => {
+                amount("amount", c.amount)?;
+                if c.source == Source::Reversal {
+                    return Err(invalid(
+                        "source",
+                        "is the ledger's own; use adjustment",
+                        "any other source",
+                        c.source,
+                    ));
+                }
+                if !(-PRIORITY_MAX..=PRIORITY_MAX).contains(&c.priority) {
+                    return Err(invalid("priority", "is out of range", PRIORITY_MAX, c.priority));
+                }
+                instant("expires_at", c.expires_at)?;
+                if let Some(cost) = &c.cost {
+                    if !(0..=CREDITS_MAX).contains(&cost.minor) {
+                        return Err(invalid("cost", "must be 0 or more minor units", CREDITS_MAX, cost.minor));
+                    }
+                    if cost.currency.len() != 3 || !cost.currency.bytes().all(|b| b.is_ascii_uppercase()) {
+                        return Err(invalid(
+                            "cost",
+                            "needs an ISO 4217 currency",
+                            "three capital letters",
+                            &cost.currency,
+                        ));
+                    }
+                }
+                reference("reference", c.reference.as_deref())
+            }
+            Action::Gift(c) => {
+                amount("amount", c.amount)?;
+                required("reason", &c.reason)?;
+                reference("operator", c.operator.as_deref())?;
+                instant("expires_at", c.expires_at)
+            }
+            Action::Consume(c) => {
+                amount("amount", c.amount)?;
+                reference("feature", c.feature.as_deref())?;
+                c.ttl.map_or(Ok(()), |t| ttl("ttl", t))?;
+                reference("reference", c.reference.as_deref())
+            }
+            Action::Confirm(c) => c.amount.map_or(Ok(()), |n| amount("amount", n)),
+            Action::Refund(c) => {
+                c.amount.map_or(Ok(()), |n| amount("amount", n))?;
+                reference("reason", c.reason.as_deref())
+            }
+            Action::Extend(c) => ttl("ttl", c.ttl),
+            Action::Adjust(c) => {
+                if c.amount == 0 {
+                    return Err(invalid("amount", "must not be 0", "-2^53+1 .. 2^53-1 and not 0", 0));
+                }
+                if c.amount.unsigned_abs() > CREDITS_MAX as u64 {
+                    return Err(invalid("amount", "is too large", CREDITS_MAX, c.amount));
+                }
+                required("reason", &c.reason)?;
+                reference("operator", c.operator.as_deref())
+            }
+            Action::SetCreditLimit(c) => {
+                if (0..=CREDITS_MAX).contains(&c.credit_limit) {
+                    Ok(())
+                } else {
+                    Err(invalid("credit_limit", "must be 0 .. 2^53-1", CREDITS_MAX, c.credit_limit))
+                }
+            }
+            Action::Clawback(c) => {
+                c.amount.map_or(Ok(()), |n| amount("amount", n))?;
+                reference("reason", c.reason.as_deref())
+            }
+            Action::Mature { .. } => Ok(()),
+        }
+    }
+
+    /// SHA-256 of what was asked for, the key left out: the same for the same request whenever it is made.
+    ///
+    /// Nothing that the ledger fills in goes in, such as a default TTL or the price of the day: a retry across a
+    /// change of those is still the same request.
+    #[must_use]
+    pub fn fingerprint(&self) -> Hash {
+        let mut form = Canonical::with_capacity(128);
+        match &self.action {
+            Action::Grant(c) => {
+                form.text("grant");
+                form.integer(c.amount);
+                form.text(c.source.as_str());
+                form.integer(c.priority.into());
+                form.optional_integer(c.expires_at.map(Timestamp::as_micros));
+                form.optional_integer(c.cost.as_ref().map(|m| m.minor));
+                form.optional(c.cost.as_ref().map(|m| m.currency.as_bytes()));
+                form.optional(c.reference.as_ref().map(|s| s.as_bytes()));
+            }
+            Action::Gift(c) => {
+                form.text("gift");
+                form.integer(c.amount);
+                form.text(&c.reason);
+                form.optional(c.operator.as_ref().map(|s| s.as_bytes()));
+                form.optional_integer(c.expires_at.map(Timestamp::as_micros));
+            }
+            Action::Consume(c) => {
+                form.text("consume");
+                form.integer(c.amount);
+                form.optional(c.feature.as_ref().map(|s| s.as_bytes()));
+                form.optional_integer(c.ttl.map(micros));
+                form.optional(c.reference.as_ref().map(|s| s.as_bytes()));
+                form.optional(c.metadata.as_ref().map(|m| m.as_str().as_bytes()));
+            }
+            Action::Confirm(c) => {
+                form.text("confirm");
+                form.optional(Some(c.consumption_id.as_bytes()));
+                form.optional_integer(c.amount);
+                form.integer(c.overage as i64);
+                form.integer(c.late as i64);
+            }
+            Action::Refund(c) => {
+                form.text("refund");
+                form.optional(Some(c.consumption_id.as_bytes()));
+                form.optional_integer(c.amount);
+                form.optional(c.reason.as_ref().map(|s| s.as_bytes()));
+            }
+            Action::Extend(c) => {
+                form.text("extend");
+                form.optional(Some(c.consumption_id.as_bytes()));
+                form.integer(micros(c.ttl));
+            }
+            Action::Adjust(c) => {
+                form.text("adjust");
+                form.integer(c.amount);
+                form.text(&c.reason);
+                form.optional(c.operator.as_ref().map(|s| s.as_bytes()));
+            }
+            Action::SetCreditLimit(c) => {
+                form.text("credit_limit");
+                form.integer(c.credit_limit);
+            }
+            Action::Clawback(c) => {
+                form.text("clawback");
+                form.optional(Some(c.lot_id.as_bytes()));
+                form.optional_integer(c.amount);
+                form.integer(c.shortfall as i64);
+                form.optional(c.reason.as_ref().map(|s| s.as_bytes()));
+            }
+            Action::Mature { .. } => form.text("mature"),
+        }
+        form.hash()
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+pub(super) fn invalid(
+    field: &'static str,
+    problem: &'static str,
+    limit: impl ToString,
+    value: impl ToString,
+) -> Refusal {
+    Refusal::Invalid { field, problem, limit: limit.to_string(), value: value.to_string() }
+}
+
+fn amount(field: &'static str, n: i64) -> Result<(), Refusal> {
+    match n {
+        1..=CREDITS_MAX => Ok(()),
+        n if n < 1 => Err(invalid(field, "must be a positive number of credits", 1, n)),
+        n => Err(invalid(field, "is too large", CREDITS_MAX, n)),
+    }
+}
+
+/// Long values are named by their length: an error must not carry a megabyte back.
+fn length(field: &'static str, text: &str, bytes_max: usize) -> Result<(), Refusal> {
+    if text.len() > bytes_max {
+        return Err(invalid(
+            field,
+            "is too long",
+            format!("{bytes_max} bytes"),
+            format!("{} bytes", text.len()),
+        ));
+    }
+    if text.contains('\0') {
+        return Err(invalid(
+            field,
+            "must not contain a NUL character",
+            "text without NUL",
+            "text with NUL",
+        ));
+    }
+    Ok(())
+}
+
+fn reference(field: &'static str, text: Option<&str>) -> Result<(), Refusal> {
+    text.map_or(Ok(()), |t| length(field, t, REFERENCE_BYTES_MAX))
+}
+
+fn required(field: &'static str, text: &str) -> Result<(), Refusal> {
+    if text.trim().is_empty() {
+        return Err(invalid(field, "must say something", "1 character or more", "nothing"));
+    }
+    length(field, text, REFERENCE_BYTES_MAX)
+}
+
+pub(crate) fn ttl(field: &'static str, ttl: Duration) -> Result<(), Refusal> {
+    if (TTL_MIN..=TTL_MAX).contains(&ttl) {
+        Ok(())
+    } else {
+        Err(invalid(field, "must be 1 s to 30 d", "1 s .. 2592000 s", format!("{} s", ttl.as_secs_f64())))
+    }
+}
+
+fn instant(field: &'static str, t: Option<Timestamp>) -> Result<(), Refusal> {
+    match t {
+        Some(t) if !t.in_range() => Err(invalid(
+            field,
+            "is out of range",
+            format!("{} .. {}", Timestamp::MIN, Timestamp::MAX),
+            t,
+        )),
+        _ => Ok(()),
+    }
+}

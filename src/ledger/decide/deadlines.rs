@@ -1,0 +1,188 @@
+//! Rule **lazy-deadlines**: what has passed its deadline is so at once, whoever writes it down and when.
+//!
+//! Deadlines are applied in order of time, each at its own instant and not at the time somebody looked. Where two
+//! fall together, lots go first: a lot has expired at its expiry, so a hold released at that instant finds it expired.
+
+use super::draft::{About, Draft};
+use crate::ledger::journal::issued;
+use crate::ledger::{
+    Entry, Hold, HoldState, Kind, Lot, LotChange, OnLotExpiredWhileHeld, Pin, Rules, Source, State, Status,
+    Timestamp,
+};
+use alloc::{borrow::Cow, vec::Vec};
+use core::time::Duration;
+use uuid::Uuid;
+
+/// The entries that write down everything due at `now`.
+#[must_use]
+pub fn mature(state: &State, now: Timestamp, rules: &Rules) -> Vec<Entry> {
+    let mut draft = Draft::without_command(state, now, rules);
+    draft.mature(now);
+    draft.finish()
+}
+
+/// The same as far as the loaded holds go, for a state with [`State::more_due`].
+#[must_use]
+pub fn mature_loaded(state: &State, now: Timestamp, rules: &Rules) -> Vec<Entry> {
+    let mut draft = Draft::without_command(state, now, rules);
+    let last_due = draft.pending().map(|h| h.state.expires_at).filter(|t| *t <= now).max();
+    if let Some(until) = last_due {
+        draft.mature(until);
+    }
+    draft.finish()
+}
+
+impl Draft<'_> {
+    pub(super) fn mature(&mut self, until: Timestamp) {
+        let due = |deadline: Option<Timestamp>| deadline.is_some_and(|d| d <= until);
+        let lots_due = self.lots().any(|lot| lot.remaining > 0 && lot.has_expired(until));
+        if !lots_due && !due(self.account.next_hold_deadline) {
+            return;
+        }
+        let mut holds: Vec<(Timestamp, Uuid)> = self
+            .pending()
+            .filter(|h| h.state.expires_at <= until)
+            .map(|h| (h.state.expires_at, h.consumption_id))
+            .collect();
+        holds.sort_unstable();
+        for (deadline, consumption_id) in holds {
+            self.expire_lots(deadline);
+            self.expire_hold(consumption_id);
+        }
+        self.expire_lots(until);
+    }
+
+    fn expire_lots(&mut self, until: Timestamp) {
+        let mut lots: Vec<(Option<Timestamp>, Uuid)> = self
+            .lots()
+            .filter(|lot| lot.remaining > 0 && lot.has_expired(until))
+            .map(|lot| (lot.expires_at, lot.lot_id))
+            .collect();
+        lots.sort_unstable();
+        for (_, lot_id) in lots {
+            self.expire_lot(lot_id);
+        }
+    }
+
+    fn expire_lot(&mut self, lot_id: Uuid) {
+        let Some(lot) = self.lot(lot_id) else { return };
+        let (left, reference) = (lot.remaining, lot.reference.clone());
+        self.change_lot(LotChange { remaining: -left, expired: left, ..LotChange::of(lot_id) });
+        let about = About { lot_id: Some(lot_id), reference, ..About::default() };
+        self.seal(Kind::ExpireLot, Cow::Borrowed("expired"), about);
+    }
+
+    fn expire_hold(&mut self, consumption_id: Uuid) {
+        let Some(hold) = self.hold(consumption_id).cloned() else { return };
+        let at = hold.state.expires_at;
+        let returned = self.release(&hold, Status::Expired, at);
+        let reference = hold.reference;
+        let about = About { consumption_id: Some(consumption_id), reference, ..About::default() };
+        self.seal(Kind::ExpireHold, Cow::Borrowed("held"), about);
+        self.after_return(&returned, at);
+    }
+
+    /// Gives everything that a pending hold has back to where it came from, at `t`. Returns the lots that got some,
+    /// for [`Draft::after_return`] once the entry is sealed.
+    pub(super) fn release(&mut self, hold: &Hold, status: Status, t: Timestamp) -> Vec<Uuid> {
+        self.set_hold(
+            hold,
+            HoldState {
+                status,
+                pins: Vec::new(),
+                borrowed: 0,
+                settled_at: Some(t),
+                ..hold.state.clone()
+            },
+        );
+        self.change_debt(-hold.state.borrowed, -hold.state.borrowed);
+        let returned = self.give_back(&hold.state.pins, t, self.release_grace());
+        self.pay_debt(t);
+        returned
+    }
+
+    /// How long credits live on that a hold gives back after their lot's expiry, if they do.
+    pub(super) fn release_grace(&self) -> Option<Duration> {
+        match self.rules.on_lot_expired_while_held {
+            OnLotExpiredWhileHeld::Expire => None,
+            OnLotExpiredWhileHeld::Grace => Some(self.rules.release_grace),
+        }
+    }
+
+    /// Puts credits back into their lots at `t`; with a `grace`, those of an expired lot into a new one.
+    pub(super) fn give_back(&mut self, pins: &[Pin], t: Timestamp, grace: Option<Duration>) -> Vec<Uuid> {
+        let mut returned = Vec::new();
+        for pin in pins {
+            let Some(lot) = self.lot(pin.lot_id) else {
+                debug_assert!(false, "lot {} of a hold is not loaded", pin.lot_id);
+                continue;
+            };
+            // What a clawback has a claim on goes back to the lot, expired or not, to be taken there.
+            let moved = match grace {
+                Some(_) if lot.has_expired(t) => pin.amount - lot.claim.min(pin.amount),
+                _ => 0,
+            };
+            let (priority, reference) = (lot.priority, lot.reference.clone());
+            if moved < pin.amount {
+                let remaining = pin.amount - moved;
+                self.change_lot(LotChange { remaining, ..LotChange::of(pin.lot_id) });
+                returned.push(pin.lot_id);
+            }
+            if let (Some(grace), 1..) = (grace, moved) {
+                self.add_reversal_lot(moved, t, t.plus(grace), priority, reference, Some(pin.lot_id));
+            }
+        }
+        returned
+    }
+
+    pub(super) fn add_reversal_lot(
+        &mut self,
+        amount: i64,
+        created_at: Timestamp,
+        expires_at: Timestamp,
+        priority: i32,
+        reference: Option<alloc::string::String>,
+        origin: Option<Uuid>,
+    ) {
+        let lot = Lot {
+            lot_id: self.new_id(created_at),
+            source: Source::Reversal,
+            amount,
+            remaining: amount,
+            expired: 0,
+            clawed: 0,
+            claim: 0,
+            priority,
+            expires_at: Some(expires_at),
+            cost: None,
+            reference,
+            origin,
+            created_at,
+        };
+        self.add_lot(lot);
+    }
+
+    /// What lots can't keep of what came back to them at `t`: what a clawback still claims is taken, and what is left
+    /// in an expired lot expires. Each in an entry of its own, since each goes to a counter-account of its own.
+    pub(super) fn after_return(&mut self, returned: &[Uuid], t: Timestamp) {
+        for &lot_id in returned {
+            let Some(lot) = self.lot(lot_id) else { continue };
+            let claimed = lot.claim.min(lot.remaining);
+            if claimed > 0 {
+                let (source, reference) = (lot.source, lot.reference.clone());
+                self.change_lot(LotChange {
+                    remaining: -claimed,
+                    clawed: claimed,
+                    claim: -claimed,
+                    ..LotChange::of(lot_id)
+                });
+                self.effects().granted = -claimed;
+                let about = About { lot_id: Some(lot_id), reference, ..About::default() };
+                self.seal(Kind::Clawback, issued(source), about);
+            }
+            if self.lot(lot_id).is_some_and(|lot| lot.remaining > 0 && lot.has_expired(t)) {
+                self.expire_lot(lot_id);
+            }
+        }
+    }
+}

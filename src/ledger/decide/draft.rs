@@ -1,0 +1,285 @@
+//! A command's work on the books before it is accepted.
+//!
+//! A draft copies what it touches and nothing else, so deciding stays cheap beside a thousand other holds. Every
+//! change goes through a few primitives that record it in the entry under way; [`Draft::seal`] closes the entry.
+//! Dropping the draft is the whole of a refusal.
+
+use crate::ledger::apply::change_lot;
+use crate::ledger::command::invalid;
+use crate::ledger::limits::CREDITS_MAX;
+use crate::ledger::{
+    Account, Command, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, LotChange, Pin, Refusal, Rules,
+    State, Status, Timestamp, id,
+};
+use alloc::{
+    borrow::Cow,
+    collections::BTreeMap,
+    string::String,
+    vec::Vec,
+};
+use uuid::Uuid;
+
+pub(super) struct Draft<'a> {
+    base: &'a State,
+    command: Option<&'a Command>,
+    pub(super) now: Timestamp,
+    pub(super) rules: &'a Rules,
+    pub(super) account: Account,
+    lots: BTreeMap<Uuid, Lot>,
+    holds: BTreeMap<Uuid, Hold>,
+    entries: Vec<Entry>,
+    /// The entry under way.
+    effects: Effects,
+    change: i64,
+    held_change: i64,
+    ids: u64,
+}
+
+/// What an entry is about; the rest of it the draft knows.
+#[derive(Default)]
+pub(super) struct About {
+    pub(super) consumption_id: Option<Uuid>,
+    pub(super) lot_id: Option<Uuid>,
+    pub(super) reference: Option<String>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(state: &'a State, command: &'a Command, now: Timestamp, rules: &'a Rules) -> Self {
+        Draft { command: Some(command), ..Draft::without_command(state, now, rules) }
+    }
+
+    pub(super) fn without_command(state: &'a State, now: Timestamp, rules: &'a Rules) -> Self {
+        Draft {
+            base: state,
+            command: None,
+            now,
+            rules,
+            account: state.account.clone(),
+            lots: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            entries: Vec::new(),
+            effects: Effects::default(),
+            change: 0,
+            held_change: 0,
+            ids: 0,
+        }
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub(super) fn finish(self) -> Vec<Entry> {
+        self.entries
+    }
+
+    /// Whether the command under way came with a key.
+    pub(super) fn has_key(&self) -> bool {
+        self.command.is_some_and(|c| c.idempotency_key.is_some())
+    }
+
+    // What the books say, with the draft's changes.
+
+    pub(super) fn lot(&self, lot_id: Uuid) -> Option<&Lot> {
+        self.lots.get(&lot_id).or_else(|| self.base.lots.get(&lot_id))
+    }
+
+    pub(super) fn hold(&self, consumption_id: Uuid) -> Option<&Hold> {
+        self.holds.get(&consumption_id).or_else(|| self.base.holds.get(&consumption_id))
+    }
+
+    pub(super) fn lots(&self) -> impl Iterator<Item = &Lot> {
+        let untouched = self.base.lots.values().filter(|lot| !self.lots.contains_key(&lot.lot_id));
+        self.lots.values().chain(untouched)
+    }
+
+    pub(super) fn pending(&self) -> impl Iterator<Item = &Hold> {
+        let untouched = self.base.holds.values().filter(|h| !self.holds.contains_key(&h.consumption_id));
+        self.holds.values().chain(untouched).filter(|h| h.state.status == Status::Pending)
+    }
+
+    // Changes, each recorded in the entry under way.
+
+    /// An id for something that the entry under way makes at `at`.
+    pub(super) fn new_id(&mut self, at: Timestamp) -> Uuid {
+        let id = id::derive(self.account.user_id, self.account.seq + 1, &self.account.hash, self.ids, at);
+        self.ids += 1;
+        id
+    }
+
+    pub(super) fn add_lot(&mut self, lot: Lot) {
+        self.change += lot.remaining;
+        self.effects.new_lots.push(lot.clone());
+        self.lots.insert(lot.lot_id, lot);
+    }
+
+    /// Changes a lot; the caller has made sure that it is there and that it has what is taken.
+    pub(super) fn change_lot(&mut self, change: LotChange) {
+        let Some(mut lot) = self.lot(change.lot).cloned() else {
+            debug_assert!(false, "lot {} is not loaded", change.lot);
+            return;
+        };
+        let fits = change_lot(&mut lot, &change);
+        debug_assert!(fits.is_ok(), "{fits:?}: {lot:?} {change:?}");
+        self.change += change.remaining;
+        self.effects.lots.push(change);
+        self.lots.insert(lot.lot_id, lot);
+    }
+
+    pub(super) fn add_hold(&mut self, hold: Hold) {
+        self.held_change += hold.held();
+        self.effects.hold = Some(hold.state.clone());
+        self.account.note_hold_deadline(hold.state.expires_at);
+        self.holds.insert(hold.consumption_id, hold.clone());
+        self.effects.new_hold = Some(hold);
+    }
+
+    /// The consumption that the entry is about stands like this afterwards.
+    pub(super) fn set_hold(&mut self, hold: &Hold, state: HoldState) {
+        let after = Hold { state, ..hold.clone() };
+        self.held_change += after.held() - hold.held();
+        self.effects.hold = Some(after.state.clone());
+        self.holds.insert(after.consumption_id, after);
+    }
+
+    /// `borrowed` is the part of the change that belongs to pending holds.
+    pub(super) fn change_debt(&mut self, debt: i64, borrowed: i64) {
+        self.change -= debt;
+        self.effects.debt += debt;
+        self.effects.borrowed += borrowed;
+    }
+
+    pub(super) fn effects(&mut self) -> &mut Effects {
+        &mut self.effects
+    }
+
+    /// Takes up to `amount` out of the lots that can be spent at `t`, in burn order. Less where there is less.
+    pub(super) fn burn(&mut self, amount: i64, t: Timestamp) -> Vec<Pin> {
+        let mut left = amount;
+        let mut pins = Vec::new();
+        if left == 0 {
+            return pins;
+        }
+        let mut lots: Vec<_> =
+            self.lots().filter(|lot| lot.free(t) > 0).map(|lot| (lot.burn_order(), lot.free(t))).collect();
+        lots.sort_unstable();
+        for ((.., lot_id), free) in lots {
+            let taken = free.min(left);
+            if taken == 0 {
+                break;
+            }
+            pins.push(Pin { lot_id, amount: taken });
+            self.change_lot(LotChange { remaining: -taken, ..LotChange::of(lot_id) });
+            left -= taken;
+        }
+        pins
+    }
+
+    /// Pays debt with what can be spent at `t`, so that the two never stand beside each other: first what is owed
+    /// for good, then what pending holds borrowed, which from then on are pinned to the lots that paid.
+    pub(super) fn pay_debt(&mut self, t: Timestamp) {
+        let debt = self.account.debt + self.effects.debt;
+        if debt == 0 {
+            return;
+        }
+        let borrowed = self.account.borrowed + self.effects.borrowed;
+        let paid: i64 = self.burn(debt - borrowed, t).iter().map(|pin| pin.amount).sum();
+        self.change_debt(-paid, 0);
+        if paid < debt - borrowed || borrowed == 0 {
+            return;
+        }
+        let mut borrowers: Vec<Hold> = self.pending().filter(|h| h.state.borrowed > 0).cloned().collect();
+        borrowers.sort_by_key(|h| h.consumption_id);
+        for mut hold in borrowers {
+            let pins = self.burn(hold.state.borrowed, t);
+            let paid: i64 = pins.iter().map(|pin| pin.amount).sum();
+            if paid == 0 {
+                return;
+            }
+            pins.into_iter().for_each(|pin| merge(&mut hold.state.pins, pin));
+            hold.state.borrowed -= paid;
+            self.change_debt(-paid, -paid);
+            self.effects.funded.push((hold.consumption_id, hold.state.clone()));
+            self.holds.insert(hold.consumption_id, hold);
+        }
+    }
+
+    /// Closes the entry under way. `t` is when it takes effect (a deadline may lie before `now`).
+    pub(super) fn seal(&mut self, kind: Kind, counter_account: Cow<'static, str>, about: About) -> &Entry {
+        self.close(kind, counter_account, about, None)
+    }
+
+    /// Closes the entry that records the command itself: it carries the command's key.
+    pub(super) fn seal_command(
+        &mut self,
+        kind: Kind,
+        counter_account: Cow<'static, str>,
+        about: About,
+    ) -> &Entry {
+        let key = self.command.and_then(|c| Some((c.idempotency_key.clone()?, c.fingerprint())));
+        self.close(kind, counter_account, about, key)
+    }
+
+    fn close(
+        &mut self,
+        kind: Kind,
+        counter_account: Cow<'static, str>,
+        about: About,
+        key: Option<(String, Hash)>,
+    ) -> &Entry {
+        let (idempotency_key, request_hash) = key.unzip();
+        let entry = Entry {
+            user_id: self.account.user_id,
+            seq: 0,
+            kind,
+            change: core::mem::take(&mut self.change),
+            held_change: core::mem::take(&mut self.held_change),
+            available: 0,
+            held: 0,
+            counter_account,
+            consumption_id: about.consumption_id,
+            lot_id: about.lot_id,
+            reference: about.reference,
+            idempotency_key,
+            request_hash,
+            effects: core::mem::take(&mut self.effects),
+            data: String::new(),
+            created_at: self.now,
+            hash: self.account.hash,
+        };
+        let fits = self.account.record(&entry);
+        debug_assert!(fits.is_ok(), "{fits:?}: {entry:?}");
+        self.ids = 0;
+        let at = self.entries.len();
+        self.entries.push(entry.seal(&mut self.account));
+        &self.entries[at]
+    }
+
+    /// Refuses what would take a figure past 2^53 - 1: not exact in JSON any more.
+    pub(super) fn check_ceiling(&self, field: &'static str, figure: i64, more: i64) -> Result<(), Refusal> {
+        if figure.checked_add(more).is_some_and(|sum| sum.abs() <= CREDITS_MAX) {
+            Ok(())
+        } else {
+            Err(invalid(
+                field,
+                "would take a figure of the account past the limit",
+                CREDITS_MAX,
+                more,
+            ))
+        }
+    }
+}
+
+/// Adds a pin: one for each lot, at its first place.
+pub(super) fn merge(pins: &mut Vec<Pin>, pin: Pin) {
+    match pins.iter_mut().find(|p| p.lot_id == pin.lot_id) {
+        Some(same) => same.amount += pin.amount,
+        None => pins.push(pin),
+    }
+}
+
+impl LotChange {
+    pub(super) fn of(lot: Uuid) -> Self {
+        LotChange { lot, remaining: 0, expired: 0, clawed: 0, claim: 0 }
+    }
+}

@@ -1,0 +1,77 @@
+//! What a command does to the books, or why it is refused. One file per family of commands.
+
+mod confirm;
+mod consume;
+mod deadlines;
+mod draft;
+mod grant;
+mod refund;
+
+pub use deadlines::{mature, mature_loaded};
+
+use super::{Action, Command, Entry, Hold, Matured, Outcome, Refusal, Rules, State, Status, Timestamp};
+use alloc::vec::Vec;
+use draft::Draft;
+use uuid::Uuid;
+
+/// An accepted command: what is written, and what the caller is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The entries, in order. Empty only where nothing was due, or where a repeated confirm or refund without a key
+    /// found its outcome there already.
+    pub entries: Vec<Entry>,
+    /// The result.
+    pub outcome: Outcome,
+}
+
+/// Decides `command` on `state` at `now`.
+///
+/// The idempotency key is recorded, not looked up: a store says whether an entry carries it already
+/// ([`super::Prior::replay`]).
+///
+/// # Errors
+/// The first [`Refusal`] in order of precedence. Nothing is changed then.
+pub fn decide(
+    state: &State,
+    command: &Command,
+    now: Timestamp,
+    rules: &Rules,
+) -> Result<Decision, Refusal> {
+    command.validate()?;
+    let mut draft = Draft::new(state, command, now, rules);
+    draft.mature(now);
+    let outcome = match &command.action {
+        Action::Grant(c) => grant::grant(&mut draft, c)?,
+        Action::Gift(c) => grant::gift(&mut draft, c)?,
+        Action::Adjust(c) => grant::adjust(&mut draft, c)?,
+        Action::SetCreditLimit(c) => grant::set_credit_limit(&mut draft, c),
+        Action::Clawback(c) => grant::clawback(&mut draft, c)?,
+        Action::Consume(c) => consume::consume(&mut draft, c)?,
+        Action::Extend(c) => consume::extend(&mut draft, c)?,
+        Action::Confirm(c) => confirm::confirm(&mut draft, c)?,
+        Action::Refund(c) => refund::refund(&mut draft, c)?,
+        Action::Mature { .. } => {
+            let mut matured = Matured::default();
+            draft.entries().iter().for_each(|entry| matured.count(entry));
+            Outcome::Matured(matured)
+        }
+    };
+    Ok(Decision { entries: draft.finish(), outcome })
+}
+
+/// The consumption, as it is now, or the refusal that there is none.
+fn named<'a>(draft: &'a Draft<'_>, consumption_id: Uuid) -> Result<&'a Hold, Refusal> {
+    draft.hold(consumption_id).ok_or(Refusal::NotFound { what: "consumption", id: consumption_id })
+}
+
+fn wrong_state(hold: &Hold, problem: &'static str) -> Refusal {
+    Refusal::InvalidState { id: hold.consumption_id, state: hold.state.status, problem }
+}
+
+fn expired(hold: &Hold) -> Refusal {
+    Refusal::HoldExpired { id: hold.consumption_id, expired_at: hold.state.expires_at }
+}
+
+fn is_live(hold: &Hold) -> bool {
+    hold.state.status == Status::Pending
+}

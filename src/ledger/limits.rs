@@ -1,0 +1,22 @@
+//! The limits of design rule **limits**: everything that a caller can send has one.
+
+use core::time::Duration;
+
+/// The largest number of credits anywhere, 2^53 - 1: exact in JSON and in a double.
+pub const CREDITS_MAX: i64 = (1 << 53) - 1;
+/// The longest idempotency key, in bytes of UTF-8.
+pub const KEY_BYTES_MAX: usize = 255;
+/// The longest reference, feature, reason or operator, in bytes of UTF-8.
+pub const REFERENCE_BYTES_MAX: usize = 255;
+/// The largest metadata object, in bytes of its compact JSON.
+pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// The shortest time a hold can live.
+pub const TTL_MIN: Duration = Duration::from_secs(1);
+/// The longest time a hold can live (each `extend` starts anew).
+pub const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The longest grace period.
+pub const GRACE_MAX: Duration = Duration::from_secs(3660 * 24 * 3600);
+/// The most commands in one `consume_many`.
+pub const BATCH_COMMANDS_MAX: usize = 1_000;
+/// Lot priorities run from minus this to this; lower burns first.
+pub const PRIORITY_MAX: i32 = 1_000_000;

@@ -1,0 +1,82 @@
+//! The ledger's rules: pure functions from what the books say to what is written next.
+//!
+//! ```text
+//! decide(state, command, now, rules) -> entries and an outcome | a refusal
+//! apply(state, entry)                -> the next state
+//! ```
+//!
+//! Nothing here does I/O, waits, reads a clock, draws a random number or knows SQL: time comes in as an argument and
+//! ids are derived (`id.rs`). Without the crate's features this module is all there is of it, built `no_std`.
+//!
+//! # How the rules can be broken, and what stands against it
+//!
+//! | failure | what prevents it |
+//! | --- | --- |
+//! | credits made or lost | figures change only through [`Effects`], one small set of primitives that `decide` and [`apply`] share; each entry's changes and its counter-account sum to zero |
+//! | spent twice | `consume` takes the credits out of their lots in the same entry that makes the hold |
+//! | a deadline that depends on when somebody looks | every command first applies what is due, in order of deadline, at the deadlines and not at `now` |
+//! | credits that outlive their lot | what comes back to an expired lot expires with it or moves to a lot with a grace period |
+//! | overflow | each figure is checked against 2^53 - 1 before anything is recorded |
+//! | a refusal that changes something | `decide` works on a draft; a refusal drops it |
+
+mod account;
+mod apply;
+mod command;
+mod decide;
+pub(crate) mod id;
+mod journal;
+pub mod limits;
+mod outcome;
+mod refusal;
+mod time;
+mod words;
+
+pub use account::{Account, Hold, HoldState, Lot, Money, Pin, State};
+pub use apply::{Inconsistent, apply};
+pub(crate) use command::ttl as check_ttl;
+pub use command::{
+    Action, Adjust, Clawback, Command, Confirm, Consume, Extend, Gift, Grant, Late, Metadata, Overage,
+    Refund, SetCreditLimit, Shortfall, Target,
+};
+pub use decide::{Decision, decide, mature, mature_loaded};
+pub use journal::{Effects, Entry, Hash, LotChange};
+pub use outcome::{Balance, ClawbackReceipt, Consumption, Expiring, Matured, Outcome, Prior, Receipt};
+pub use refusal::Refusal;
+pub use time::{ParseTimestampError, Timestamp};
+pub use words::{Kind, Source, Status};
+
+use core::time::Duration;
+
+/// What happens to credits of a hold that is released after their lot's expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLotExpiredWhileHeld {
+    /// They expire at that moment.
+    #[default]
+    Expire,
+    /// They live on for [`Rules::release_grace`].
+    Grace,
+}
+
+/// The choices that a ledger's settings make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// How long a hold lives where the caller does not say.
+    pub hold_ttl: Duration,
+    /// What happens to credits of a hold that is released after their lot's expiry.
+    pub on_lot_expired_while_held: OnLotExpiredWhileHeld,
+    /// How long such credits live with [`OnLotExpiredWhileHeld::Grace`].
+    pub release_grace: Duration,
+    /// How long reversed credits live whose lot has expired.
+    pub reversal_grace: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            hold_ttl: Duration::from_secs(3600),
+            on_lot_expired_while_held: OnLotExpiredWhileHeld::Expire,
+            release_grace: Duration::from_secs(7 * 24 * 3600),
+            reversal_grace: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Why a command was refused. A refusal is data: it changes nothing and says what the caller should do.
+
+use super::{Status, Timestamp};
+use alloc::string::String;
+use uuid::Uuid;
+
+/// The reasons a command can be refused for, in order of precedence: where several hold, the first is given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Malformed, or past a limit.
+    #[error("{field}: {problem} (limit {limit}, got {value})")]
+    Invalid {
+        /// The argument at fault.
+        field: &'static str,
+        /// What is wrong and what to do.
+        problem: &'static str,
+        /// The limit it passes, or the form that is expected.
+        limit: String,
+        /// The value that was given.
+        value: String,
+    },
+    /// The idempotency key was used before, for another request.
+    #[error("idempotency key `{key}` was used for a different request; use a new key for a new request")]
+    IdempotencyConflict {
+        /// The key.
+        key: String,
+    },
+    /// There is no such thing.
+    #[error("no {what} {id}")]
+    NotFound {
+        /// `consumption` or `lot`.
+        what: &'static str,
+        /// The id that was asked for.
+        id: Uuid,
+    },
+    /// The consumption is not in a state that allows this.
+    #[error("consumption {id} is {state}: {problem}")]
+    InvalidState {
+        /// The consumption.
+        id: Uuid,
+        /// The state it is in.
+        state: Status,
+        /// What can't be done, and what to do.
+        problem: &'static str,
+    },
+    /// The hold's deadline has passed.
+    #[error("the hold {id} expired at {expired_at}; its credits are back. Consume again, or confirm with late=recharge")]
+    HoldExpired {
+        /// The consumption.
+        id: Uuid,
+        /// Its deadline.
+        expired_at: Timestamp,
+    },
+    /// More was asked for than is there.
+    #[error("{required} credits are required and {available} are available; grant credits or ask for less")]
+    Insufficient {
+        /// What the command needs.
+        required: i64,
+        /// What the account can spend now, its credit limit included.
+        available: i64,
+    },
+}
+
+impl Refusal {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Refusal::Invalid { .. } => "validation",
+            Refusal::IdempotencyConflict { .. } => "idempotency_conflict",
+            Refusal::NotFound { .. } => "not_found",
+            Refusal::InvalidState { .. } => "invalid_state",
+            Refusal::HoldExpired { .. } => "hold_expired",
+            Refusal::Insufficient { .. } => "insufficient_credits",
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! An embeddable prepaid-credit ledger: it runs inside your process and keeps its books in your database.
+//!
+//! Credits are granted in lots, held before a job ([`Ledger::consume`]), kept when it succeeds
+//! ([`Ledger::confirm`]) and given back when it fails ([`Ledger::refund`]); forgotten holds expire by themselves. Every
+//! accepted command appends to a hash-chained journal from which everything else can be derived again
+//! ([`Ledger::verify`]).
+//!
+//! Start with [`Ledger::connect`]. The rules are in [`ledger`], pure and without I/O.
+
+#![cfg_attr(not(feature = "engine"), no_std)]
+
+extern crate alloc;
+
+pub mod ledger;
+
+#[cfg(feature = "engine")]
+mod clock;
+#[cfg(feature = "engine")]
+mod engine;
+#[cfg(feature = "engine")]
+mod error;
+#[cfg(feature = "engine")]
+mod facade;
+#[cfg(feature = "engine")]
+mod settings;
+#[cfg(feature = "engine")]
+mod store;
+#[cfg(feature = "engine")]
+mod verify;
+#[cfg(feature = "postgres")]
+mod within;
+
+#[cfg(feature = "engine")]
+pub use clock::{Clock, ManualClock, SystemClock};
+#[cfg(feature = "engine")]
+pub use error::{Error, Result, Written};
+#[cfg(feature = "engine")]
+pub use facade::{ConsumptionFilter, Ledger, PAGE_LINES_MAX, Page, TransactionFilter};
+pub use ledger::{
+    Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry, Expiring,
+    Extend, Gift, Grant, Hash, Kind, Late, Lot, Matured, Metadata, Money, OnLotExpiredWhileHeld, Outcome, Overage,
+    ParseTimestampError, Pin, Receipt, Refund, Refusal, SetCreditLimit, Shortfall, Source, Status, Timestamp,
+};
+#[cfg(feature = "engine")]
+pub use settings::Settings;
+#[cfg(feature = "engine")]
+pub use verify::{FAULTS_NAMED_MAX, Fault, FaultKind, TrialBalance, Verification};
+#[cfg(feature = "postgres")]
+pub use within::Within;

@@ -1,0 +1,268 @@
+//! How a ledger is opened.
+
+use crate::clock::{Clock, SystemClock};
+use crate::engine::EngineSettings;
+use crate::error::{Error, Result};
+use crate::ledger::limits::{GRACE_MAX, TTL_MAX, TTL_MIN};
+use crate::ledger::{OnLotExpiredWhileHeld, Rules, check_ttl};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that can be chosen about a ledger; [`Settings::new`] has sensible values for the rest.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+/// use jointo_credits::Settings;
+/// use std::time::Duration;
+///
+/// let ledger = Settings::new("sqlite::memory:").hold_ttl(Duration::from_secs(900)).connect().await?;
+/// ledger.migrate().await?;
+/// # ledger.close().await;
+/// # Ok(()) }) }
+/// ```
+#[derive(Clone)]
+pub struct Settings {
+    pub(crate) url: String,
+    pub(crate) schema: Option<String>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rules: Rules,
+    pub(crate) max_connections: u32,
+    pub(crate) committers: usize,
+    pub(crate) batch_limit: usize,
+    pub(crate) queue_limit: usize,
+    pub(crate) patience: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) pgbouncer: bool,
+}
+
+impl std::fmt::Debug for Settings {
+    /// Without the URL: it may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("schema", &self.schema)
+            .field("rules", &self.rules)
+            .field("max_connections", &self.max_connections)
+            .field("committers", &self.committers)
+            .field("batch_limit", &self.batch_limit)
+            .field("queue_limit", &self.queue_limit)
+            .field("patience", &self.patience)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("pgbouncer", &self.pgbouncer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a URL leads to.
+pub(crate) enum Location {
+    Memory,
+    SqliteMemory,
+    SqliteFile(PathBuf),
+    #[cfg(feature = "postgres")]
+    Postgres(Box<sqlx::postgres::PgConnectOptions>),
+}
+
+impl Settings {
+    /// Settings for a database.
+    ///
+    /// | URL | database |
+    /// | --- | --- |
+    /// | `sqlite:///credits.db` | SQLite file, path relative to the working directory |
+    /// | `sqlite:////var/lib/app/credits.db` | SQLite file, absolute path |
+    /// | `sqlite::memory:` | SQLite in memory, gone with the ledger |
+    /// | `postgresql://user:password@host:5432/database?sslmode=verify-full` | PostgreSQL 14 or newer |
+    /// | `memory:` | no database at all: for your tests |
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Settings {
+            url: url.into(),
+            schema: None,
+            clock: Arc::new(SystemClock),
+            rules: Rules::default(),
+            max_connections: 8,
+            committers: 2,
+            batch_limit: 1_000,
+            queue_limit: 10_000,
+            patience: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
+            pgbouncer: false,
+        }
+    }
+
+    /// PostgreSQL schema that the tables are in; the role's `search_path` decides without.
+    #[must_use]
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = Some(schema.into());
+        self
+    }
+
+    /// The clock that decides every deadline.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// How long a hold lives where `consume` does not say: 1 s to 30 d, 1 h by default.
+    #[must_use]
+    pub fn hold_ttl(mut self, ttl: Duration) -> Self {
+        self.rules.hold_ttl = ttl;
+        self
+    }
+
+    /// What happens to credits of a hold that is released after their lot's expiry.
+    #[must_use]
+    pub fn on_lot_expired_while_held(mut self, choice: OnLotExpiredWhileHeld) -> Self {
+        self.rules.on_lot_expired_while_held = choice;
+        self
+    }
+
+    /// How long such credits live with [`OnLotExpiredWhileHeld::Grace`]: 7 d by default.
+    #[must_use]
+    pub fn release_grace(mut self, grace: Duration) -> Self {
+        self.rules.release_grace = grace;
+        self
+    }
+
+    /// How long reversed credits live whose lot has expired: 30 d by default.
+    #[must_use]
+    pub fn reversal_grace(mut self, grace: Duration) -> Self {
+        self.rules.reversal_grace = grace;
+        self
+    }
+
+    /// Connections for reads; committers have their own. 8 by default.
+    #[must_use]
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
+    /// Committers side by side on PostgreSQL: 2 by default. More help only where the database has cores to spare.
+    #[must_use]
+    pub fn committers(mut self, committers: usize) -> Self {
+        self.committers = committers;
+        self
+    }
+
+    /// The most commands in one write: 1,000 by default.
+    #[must_use]
+    pub fn batch_limit(mut self, commands: usize) -> Self {
+        self.batch_limit = commands;
+        self
+    }
+
+    /// The most commands that wait; further callers wait to be let in. 10,000 by default.
+    #[must_use]
+    pub fn queue_limit(mut self, commands: usize) -> Self {
+        self.queue_limit = commands;
+        self
+    }
+
+    /// How long a database that is away is tried again before callers get `Unavailable`: 10 s by default.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How long to wait for a connection, and for another process that writes a SQLite file: 5 s by default.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Whether a pooler in transaction mode (PgBouncer) stands before PostgreSQL: no prepared statements, no session
+    /// settings.
+    #[must_use]
+    pub fn pgbouncer(mut self, pgbouncer: bool) -> Self {
+        self.pgbouncer = pgbouncer;
+        self
+    }
+
+    /// Checks everything that can be checked without a connection.
+    pub(crate) fn validate(&self) -> Result<Location> {
+        check_ttl("hold_ttl", self.rules.hold_ttl)?;
+        for (field, grace) in
+            [("release_grace", self.rules.release_grace), ("reversal_grace", self.rules.reversal_grace)]
+        {
+            if grace < TTL_MIN || grace > GRACE_MAX {
+                let limit = format!("{TTL_MIN:?} .. {GRACE_MAX:?}");
+                return Err(Error::invalid(field, "is out of range", limit, format!("{grace:?}")));
+            }
+        }
+        let counts = [
+            ("max_connections", self.max_connections as usize, 1_000),
+            ("committers", self.committers, 64),
+            ("batch_limit", self.batch_limit, 10_000),
+            ("queue_limit", self.queue_limit, 10_000_000),
+        ];
+        for (field, n, most) in counts {
+            if n == 0 || n > most {
+                return Err(Error::invalid(field, "is out of range", format!("1 .. {most}"), n));
+            }
+        }
+        if self.connect_timeout.is_zero() || self.connect_timeout > TTL_MAX {
+            let given = format!("{:?}", self.connect_timeout);
+            return Err(Error::invalid("connect_timeout", "is out of range", "more than 0", given));
+        }
+        if self.patience > TTL_MAX {
+            let given = format!("{:?}", self.patience);
+            return Err(Error::invalid("patience", "is out of range", format!("{TTL_MAX:?}"), given));
+        }
+        let location = self.locate()?;
+        if let Some(schema) = &self.schema {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if schema.is_empty() || schema.len() > 63 || !schema.chars().all(word) {
+                let limit = "1 to 63 letters, digits and underscores";
+                return Err(Error::invalid("schema", "is no plain name", limit, schema));
+            }
+            #[cfg(feature = "postgres")]
+            let has_schemas = matches!(location, Location::Postgres(_));
+            #[cfg(not(feature = "postgres"))]
+            let has_schemas = false;
+            if !has_schemas {
+                return Err(Error::invalid("schema", "is for PostgreSQL only; leave it out", "none", schema));
+            }
+        }
+        Ok(location)
+    }
+
+    fn locate(&self) -> Result<Location> {
+        let expected = "sqlite:///FILE, sqlite::memory:, postgresql://... or memory:";
+        let (scheme, rest) = self.url.split_once(':').unwrap_or(("", ""));
+        match (scheme, rest) {
+            ("memory", "") => Ok(Location::Memory),
+            ("sqlite", ":memory:") => Ok(Location::SqliteMemory),
+            ("sqlite", path) => match path.strip_prefix("///") {
+                Some(file) if !file.is_empty() && !file.contains('?') => Ok(Location::SqliteFile(file.into())),
+                _ => Err(Error::invalid("url", "names no SQLite file", "sqlite:///FILE", &self.url)),
+            },
+            #[cfg(feature = "postgres")]
+            ("postgresql" | "postgres", _) => match self.url.parse() {
+                Ok(options) => Ok(Location::Postgres(Box::new(options))),
+                // The parser's own message may quote the URL, and the URL may hold a password.
+                Err(_) => Err(Error::invalid(
+                    "url",
+                    "can't be understood",
+                    "postgresql://user:password@host:5432/database",
+                    "a malformed postgresql URL",
+                )),
+            },
+            (scheme, _) => {
+                Err(Error::invalid("url", "has an unknown scheme", expected, format!("`{scheme}:`")))
+            }
+        }
+    }
+
+    pub(crate) fn engine(&self) -> EngineSettings {
+        EngineSettings {
+            rules: self.rules,
+            batch_limit: self.batch_limit,
+            queue_limit: self.queue_limit,
+            patience: self.patience,
+        }
+    }
+}

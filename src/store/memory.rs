@@ -1,0 +1,401 @@
+//! A store in memory, for tests: ordered maps under one lock, and nothing that could be clever.
+
+use super::{
+    Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter, KeyScope, Loaded,
+    LoadedAccount, Needs, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry, Sums, Writes,
+};
+use crate::ledger::{Account, Effects, Entry, Hash, Hold, Lot, Prior, State, Status, Timestamp};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use uuid::Uuid;
+
+/// Books in memory. Clones share them, so that several ledgers can work on the same books as several processes on one
+/// database would; they last as long as the last clone.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    /// Of this clone only: a ledger that is closed leaves the books to the others.
+    closed: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    books: Mutex<Books>,
+    unlocked: Condvar,
+    committers: AtomicU64,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Books {
+    accounts: BTreeMap<Uuid, Account>,
+    lots: BTreeMap<(Uuid, Uuid), Lot>,
+    holds: BTreeMap<(Uuid, Uuid), Hold>,
+    /// Whose a consumption is.
+    owners: HashMap<Uuid, Uuid>,
+    /// Entry number `n` of an account is element `n - 1`. Only ever pushed to.
+    entries: BTreeMap<Uuid, Vec<Entry>>,
+    /// The number of the entry that carries a key.
+    keys: HashMap<(Uuid, String), i64>,
+    gifts: Vec<GiftRow>,
+    /// The committer that asked for a lock and has not appended yet.
+    locked_by: Option<u64>,
+}
+
+impl MemoryStore {
+    /// Empty books.
+    #[must_use]
+    pub fn new() -> Self {
+        MemoryStore::default()
+    }
+
+    /// The writing side.
+    pub(crate) fn committer(&self) -> MemoryCommitter {
+        let number = self.shared.committers.fetch_add(1, Ordering::Relaxed);
+        MemoryCommitter { number, shared: Arc::clone(&self.shared) }
+    }
+
+    fn read<T: Send + 'static>(&self, f: impl FnOnce(&Books) -> T) -> Reading<'_, T> {
+        let result = if self.closed.load(Ordering::SeqCst) {
+            Err(StoreError::Lost("the store is closed".into()))
+        } else {
+            Ok(f(&self.shared.books()))
+        };
+        ready(result)
+    }
+}
+
+impl Clone for MemoryStore {
+    fn clone(&self) -> Self {
+        MemoryStore { shared: Arc::clone(&self.shared), closed: AtomicBool::new(false) }
+    }
+}
+
+impl Shared {
+    /// A panic while the lock was held can't have left half a write: `append` checks everything before it writes.
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The books, once no other committer has them locked.
+    fn books_for(&self, committer: u64) -> MutexGuard<'_, Books> {
+        let mut books = self.books();
+        while books.locked_by.is_some_and(|other| other != committer) {
+            books = self.unlocked.wait(books).unwrap_or_else(PoisonError::into_inner);
+        }
+        books
+    }
+
+    fn unlock(&self, committer: u64) {
+        let mut books = self.books();
+        if books.locked_by == Some(committer) {
+            books.locked_by = None;
+            self.unlocked.notify_all();
+        }
+    }
+}
+
+/// The writing side of a [`MemoryStore`].
+#[derive(Debug)]
+pub(crate) struct MemoryCommitter {
+    number: u64,
+    shared: Arc<Shared>,
+}
+
+impl Drop for MemoryCommitter {
+    fn drop(&mut self) {
+        self.shared.unlock(self.number);
+    }
+}
+
+impl Committer for MemoryCommitter {
+    async fn load(&mut self, needs: &Needs) -> StoreResult<Loaded> {
+        if !needs.lock {
+            self.shared.unlock(self.number);
+            return Ok(self.shared.books().load(needs));
+        }
+        let mut books = self.shared.books_for(self.number);
+        books.locked_by = Some(self.number);
+        Ok(books.load(needs))
+    }
+
+    async fn append(&mut self, writes: &Writes) -> StoreResult<Vec<Uuid>> {
+        let stale = self.shared.books_for(self.number).append(writes);
+        self.shared.unlock(self.number);
+        Ok(stale)
+    }
+
+    async fn landed(&mut self, entries: &[(Uuid, i64, Hash)]) -> StoreResult<Vec<bool>> {
+        let books = self.shared.books();
+        let landed = |(user_id, seq, hash): &(Uuid, i64, Hash)| {
+            books.entry(*user_id, *seq).is_some_and(|entry| entry.hash == *hash)
+        };
+        Ok(entries.iter().map(landed).collect())
+    }
+
+    async fn reconnect(&mut self) -> StoreResult<()> {
+        self.shared.unlock(self.number);
+        Ok(())
+    }
+}
+
+impl Books {
+    fn load(&self, needs: &Needs) -> Loaded {
+        let mut loaded = Loaded::default();
+        let mut named: BTreeMap<Uuid, Vec<Hold>> = BTreeMap::new();
+        for id in &needs.consumptions {
+            if let Some(hold) = self.hold(*id) {
+                loaded.owners.insert(*id, hold.user_id);
+                named.entry(hold.user_id).or_default().push(hold.clone());
+            }
+        }
+        let wanted: BTreeSet<Uuid> = needs.accounts.iter().chain(named.keys()).copied().collect();
+        for user_id in wanted {
+            let mut account = self.account(user_id, needs.now, named.remove(&user_id), Some(DUE_HOLDS_MAX));
+            for (_, lot_id) in needs.lots.iter().filter(|(owner, _)| *owner == user_id) {
+                if let Some(lot) = self.lots.get(&(user_id, *lot_id)) {
+                    account.state.lots.insert(*lot_id, lot.clone());
+                }
+            }
+            loaded.accounts.insert(user_id, account);
+        }
+        for (scope, key) in &needs.keys {
+            let owner = match scope {
+                KeyScope::Account(user_id) => Some(*user_id),
+                KeyScope::Consumption(id) => self.owners.get(id).copied(),
+            };
+            let Some(user_id) = owner else { continue };
+            let carried = self.keys.get(&(user_id, key.clone())).and_then(|seq| self.entry(user_id, *seq));
+            if let Some(entry) = carried {
+                let hold = entry.consumption_id.and_then(|id| self.holds.get(&(user_id, id))).cloned();
+                loaded.priors.insert((user_id, key.clone()), Prior { entry: entry.clone(), hold });
+            }
+        }
+        loaded
+    }
+
+    /// An account with `named` and whatever else [`State`] asks for, but at most `due_max` due holds.
+    fn account(
+        &self,
+        user_id: Uuid,
+        now: Option<Timestamp>,
+        named: Option<Vec<Hold>>,
+        due_max: Option<usize>,
+    ) -> LoadedAccount {
+        let mut state = State::new(user_id, now.unwrap_or(Timestamp::MIN));
+        let stored = self.accounts.get(&user_id);
+        if let Some(account) = stored {
+            state.account = account.clone();
+        }
+        let pending: Vec<&Hold> =
+            self.holds_of(user_id).filter(|hold| hold.state.status == Status::Pending).collect();
+        let mut holds = named.unwrap_or_default();
+        let mut next_pending = None;
+        let due_at = now.filter(|now| state.account.next_hold_deadline.is_some_and(|first| first <= *now));
+        if let Some(now) = due_at {
+            let mut due: Vec<&Hold> = pending.iter().copied().filter(|h| h.state.expires_at <= now).collect();
+            due.sort_by_key(|hold| (hold.state.expires_at, hold.consumption_id));
+            state.more_due = due_max.is_some_and(|max| due.len() > max);
+            holds.extend(due.into_iter().take(due_max.unwrap_or(usize::MAX)).cloned());
+            next_pending = pending.iter().map(|h| h.state.expires_at).filter(|t| *t > now).min();
+        }
+        if state.account.borrowed > 0 {
+            holds.extend(pending.iter().filter(|hold| hold.state.borrowed > 0).map(|hold| (*hold).clone()));
+        }
+        let pinned: BTreeSet<Uuid> =
+            holds.iter().flat_map(|hold| hold.state.pins.iter().map(|pin| pin.lot_id)).collect();
+        state.lots = self
+            .lots_of(user_id)
+            .filter(|lot| lot.remaining > 0 || pinned.contains(&lot.lot_id))
+            .map(|lot| (lot.lot_id, lot.clone()))
+            .collect();
+        state.holds = holds.into_iter().map(|hold| (hold.consumption_id, hold)).collect();
+        LoadedAccount { state, exists: stored.is_some(), looked_up_due: due_at.is_some(), next_pending }
+    }
+
+    fn append(&mut self, writes: &Writes) -> Vec<Uuid> {
+        let mut stale: BTreeSet<Uuid> = BTreeSet::new();
+        for write in &writes.accounts {
+            let user_id = write.account.user_id;
+            if self.accounts.get(&user_id).map(|account| account.seq) != write.expected_seq {
+                stale.insert(user_id);
+            }
+        }
+        for entry in &writes.entries {
+            let key = entry.idempotency_key.clone().map(|key| (entry.user_id, key));
+            if key.is_some_and(|key| self.keys.contains_key(&key)) {
+                stale.insert(entry.user_id);
+            }
+        }
+        let fresh = |user_id: &Uuid| !stale.contains(user_id);
+        for write in writes.accounts.iter().filter(|write| fresh(&write.account.user_id)) {
+            self.accounts.insert(write.account.user_id, write.account.clone());
+        }
+        for (user_id, lot) in writes.new_lots.iter().chain(&writes.lots).filter(|(id, _)| fresh(id)) {
+            self.lots.insert((*user_id, lot.lot_id), lot.clone());
+        }
+        for hold in writes.new_holds.iter().chain(&writes.holds).filter(|hold| fresh(&hold.user_id)) {
+            self.owners.insert(hold.consumption_id, hold.user_id);
+            self.holds.insert((hold.user_id, hold.consumption_id), hold.clone());
+        }
+        self.gifts.extend(writes.gifts.iter().filter(|gift| fresh(&gift.user_id)).cloned());
+        for entry in writes.entries.iter().filter(|entry| fresh(&entry.user_id)) {
+            if let Some(key) = &entry.idempotency_key {
+                self.keys.insert((entry.user_id, key.clone()), entry.seq);
+            }
+            // As from a database: a new hold has a row of its own and is no part of the entry.
+            let effects = Effects { new_hold: None, ..entry.effects.clone() };
+            self.entries.entry(entry.user_id).or_default().push(Entry { effects, ..entry.clone() });
+        }
+        stale.into_iter().collect()
+    }
+
+    fn lots_of(&self, user_id: Uuid) -> impl Iterator<Item = &Lot> {
+        self.lots.range((user_id, Uuid::nil())..=(user_id, Uuid::max())).map(|(_, lot)| lot)
+    }
+
+    fn holds_of(&self, user_id: Uuid) -> impl DoubleEndedIterator<Item = &Hold> {
+        self.holds.range((user_id, Uuid::nil())..=(user_id, Uuid::max())).map(|(_, hold)| hold)
+    }
+
+    fn hold(&self, consumption_id: Uuid) -> Option<&Hold> {
+        self.holds.get(&(*self.owners.get(&consumption_id)?, consumption_id))
+    }
+
+    fn entry(&self, user_id: Uuid, seq: i64) -> Option<&Entry> {
+        let index = usize::try_from(seq.checked_sub(1)?).ok()?;
+        self.entries.get(&user_id)?.get(index)
+    }
+}
+
+fn ready<T: Send + 'static>(result: StoreResult<T>) -> Reading<'static, T> {
+    Box::pin(std::future::ready(result))
+}
+
+/// How a consumption stands at `now`: a pending hold whose deadline has passed counts as expired.
+fn status_at(hold: &Hold, now: Timestamp) -> Status {
+    match hold.state.status {
+        Status::Pending if hold.state.expires_at <= now => Status::Expired,
+        status => status,
+    }
+}
+
+impl Reader for MemoryStore {
+    fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>> {
+        self.read(|books| Some(books.account(user_id, Some(now), None, None)).filter(|found| found.exists))
+    }
+
+    fn entries(&self, user_id: Uuid, filter: EntryFilter) -> Reading<'_, Vec<Entry>> {
+        let wanted = |entry: &&Entry| {
+            filter.kind.is_none_or(|kind| entry.kind == kind)
+                && filter.since.is_none_or(|since| entry.created_at >= since)
+                && filter.until.is_none_or(|until| entry.created_at < until)
+                && filter.before.is_none_or(|before| entry.seq < before)
+        };
+        self.read(|books| {
+            let journal = books.entries.get(&user_id).into_iter().flatten().rev();
+            journal.filter(wanted).take(filter.limit).cloned().collect()
+        })
+    }
+
+    fn holds(&self, user_id: Uuid, filter: HoldFilter) -> Reading<'_, Vec<Hold>> {
+        let wanted = |hold: &&Hold| {
+            filter.status.is_none_or(|status| status_at(hold, filter.now) == status)
+                && filter.before.is_none_or(|before| hold.consumption_id < before)
+        };
+        self.read(|books| {
+            books.holds_of(user_id).rev().filter(wanted).take(filter.limit).cloned().collect()
+        })
+    }
+
+    fn hold(&self, consumption_id: Uuid) -> Reading<'_, Option<Hold>> {
+        self.read(|books| books.hold(consumption_id).cloned())
+    }
+
+    fn due(
+        &self,
+        what: Due,
+        now: Timestamp,
+        after: Option<(Timestamp, Uuid)>,
+        limit: usize,
+    ) -> Reading<'_, Vec<(Timestamp, Uuid)>> {
+        let deadline = |account: &Account| match what {
+            Due::Holds => account.next_hold_deadline,
+            Due::Lots => account.next_lot_deadline,
+        };
+        self.read(|books| {
+            let mut due: Vec<(Timestamp, Uuid)> = books
+                .accounts
+                .values()
+                .filter_map(|account| Some((deadline(account)?, account.user_id)))
+                .filter(|at| at.0 <= now && after.is_none_or(|after| *at > after))
+                .collect();
+            due.sort_unstable();
+            due.truncate(limit);
+            due
+        })
+    }
+
+    fn snapshot(&self) -> Reading<'_, Box<dyn Snapshot>> {
+        self.read(|books| -> Box<dyn Snapshot> { Box::new(books.clone()) })
+    }
+
+    fn migrate(&self) -> Reading<'_, ()> {
+        self.read(|_| ())
+    }
+
+    fn check_schema(&self) -> Reading<'_, ()> {
+        self.read(|_| ())
+    }
+
+    fn close(&self) -> Reading<'_, ()> {
+        self.closed.store(true, Ordering::SeqCst);
+        ready(Ok(()))
+    }
+}
+
+/// The part of `table` after the key `after`.
+fn later<K: Ord, V>(table: &BTreeMap<K, V>, after: Option<K>) -> impl Iterator<Item = (&K, &V)> {
+    table.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))
+}
+
+impl Snapshot for Books {
+    fn accounts(&mut self, after: Option<Uuid>, limit: usize) -> Reading<'_, Vec<Account>> {
+        ready(Ok(later(&self.accounts, after).take(limit).map(|(_, account)| account.clone()).collect()))
+    }
+
+    fn entries(&mut self, after: Option<(Uuid, i64)>, limit: usize) -> Reading<'_, Vec<StoredEntry>> {
+        let journals = self.entries.range(after.map_or(Uuid::nil(), |(user_id, _)| user_id)..);
+        let entries = journals.flat_map(|(_, journal)| journal);
+        let later = entries.filter(|entry| after.is_none_or(|after| (entry.user_id, entry.seq) > after));
+        ready(Ok(later.take(limit).cloned().map(Ok).collect()))
+    }
+
+    fn lots(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Vec<(Uuid, Lot)>> {
+        let lots = later(&self.lots, after).map(|((user_id, _), lot)| (*user_id, lot.clone()));
+        ready(Ok(lots.take(limit).collect()))
+    }
+
+    fn holds(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Vec<Hold>> {
+        ready(Ok(later(&self.holds, after).take(limit).map(|(_, hold)| hold.clone()).collect()))
+    }
+
+    fn journal(&mut self, user_id: Uuid, after: i64, limit: usize) -> Reading<'_, Vec<StoredEntry>> {
+        let journal = self.entries.get(&user_id).into_iter().flatten();
+        ready(Ok(journal.filter(|entry| entry.seq > after).take(limit).cloned().map(Ok).collect()))
+    }
+
+    fn sums(&mut self) -> Reading<'_, Sums> {
+        let mut sums = Sums::default();
+        for account in self.accounts.values() {
+            sums.available += i128::from(account.available);
+            sums.held += i128::from(account.held);
+        }
+        for entry in self.entries.values().flatten() {
+            *sums.counter_accounts.entry(entry.counter_account.to_string()).or_default() -=
+                i128::from(entry.change) + i128::from(entry.held_change);
+        }
+        ready(Ok(sums))
+    }
+}

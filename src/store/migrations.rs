@@ -1,0 +1,134 @@
+//! The list of migrations, and what a database's history says about it. The same for PostgreSQL and SQLite.
+//!
+//! Each database keeps its history in a table of its own, `credit_migrations (version, name, checksum, applied_at)`.
+//! A migration's text is never edited once it is released: its checksum is compared with the history.
+
+use super::{StoreError, StoreResult};
+use crate::ledger::Hash;
+
+/// One step of the schema.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Migration {
+    /// 1, 2, 3 ... without gaps.
+    pub(crate) version: i64,
+    /// What its file is called, without number and ending.
+    pub(crate) name: &'static str,
+    /// Its text.
+    pub(crate) sql: &'static str,
+}
+
+impl Migration {
+    /// SHA-256 of the text, in hexadecimal.
+    pub(crate) fn checksum(&self) -> String {
+        Hash::of(self.sql.as_bytes()).to_string()
+    }
+}
+
+/// A line of a database's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Applied {
+    pub(crate) version: i64,
+    pub(crate) checksum: String,
+}
+
+/// The migrations that a database with this history still needs.
+///
+/// # Errors
+/// `Failed` where the history is not the beginning of `known`: this library must not touch such a database.
+pub(crate) fn outstanding<'a>(known: &'a [Migration], history: &[Applied]) -> StoreResult<&'a [Migration]> {
+    let newest_known = known.iter().map(|m| m.version).max().unwrap_or(0);
+    if let Some(newer) = history.iter().map(|a| a.version).filter(|v| *v > newest_known).max() {
+        return Err(StoreError::Failed {
+            problem: format!("the database has migration {newer}, this library knows up to {newest_known}"),
+            remedy: "upgrade jointo_credits",
+        });
+    }
+    let mut history: Vec<&Applied> = history.iter().collect();
+    history.sort_by_key(|applied| applied.version);
+    for (migration, applied) in known.iter().zip(&history) {
+        if applied.version != migration.version {
+            return Err(StoreError::Failed {
+                problem: format!("the database's history lacks migration {}", migration.version),
+                remedy: "restore the table credit_migrations from a backup",
+            });
+        }
+        if applied.checksum != migration.checksum() {
+            return Err(StoreError::Failed {
+                problem: format!(
+                    "migration {} ({}) was applied to the database in another form",
+                    migration.version, migration.name
+                ),
+                remedy: "use a release of jointo_credits; a migration must not be edited after it was applied",
+            });
+        }
+    }
+    Ok(known.get(history.len()..).unwrap_or_default())
+}
+
+/// Whether a database with this history is ready; `None` where it has no history at all.
+///
+/// # Errors
+/// `Failed`, and what to do.
+pub(crate) fn check(known: &[Migration], history: Option<&[Applied]>) -> StoreResult<()> {
+    let Some(history) = history.filter(|history| !history.is_empty()) else {
+        return Err(StoreError::Failed {
+            problem: "the database has no credit tables".into(),
+            remedy: "run migrate()",
+        });
+    };
+    match outstanding(known, history)?.last() {
+        None => Ok(()),
+        Some(newest) => Err(StoreError::Failed {
+            problem: format!(
+                "the database has migration {}, this library needs {}",
+                history.len(),
+                newest.version
+            ),
+            remedy: "run migrate()",
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: &[Migration] = &[
+        Migration { version: 1, name: "ledger", sql: "CREATE TABLE a" },
+        Migration { version: 2, name: "orders", sql: "CREATE TABLE b" },
+    ];
+
+    fn applied(versions: &[i64]) -> Vec<Applied> {
+        let checksum = |v: i64| KNOWN.iter().find(|m| m.version == v).map_or_else(String::new, Migration::checksum);
+        versions.iter().map(|&version| Applied { version, checksum: checksum(version) }).collect()
+    }
+
+    fn problem(result: StoreResult<()>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_outstanding_follows_from_the_history() {
+        let left = |versions: &[i64]| outstanding(KNOWN, &applied(versions)).unwrap().len();
+        assert_eq!((left(&[]), left(&[1]), left(&[2, 1])), (2, 1, 0));
+    }
+
+    #[test]
+    fn a_history_that_is_not_ours_is_refused() {
+        let check = |history: &[Applied]| problem(check(KNOWN, Some(history)));
+        assert_eq!(problem(super::check(KNOWN, None)), "the database has no credit tables; run migrate()");
+        assert_eq!(check(&[]), "the database has no credit tables; run migrate()");
+        assert_eq!(
+            check(&applied(&[1])),
+            "the database has migration 1, this library needs 2; run migrate()"
+        );
+        assert_eq!(
+            check(&applied(&[1, 2, 3])),
+            "the database has migration 3, this library knows up to 2; upgrade jointo_credits"
+        );
+        assert!(check(&applied(&[2])).starts_with("the database's history lacks migration 1"));
+        let mut edited = applied(&[1, 2]);
+        edited[1].checksum = "0".repeat(64);
+        assert!(check(&edited).starts_with("migration 2 (orders) was applied to the database in another form"));
+    }
+}

@@ -1,0 +1,282 @@
+//! Stores load and append; they know no rules. Memory, SQLite and PostgreSQL keep the same contract, and the same
+//! suite runs against all three (`tests/conformance.rs`).
+//!
+//! # The contract
+//!
+//! A [`Committer`] alternates [`load`](Committer::load) and [`append`](Committer::append); each `append` ends what the
+//! `load` before it began, also where there is nothing to write.
+//!
+//! - `load` returns one consistent picture of everything in [`Needs`]: for each account what [`State`] asks for, and
+//!   for each key the entry that carries it.
+//! - `append` writes, account by account, all of an account's rows or none. It writes an account only while the last
+//!   entry is still the one that was loaded ([`AccountWrite::expected_seq`]); the others it returns as stale. An `Ok`
+//!   means that what was written is durable, as far as the database's own settings say so.
+//! - An error from either leaves nothing written, but for [`StoreError::Unknown`], where nobody can tell yet;
+//!   [`landed`](Committer::landed) finds out by looking for the entries.
+//!
+//! # How a store can fail, and what the engine does
+//!
+//! | [`StoreError`] | example | engine |
+//! | --- | --- | --- |
+//! | `Busy` | serialization failure, deadlock, a locked file | decides again, after a pause |
+//! | `Lost` | connection refused or gone while reading | reconnects, then decides again |
+//! | `Unknown` | connection gone while writing | reconnects, asks `landed`, then decides again what did not land |
+//! | `Failed` | disk full, read-only, tables missing, no permission | answers `Unavailable` and says why |
+
+pub(crate) mod memory;
+pub(crate) mod migrations;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
+
+use crate::ledger::{Account, Entry, Hash, Hold, Kind, Lot, Prior, State, Status, Timestamp};
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::Pin;
+use uuid::Uuid;
+
+/// How many due holds of one account a `load` brings at the most; the rest follow in the next rounds.
+pub(crate) const DUE_HOLDS_MAX: usize = 100;
+
+/// A key and the account it is scoped to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum KeyScope {
+    /// The account itself.
+    Account(Uuid),
+    /// The account of this consumption.
+    Consumption(Uuid),
+}
+
+/// What a batch needs to know. Lists hold no duplicates.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Needs {
+    /// The instant at which holds count as due.
+    pub(crate) now: Option<Timestamp>,
+    /// Accounts by id.
+    pub(crate) accounts: Vec<Uuid>,
+    /// Consumptions by id; their accounts are needed too.
+    pub(crate) consumptions: Vec<Uuid>,
+    /// Lots of an account, by id, whether anything is left in them or not.
+    pub(crate) lots: Vec<(Uuid, Uuid)>,
+    /// Keys that may be there already.
+    pub(crate) keys: Vec<(KeyScope, String)>,
+    /// Lock the accounts, so that the `append` can't find them stale. For accounts that lost too many races.
+    pub(crate) lock: bool,
+}
+
+/// One account as loaded.
+#[derive(Debug, Clone)]
+pub(crate) struct LoadedAccount {
+    /// What the rules decide on.
+    pub(crate) state: State,
+    /// Whether the account has a row. Where it has none, `state` is a new one's.
+    pub(crate) exists: bool,
+    /// Whether due holds were looked up: they are where `next_hold_deadline <= now`.
+    pub(crate) looked_up_due: bool,
+    /// Where they were: the first deadline among pending holds later than `now`.
+    pub(crate) next_pending: Option<Timestamp>,
+}
+
+/// What a `load` found.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    /// Every account asked for, directly or through a consumption.
+    pub(crate) accounts: BTreeMap<Uuid, LoadedAccount>,
+    /// Whose the consumptions are. One that is not there does not exist.
+    pub(crate) owners: HashMap<Uuid, Uuid>,
+    /// Keys that are there already, by account.
+    pub(crate) priors: HashMap<(Uuid, String), Prior>,
+}
+
+/// An account's row, and what it must have been before.
+#[derive(Debug, Clone)]
+pub(crate) struct AccountWrite {
+    /// The new figures.
+    pub(crate) account: Account,
+    /// The number of the last entry when it was loaded; `None` where it had no row.
+    pub(crate) expected_seq: Option<i64>,
+}
+
+/// A line of the register of gifts.
+#[derive(Debug, Clone)]
+pub(crate) struct GiftRow {
+    pub(crate) user_id: Uuid,
+    pub(crate) lot_id: Uuid,
+    pub(crate) amount: i64,
+    pub(crate) reason: String,
+    pub(crate) operator: Option<String>,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) created_at: Timestamp,
+}
+
+/// Everything one batch writes, sorted by account.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Writes {
+    pub(crate) accounts: Vec<AccountWrite>,
+    pub(crate) new_lots: Vec<(Uuid, Lot)>,
+    /// Only `remaining`, `expired`, `clawed` and `claim` differ from what is stored.
+    pub(crate) lots: Vec<(Uuid, Lot)>,
+    pub(crate) new_holds: Vec<Hold>,
+    /// Only `state` differs from what is stored.
+    pub(crate) holds: Vec<Hold>,
+    pub(crate) gifts: Vec<GiftRow>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Writes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+}
+
+/// Why a store could not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// Nothing was written; trying again may help.
+    #[error("the database is busy: {0}")]
+    Busy(String),
+    /// Nothing was written, and the connection is of no use any more.
+    #[error("the database can't be reached: {0}")]
+    Lost(String),
+    /// The connection was lost, or an I/O error came, while committing: written or not.
+    #[error("the database failed while committing: {0}")]
+    Unknown(String),
+    /// Nothing was written; trying again won't help until somebody does something.
+    #[error("{problem}; {remedy}")]
+    Failed {
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+}
+
+pub(crate) type StoreResult<T> = Result<T, StoreError>;
+
+/// The writing side: one committer owns one of these.
+pub(crate) trait Committer: Send + 'static {
+    /// Everything in `needs`, in one consistent picture.
+    fn load(&mut self, needs: &Needs) -> impl Future<Output = StoreResult<Loaded>> + Send;
+
+    /// Writes what still fits and returns the accounts that were stale, of which nothing was written.
+    fn append(&mut self, writes: &Writes) -> impl Future<Output = StoreResult<Vec<Uuid>>> + Send;
+
+    /// For each account: whether its journal has this entry with this hash. The answer is final: a write that was
+    /// lost sight of and is not there will never come. Where that can't be told: [`StoreError::Unknown`].
+    fn landed(
+        &mut self,
+        entries: &[(Uuid, i64, Hash)],
+    ) -> impl Future<Output = StoreResult<Vec<bool>>> + Send;
+
+    /// Drops whatever was under way and connects anew.
+    fn reconnect(&mut self) -> impl Future<Output = StoreResult<()>> + Send;
+}
+
+/// A future of the reading side, which is not hot enough to be generic over.
+pub(crate) type Reading<'a, T> = Pin<Box<dyn Future<Output = StoreResult<T>> + Send + 'a>>;
+
+/// Which lines of a journal are wanted, newest first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EntryFilter {
+    pub(crate) kind: Option<Kind>,
+    /// `created_at >= since`.
+    pub(crate) since: Option<Timestamp>,
+    /// `created_at < until`.
+    pub(crate) until: Option<Timestamp>,
+    /// `seq < before`.
+    pub(crate) before: Option<i64>,
+    pub(crate) limit: usize,
+}
+
+/// Which consumptions are wanted, newest id first.
+#[derive(Debug, Clone)]
+pub(crate) struct HoldFilter {
+    /// As it stands at `now`: a pending hold whose deadline has passed counts as expired.
+    pub(crate) status: Option<Status>,
+    pub(crate) now: Timestamp,
+    /// `consumption_id < before`.
+    pub(crate) before: Option<Uuid>,
+    pub(crate) limit: usize,
+}
+
+/// What a sweep looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Accounts whose `next_hold_deadline` has passed.
+    Holds,
+    /// Accounts whose `next_lot_deadline` has passed.
+    Lots,
+}
+
+/// The reading side, shared by everybody.
+pub(crate) trait Reader: Send + Sync + 'static {
+    /// The account with *all* its due holds (never `more_due`), or `None` where it has no row.
+    fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>>;
+
+    /// Lines of an account's journal, newest first.
+    fn entries(&self, user_id: Uuid, filter: EntryFilter) -> Reading<'_, Vec<Entry>>;
+
+    /// Consumptions of an account, newest id first.
+    fn holds(&self, user_id: Uuid, filter: HoldFilter) -> Reading<'_, Vec<Hold>>;
+
+    /// One consumption.
+    fn hold(&self, consumption_id: Uuid) -> Reading<'_, Option<Hold>>;
+
+    /// Accounts with a deadline at or before `now`, in order of (deadline, account), after the given position.
+    fn due(
+        &self,
+        what: Due,
+        now: Timestamp,
+        after: Option<(Timestamp, Uuid)>,
+        limit: usize,
+    ) -> Reading<'_, Vec<(Timestamp, Uuid)>>;
+
+    /// A picture of the whole database that does not move while it is read.
+    fn snapshot(&self) -> Reading<'_, Box<dyn Snapshot>>;
+
+    /// Creates or updates the tables.
+    fn migrate(&self) -> Reading<'_, ()>;
+
+    /// Checks that the tables are there and of a version this library knows.
+    fn check_schema(&self) -> Reading<'_, ()>;
+
+    /// Gives connections back. Reads after it fail with `Lost`.
+    fn close(&self) -> Reading<'_, ()>;
+}
+
+/// A page of a whole table, in the order of its key.
+pub(crate) trait Snapshot: Send {
+    /// Accounts with an id greater than `after`.
+    fn accounts(&mut self, after: Option<Uuid>, limit: usize) -> Reading<'_, Vec<Account>>;
+    /// Entries after the given (account, number), by account and number. As stored: `effects` parsed from `data`.
+    fn entries(&mut self, after: Option<(Uuid, i64)>, limit: usize) -> Reading<'_, Vec<StoredEntry>>;
+    /// Lots after the given (account, lot), by account and lot.
+    fn lots(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Vec<(Uuid, Lot)>>;
+    /// Consumptions after the given (account, consumption), by account and consumption.
+    fn holds(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Vec<Hold>>;
+    /// Entries of one account after a number, oldest first: for balances as of a time.
+    fn journal(&mut self, user_id: Uuid, after: i64, limit: usize) -> Reading<'_, Vec<StoredEntry>>;
+    /// What the accounts hold and what the journal booked on each counter-account.
+    fn sums(&mut self) -> Reading<'_, Sums>;
+}
+
+/// An entry read back, which need not be sound.
+pub(crate) type StoredEntry = Result<Entry, DamagedEntry>;
+
+/// A row of the journal that can't be an entry.
+#[derive(Debug, Clone)]
+pub(crate) struct DamagedEntry {
+    pub(crate) user_id: Uuid,
+    pub(crate) seq: i64,
+    pub(crate) problem: String,
+}
+
+/// The two sides of the trial balance. `i128`: a sum over all accounts can pass 2^63.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Sums {
+    pub(crate) available: i128,
+    pub(crate) held: i128,
+    /// `-(sum of change + held_change)` by counter-account.
+    pub(crate) counter_accounts: BTreeMap<String, i128>,
+}

@@ -1,0 +1,65 @@
+//! What PostgreSQL's errors mean for the ledger: told apart by SQLSTATE and kind, never by message.
+
+use crate::store::StoreError;
+
+/// While reading, or before anything was sent: nothing can have been written.
+pub(super) fn during_read(error: sqlx::Error) -> StoreError {
+    match classify(&error) {
+        Class::Gone => StoreError::Lost(error.to_string()),
+        Class::Again => StoreError::Busy(error.to_string()),
+        Class::Stop(remedy) => StoreError::Failed { problem: error.to_string(), remedy },
+    }
+}
+
+/// While writing: a broken connection hides whether it was.
+pub(super) fn during_write(error: sqlx::Error) -> StoreError {
+    match classify(&error) {
+        Class::Gone => StoreError::Unknown(error.to_string()),
+        Class::Again => StoreError::Busy(error.to_string()),
+        Class::Stop(remedy) => StoreError::Failed { problem: error.to_string(), remedy },
+    }
+}
+
+enum Class {
+    Gone,
+    Again,
+    Stop(&'static str),
+}
+
+fn classify(error: &sqlx::Error) -> Class {
+    let sqlx::Error::Database(database) = error else {
+        return match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Class::Gone,
+            sqlx::Error::Tls(_) => Class::Stop("check sslmode and the certificates"),
+            sqlx::Error::Configuration(_) => Class::Stop("check the database URL"),
+            _ => Class::Stop("this is a fault of jointo_credits or of the data; run verify() and report it"),
+        };
+    };
+    let code = database.code().unwrap_or_default();
+    match code.as_ref() {
+        // Serialization failure, deadlock, lock not available, statement or lock timeout, a race for a unique key.
+        "40001" | "40P01" | "55P03" | "57014" | "23505" => Class::Again,
+        // The server is stopping or starting, or closed the connection.
+        "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04" => Class::Gone,
+        // Too many connections: some will end.
+        "53300" => Class::Gone,
+        "53100" => Class::Stop("make room on the server's disk"),
+        "53200" => Class::Stop("the server is out of memory; make the batch limit smaller"),
+        "25006" => Class::Stop("connect to the primary: this server takes no writes"),
+        "42P01" | "42703" | "3F000" | "42883" => {
+            Class::Stop("run migrate(), and check that `schema` names where the tables are")
+        }
+        "42501" => Class::Stop("grant the role SELECT, INSERT and UPDATE on the credit tables"),
+        "28P01" | "28000" => Class::Stop("check user and password"),
+        "3D000" => Class::Stop("create the database, or check its name"),
+        _ if code.starts_with("08") => Class::Gone,
+        _ if code.starts_with("23") => {
+            Class::Stop("a constraint stands against it: the books are damaged; run verify()")
+        }
+        _ => Class::Stop("see the server's log"),
+    }
+}

@@ -1,0 +1,359 @@
+//! Everything a batch needs, in one statement.
+//!
+//! Every look-up is a `CROSS JOIN LATERAL` with an index behind it: the planner takes an array for 100 rows and would
+//! otherwise hash a growing table. `MATERIALIZED` keeps it from folding the parts back into one another.
+
+use super::rows::{Packed, account_columns, entry_columns, hold_columns, lot_columns};
+use super::{Statements, during_read};
+use crate::ledger::{Hash, Prior, State, Timestamp};
+use crate::store::{DUE_HOLDS_MAX, KeyScope, Loaded, LoadedAccount, Needs, StoreError, StoreResult};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+use std::collections::HashMap;
+use std::time::Duration;
+use uuid::Uuid;
+
+const ACCOUNT: i16 = 0;
+const LOT: i16 = 1;
+const HOLD: i16 = 2;
+const DUE: i16 = 3;
+const NAMED: i16 = 4;
+const NEXT: i16 = 5;
+const PRIOR: i16 = 6;
+
+/// Parts of the statement that a batch may not need.
+const WITH_CONSUMPTIONS: u16 = 1;
+const WITH_KEYS: u16 = 2;
+const WITH_CONSUMPTION_KEYS: u16 = 4;
+const WITH_LOTS: u16 = 8;
+
+/// `$1` accounts, `$2` now, `$3` due holds at most; then, as far as needed: `consumptions`, `key_accounts`, `keys`,
+/// `key_consumptions`, `consumption_keys`, `lot_accounts`, `lots`.
+fn text(mask: u16) -> String {
+    let mut next = 3;
+    let mut parameter = || {
+        next += 1;
+        format!("${next}")
+    };
+    let mut with = Vec::new();
+    let mut select = Vec::new();
+    let mut wanted = "SELECT unnest($1::uuid[]) AS user_id".to_owned();
+    let named = mask & WITH_CONSUMPTIONS != 0;
+    if named {
+        with.push(format!(
+            "named AS MATERIALIZED (SELECT h.* FROM unnest({}::uuid[]) AS n(id) CROSS JOIN LATERAL \
+             (SELECT * FROM {{s}}credit_consumption_logs h WHERE h.consumption_id = n.id LIMIT 1) h)",
+            parameter()
+        ));
+        wanted.push_str(" UNION SELECT user_id FROM named");
+        select.push(format!("SELECT {} FROM named h", hold_columns(NAMED, "h")));
+    }
+    with.push(format!("wanted AS MATERIALIZED ({wanted})"));
+    with.push(
+        "acc AS MATERIALIZED (SELECT a.* FROM wanted w CROSS JOIN LATERAL \
+         (SELECT * FROM {s}credit_accounts a WHERE a.user_id = w.user_id LIMIT 1) a)"
+            .into(),
+    );
+    // The first condition holds or not for a whole account, so nothing is looked up where nothing is due.
+    with.push(
+        "due AS MATERIALIZED (SELECT h.* FROM acc a CROSS JOIN LATERAL \
+         (SELECT * FROM {s}credit_consumption_logs h WHERE a.next_hold_deadline <= $2 AND h.user_id = a.user_id \
+          AND h.status = 'pending' AND h.expires_at <= $2 ORDER BY h.expires_at, h.consumption_id LIMIT $3) h)"
+            .into(),
+    );
+    with.push(
+        "borrowers AS MATERIALIZED (SELECT h.* FROM acc a CROSS JOIN LATERAL \
+         (SELECT * FROM {s}credit_consumption_logs h WHERE a.borrowed > 0 AND h.user_id = a.user_id \
+          AND h.status = 'pending' AND h.borrowed > 0) h)"
+            .into(),
+    );
+    select.push(format!("SELECT {} FROM acc a", account_columns(ACCOUNT, "a")));
+    select.push(format!(
+        "SELECT {} FROM acc a CROSS JOIN LATERAL \
+         (SELECT * FROM {{s}}credit_lots l WHERE l.user_id = a.user_id AND l.open OFFSET 0) l",
+        lot_columns(LOT, "l")
+    ));
+    select.push(format!("SELECT {} FROM due h", hold_columns(DUE, "h")));
+    select.push(format!("SELECT {} FROM borrowers h", hold_columns(HOLD, "h")));
+    let mut pinned =
+        "SELECT user_id, unnest(lot_ids) AS lot_id FROM due UNION SELECT user_id, unnest(lot_ids) FROM borrowers"
+            .to_owned();
+    if named {
+        pinned.push_str(" UNION SELECT user_id, unnest(lot_ids) FROM named");
+    }
+    select.push(format!(
+        "SELECT {} FROM ({pinned}) p CROSS JOIN LATERAL (SELECT * FROM {{s}}credit_lots l \
+         WHERE l.user_id = p.user_id AND l.lot_id = p.lot_id AND NOT l.open LIMIT 1) l",
+        lot_columns(LOT, "l")
+    ));
+    select.push(format!(
+        "SELECT {NEXT}::int2, a.user_id, NULL::uuid, NULL::int8[], ARRAY[h.expires_at], NULL::text[], NULL::bytea, \
+         NULL::uuid[], NULL::int8[] FROM acc a CROSS JOIN LATERAL \
+         (SELECT h.expires_at FROM {{s}}credit_consumption_logs h WHERE a.next_hold_deadline <= $2 \
+          AND h.user_id = a.user_id AND h.status = 'pending' AND h.expires_at > $2 \
+          ORDER BY h.expires_at LIMIT 1) h"
+    ));
+    if mask & WITH_KEYS != 0 {
+        let (accounts, keys) = (parameter(), parameter());
+        select.push(format!(
+            "SELECT {} FROM unnest({accounts}::uuid[], {keys}::text[]) AS k(user_id, key) CROSS JOIN LATERAL \
+             (SELECT * FROM {{s}}credit_transactions e WHERE e.user_id = k.user_id AND e.idempotency_key = k.key \
+              LIMIT 1) e",
+            entry_columns(PRIOR, "e")
+        ));
+    }
+    if mask & WITH_CONSUMPTION_KEYS != 0 {
+        let (consumptions, keys) = (parameter(), parameter());
+        select.push(format!(
+            "SELECT {} FROM unnest({consumptions}::uuid[], {keys}::text[]) AS k(id, key) \
+             CROSS JOIN LATERAL (SELECT user_id FROM named n WHERE n.consumption_id = k.id LIMIT 1) n \
+             CROSS JOIN LATERAL (SELECT * FROM {{s}}credit_transactions e \
+              WHERE e.user_id = n.user_id AND e.idempotency_key = k.key LIMIT 1) e",
+            entry_columns(PRIOR, "e")
+        ));
+    }
+    if mask & WITH_LOTS != 0 {
+        let (accounts, lots) = (parameter(), parameter());
+        select.push(format!(
+            "SELECT {} FROM unnest({accounts}::uuid[], {lots}::uuid[]) AS n(user_id, id) CROSS JOIN LATERAL \
+             (SELECT * FROM {{s}}credit_lots l WHERE l.user_id = n.user_id AND l.lot_id = n.id LIMIT 1) l",
+            lot_columns(LOT, "l")
+        ));
+    }
+    format!("WITH {} {}", with.join(", "), select.join(" UNION ALL "))
+}
+
+/// Takes the rows of all accounts that exist, in order of id, so that nobody else can write them.
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    needs: &Needs,
+) -> StoreResult<()> {
+    let text = statements.text("lock", 0, || {
+        "SELECT user_id FROM {s}credit_accounts WHERE user_id = ANY(ARRAY(SELECT unnest($1::uuid[]) UNION \
+         SELECT h.user_id FROM unnest($2::uuid[]) AS n(id) CROSS JOIN LATERAL \
+         (SELECT user_id FROM {s}credit_consumption_logs h WHERE h.consumption_id = n.id LIMIT 1) h)) \
+         ORDER BY user_id FOR UPDATE"
+            .into()
+    });
+    sqlx::query(text)
+        .persistent(statements.persistent)
+        .bind(&needs.accounts)
+        .bind(&needs.consumptions)
+        .execute(connection)
+        .await
+        .map_err(during_read)?;
+    Ok(())
+}
+
+pub(super) async fn load(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    needs: &Needs,
+) -> StoreResult<Loaded> {
+    load_with(connection, statements, needs, DUE_HOLDS_MAX).await
+}
+
+/// `due_max`: how many due holds of one account are read.
+pub(super) async fn load_with(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    needs: &Needs,
+    due_max: usize,
+) -> StoreResult<Loaded> {
+    let now = needs.now.unwrap_or(Timestamp::MAX);
+    let (mut key_accounts, mut keys) = (Vec::new(), Vec::new());
+    let (mut key_consumptions, mut consumption_keys) = (Vec::new(), Vec::new());
+    for (scope, key) in &needs.keys {
+        match scope {
+            KeyScope::Account(id) => {
+                key_accounts.push(*id);
+                keys.push(key.as_str());
+            }
+            KeyScope::Consumption(id) => {
+                key_consumptions.push(*id);
+                consumption_keys.push(key.as_str());
+            }
+        }
+    }
+    let flag = |on: bool, mask: u16| if on { mask } else { 0 };
+    let mask = flag(!needs.consumptions.is_empty(), WITH_CONSUMPTIONS)
+        | flag(!keys.is_empty(), WITH_KEYS)
+        | flag(!consumption_keys.is_empty(), WITH_CONSUMPTION_KEYS)
+        | flag(!needs.lots.is_empty(), WITH_LOTS);
+    // One more than is wanted tells whether there are more.
+    let limit = i64::try_from(due_max).unwrap_or(i64::MAX).saturating_add(1);
+    let mut query = sqlx::query(statements.text("load", mask, || text(mask)))
+        .persistent(statements.persistent)
+        .bind(&needs.accounts)
+        .bind(now)
+        .bind(limit);
+    if mask & WITH_CONSUMPTIONS != 0 {
+        query = query.bind(&needs.consumptions);
+    }
+    if mask & WITH_KEYS != 0 {
+        query = query.bind(key_accounts).bind(keys);
+    }
+    if mask & WITH_CONSUMPTION_KEYS != 0 {
+        query = query.bind(key_consumptions).bind(consumption_keys);
+    }
+    if mask & WITH_LOTS != 0 {
+        let (accounts, lots): (Vec<Uuid>, Vec<Uuid>) = needs.lots.iter().copied().unzip();
+        query = query.bind(accounts).bind(lots);
+    }
+    let rows = query.fetch_all(&mut *connection).await.map_err(during_read)?;
+    let mut loaded = collect(rows, needs, now, due_max)?;
+    name_holds_of_priors(connection, statements, &mut loaded).await?;
+    Ok(loaded)
+}
+
+fn collect(rows: Vec<PgRow>, needs: &Needs, now: Timestamp, due_max: usize) -> StoreResult<Loaded> {
+    let mut loaded = Loaded::default();
+    for user_id in &needs.accounts {
+        loaded.accounts.insert(*user_id, absent(*user_id, now));
+    }
+    let mut rest = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let packed = Packed::read(row)?;
+        if packed.tag != ACCOUNT {
+            rest.push(packed);
+            continue;
+        }
+        let account = packed.account()?;
+        let looked_up_due = account.next_hold_deadline.is_some_and(|deadline| deadline <= now);
+        let mut state = State::new(account.user_id, now);
+        state.account = account;
+        let found = LoadedAccount { state, exists: true, looked_up_due, next_pending: None };
+        loaded.accounts.insert(packed.user_id, found);
+    }
+    let mut due: HashMap<Uuid, usize> = HashMap::new();
+    for packed in rest {
+        let user_id = packed.user_id;
+        match packed.tag {
+            PRIOR => {
+                let entry = packed.entry().map_err(|damaged| StoreError::Failed {
+                    problem: format!(
+                        "entry {} of account {}: {}",
+                        damaged.seq, damaged.user_id, damaged.problem
+                    ),
+                    remedy: "the books are damaged; run verify()",
+                })?;
+                let key = (user_id, entry.idempotency_key.clone().unwrap_or_default());
+                loaded.priors.insert(key, Prior { entry, hold: None });
+                continue;
+            }
+            NAMED => {
+                if let Some(id) = packed.id {
+                    loaded.owners.insert(id, user_id);
+                }
+            }
+            _ => {}
+        }
+        let account = loaded.accounts.entry(user_id).or_insert_with(|| absent(user_id, now));
+        match packed.tag {
+            LOT => {
+                let lot = packed.lot()?;
+                account.state.lots.insert(lot.lot_id, lot);
+            }
+            NEXT => account.next_pending = packed.time(0),
+            DUE => {
+                let count = due.entry(user_id).or_default();
+                *count += 1;
+                if *count > due_max {
+                    account.state.more_due = true;
+                } else {
+                    let hold = packed.hold()?;
+                    account.state.holds.insert(hold.consumption_id, hold);
+                }
+            }
+            _ => {
+                let hold = packed.hold()?;
+                account.state.holds.insert(hold.consumption_id, hold);
+            }
+        }
+    }
+    Ok(loaded)
+}
+
+fn absent(user_id: Uuid, now: Timestamp) -> LoadedAccount {
+    LoadedAccount { state: State::new(user_id, now), exists: false, looked_up_due: false, next_pending: None }
+}
+
+/// Replays are rare, so the consumptions they name are fetched when there is one. Only what never changes in them is
+/// used, so a later snapshot does no harm.
+async fn name_holds_of_priors(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    loaded: &mut Loaded,
+) -> StoreResult<()> {
+    let ids: Vec<Uuid> = loaded.priors.values().filter_map(|prior| prior.entry.consumption_id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let text = statements.text("holds", 0, || {
+        format!(
+            "SELECT {} FROM unnest($1::uuid[]) AS n(id) CROSS JOIN LATERAL \
+             (SELECT * FROM {{s}}credit_consumption_logs h WHERE h.consumption_id = n.id LIMIT 1) h",
+            hold_columns(HOLD, "h")
+        )
+    });
+    let rows = sqlx::query(text)
+        .persistent(statements.persistent)
+        .bind(ids)
+        .fetch_all(connection)
+        .await
+        .map_err(during_read)?;
+    let mut holds = HashMap::new();
+    for row in &rows {
+        let hold = Packed::read(row)?.hold()?;
+        holds.insert(hold.consumption_id, hold);
+    }
+    for prior in loaded.priors.values_mut() {
+        prior.hold = prior.entry.consumption_id.and_then(|id| holds.get(&id).cloned());
+    }
+    Ok(())
+}
+
+/// Waits until the server process `pid` is gone, so that no write of it can land any more.
+pub(super) async fn outlive(connection: &mut PgConnection, pid: i32, began: i64) -> StoreResult<()> {
+    for pause_ms in [0, 1, 5, 20, 50, 100, 200, 400, 800, 1600] {
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        // Its client is gone; ending it only brings forward what it will notice itself. Allowed for the same role.
+        let row = sqlx::query(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+             WHERE pid = $1 AND (extract(epoch FROM backend_start) * 1000000)::bigint = $2",
+        )
+        .bind(pid)
+        .bind(began)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(during_read)?;
+        if row.try_get::<i64, _>(0).map_err(during_read)? == 0 {
+            return Ok(());
+        }
+    }
+    Err(StoreError::Unknown("the server still runs the process that a write was lost with".into()))
+}
+
+/// Whether each entry is in the journal, with that hash.
+pub(super) async fn landed(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    entries: &[(Uuid, i64, Hash)],
+) -> StoreResult<Vec<bool>> {
+    let text = statements.text("landed", 0, || {
+        "SELECT EXISTS (SELECT 1 FROM {s}credit_transactions e WHERE e.user_id = n.user_id AND e.seq = n.seq \
+         AND e.hash = n.hash) FROM unnest($1::uuid[], $2::int8[], $3::bytea[]) WITH ORDINALITY \
+         AS n(user_id, seq, hash, nr) ORDER BY nr"
+            .into()
+    });
+    let rows = sqlx::query(text)
+        .persistent(statements.persistent)
+        .bind(entries.iter().map(|e| e.0).collect::<Vec<_>>())
+        .bind(entries.iter().map(|e| e.1).collect::<Vec<_>>())
+        .bind(entries.iter().map(|e| e.2.0.as_slice()).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await
+        .map_err(during_read)?;
+    rows.iter().map(|row| row.try_get(0).map_err(during_read)).collect()
+}

@@ -1,0 +1,335 @@
+//! The reading side: a pool for short reads, a connection of its own for each snapshot.
+
+use super::rows::{Packed, account_columns, entry_columns, hold_columns, lot_columns};
+use super::{PostgresStore, Statements, during_read, load, schema, session_options};
+use crate::ledger::{Account, Entry, Hold, Lot, Status, Timestamp};
+use crate::store::{
+    Due, EntryFilter, HoldFilter, LoadedAccount, Needs, Reader, Reading, Snapshot, StoreError, StoreResult,
+    StoredEntry, Sums,
+};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{ConnectOptions, PgConnection, Postgres, Row, SqlStr};
+use std::sync::Arc;
+use uuid::Uuid;
+
+type Statement = Query<'static, Postgres, PgArguments>;
+
+impl PostgresStore {
+    fn query(&self, text: SqlStr) -> Statement {
+        sqlx::query(text).persistent(self.statements.persistent)
+    }
+
+    /// Runs a query on a connection of the pool. Connections are not pinged before use, so each one that turns out to
+    /// be broken is replaced, until a fresh one fails as well.
+    async fn rows(&self, make: impl Fn() -> Statement + Send + Sync) -> StoreResult<Vec<PgRow>> {
+        for _ in 0..self.settings.max_connections {
+            let mut connection = self.pool.acquire().await.map_err(during_read)?;
+            match make().fetch_all(&mut *connection).await.map_err(during_read) {
+                Err(StoreError::Lost(_)) => drop(connection.detach()),
+                done => return done,
+            }
+        }
+        let mut connection = self.pool.acquire().await.map_err(during_read)?;
+        make().fetch_all(&mut *connection).await.map_err(during_read)
+    }
+
+    async fn loaded(&self, user_id: Uuid, now: Timestamp) -> StoreResult<Option<LoadedAccount>> {
+        let needs = Needs { now: Some(now), accounts: vec![user_id], ..Needs::default() };
+        let mut tries = self.settings.max_connections;
+        loop {
+            let mut connection = self.pool.acquire().await.map_err(during_read)?;
+            match load::load_with(&mut connection, &self.statements, &needs, usize::MAX >> 1).await {
+                Err(StoreError::Lost(_)) if tries > 0 => drop(connection.detach()),
+                Err(error) => return Err(error),
+                Ok(mut loaded) => return Ok(loaded.accounts.remove(&user_id).filter(|account| account.exists)),
+            }
+            tries -= 1;
+        }
+    }
+}
+
+fn packed(rows: &[PgRow]) -> impl Iterator<Item = StoreResult<Packed>> {
+    rows.iter().map(Packed::read)
+}
+
+fn sound(entry: StoredEntry) -> StoreResult<Entry> {
+    entry.map_err(|damaged| StoreError::Failed {
+        problem: format!("entry {} of account {}: {}", damaged.seq, damaged.user_id, damaged.problem),
+        remedy: "the books are damaged; run verify()",
+    })
+}
+
+fn limit(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+impl Reader for PostgresStore {
+    fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>> {
+        Box::pin(self.loaded(user_id, now))
+    }
+
+    fn entries(&self, user_id: Uuid, filter: EntryFilter) -> Reading<'_, Vec<Entry>> {
+        Box::pin(async move {
+            let text = self.statements.text("entries", 0, || {
+                format!(
+                    "SELECT {} FROM {{s}}credit_transactions e WHERE e.user_id = $1 AND e.seq < $2 \
+                     AND ($3::text IS NULL OR e.kind = $3) AND ($4::timestamptz IS NULL OR e.created_at >= $4) \
+                     AND ($5::timestamptz IS NULL OR e.created_at < $5) ORDER BY e.seq DESC LIMIT $6",
+                    entry_columns(0, "e")
+                )
+            });
+            let make = || {
+                self.query(text.clone())
+                    .bind(user_id)
+                    .bind(filter.before.unwrap_or(i64::MAX))
+                    .bind(filter.kind.map(|kind| kind.as_str()))
+                    .bind(filter.since)
+                    .bind(filter.until)
+                    .bind(limit(filter.limit))
+            };
+            let rows = self.rows(make).await?;
+            packed(&rows).map(|row| sound(row?.entry())).collect()
+        })
+    }
+
+    fn holds(&self, user_id: Uuid, filter: HoldFilter) -> Reading<'_, Vec<Hold>> {
+        Box::pin(async move {
+            let (mask, status) = match filter.status {
+                None => (0, "true"),
+                Some(Status::Pending) => (1, "h.status = 'pending' AND h.expires_at > $3"),
+                Some(Status::Expired) => {
+                    (2, "(h.status = 'expired' OR (h.status = 'pending' AND h.expires_at <= $3))")
+                }
+                Some(Status::Confirmed) => (3, "h.status = 'confirmed'"),
+                Some(Status::Refunded) => (4, "h.status = 'refunded'"),
+            };
+            let text = self.statements.text("user_holds", mask, || {
+                format!(
+                    "SELECT {} FROM {{s}}credit_consumption_logs h WHERE h.user_id = $1 \
+                     AND ($2::uuid IS NULL OR h.consumption_id < $2) AND $3::timestamptz IS NOT NULL AND {status} \
+                     ORDER BY h.consumption_id DESC LIMIT $4",
+                    hold_columns(0, "h")
+                )
+            });
+            let make = || {
+                self.query(text.clone())
+                    .bind(user_id)
+                    .bind(filter.before)
+                    .bind(filter.now)
+                    .bind(limit(filter.limit))
+            };
+            let rows = self.rows(make).await?;
+            packed(&rows).map(|row| row?.hold()).collect()
+        })
+    }
+
+    fn hold(&self, consumption_id: Uuid) -> Reading<'_, Option<Hold>> {
+        Box::pin(async move {
+            let text = self.statements.text("hold", 0, || {
+                format!(
+                    "SELECT {} FROM {{s}}credit_consumption_logs h WHERE h.consumption_id = $1 LIMIT 1",
+                    hold_columns(0, "h")
+                )
+            });
+            let rows = self.rows(|| self.query(text.clone()).bind(consumption_id)).await?;
+            packed(&rows).next().map(|row| row?.hold()).transpose()
+        })
+    }
+
+    fn due(
+        &self,
+        what: Due,
+        now: Timestamp,
+        after: Option<(Timestamp, Uuid)>,
+        count: usize,
+    ) -> Reading<'_, Vec<(Timestamp, Uuid)>> {
+        Box::pin(async move {
+            let (mask, column) = match what {
+                Due::Holds => (0, "next_hold_deadline"),
+                Due::Lots => (1, "next_lot_deadline"),
+            };
+            let text = self.statements.text("due", mask | if after.is_some() { 2 } else { 0 }, || {
+                let position =
+                    if after.is_some() { format!("AND ({column}, user_id) > ($3, $4)") } else { String::new() };
+                format!(
+                    "SELECT {column}, user_id FROM {{s}}credit_accounts WHERE {column} <= $1 {position} \
+                     ORDER BY {column}, user_id LIMIT $2"
+                )
+            });
+            let make = || {
+                let query = self.query(text.clone()).bind(now).bind(limit(count));
+                match after {
+                    Some((deadline, user_id)) => query.bind(deadline).bind(user_id),
+                    None => query,
+                }
+            };
+            let rows = self.rows(make).await?;
+            let read = |row: &PgRow| -> Result<_, sqlx::Error> { Ok((row.try_get(0)?, row.try_get(1)?)) };
+            rows.iter().map(|row| read(row).map_err(during_read)).collect()
+        })
+    }
+
+    fn snapshot(&self) -> Reading<'_, Box<dyn Snapshot>> {
+        Box::pin(async move {
+            let mut connection =
+                session_options(&self.settings, false).connect().await.map_err(during_read)?;
+            sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                .execute(&mut connection)
+                .await
+                .map_err(during_read)?;
+            let statements = Arc::clone(&self.statements);
+            let snapshot: Box<dyn Snapshot> = Box::new(PostgresSnapshot { connection, statements });
+            Ok(snapshot)
+        })
+    }
+
+    fn migrate(&self) -> Reading<'_, ()> {
+        Box::pin(async move {
+            let mut connection =
+                session_options(&self.settings, false).connect().await.map_err(during_read)?;
+            schema::migrate(&mut connection, self.settings.schema.as_deref(), &self.statements.prefix).await
+        })
+    }
+
+    fn check_schema(&self) -> Reading<'_, ()> {
+        Box::pin(async move {
+            let mut connection = self.pool.acquire().await.map_err(during_read)?;
+            schema::check(&mut connection, &self.statements.prefix).await
+        })
+    }
+
+    fn close(&self) -> Reading<'_, ()> {
+        Box::pin(async move {
+            self.pool.close().await;
+            Ok(())
+        })
+    }
+}
+
+/// A connection with a read-only transaction. Dropped, it is closed.
+struct PostgresSnapshot {
+    connection: PgConnection,
+    statements: Arc<Statements>,
+}
+
+impl PostgresSnapshot {
+    async fn rows(&mut self, query: Statement) -> StoreResult<Vec<PgRow>> {
+        query
+            .persistent(self.statements.persistent)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(during_read)
+    }
+}
+
+impl Snapshot for PostgresSnapshot {
+    fn accounts(&mut self, after: Option<Uuid>, count: usize) -> Reading<'_, Vec<Account>> {
+        Box::pin(async move {
+            let (mask, than) = if after.is_some() { (0, ">") } else { (1, ">=") };
+            let text = self.statements.text("all_accounts", mask, || {
+                format!(
+                    "SELECT {} FROM {{s}}credit_accounts a WHERE a.user_id {than} $1 ORDER BY a.user_id LIMIT $2",
+                    account_columns(0, "a")
+                )
+            });
+            let query = sqlx::query(text).bind(after.unwrap_or_default()).bind(limit(count));
+            packed(&self.rows(query).await?).map(|row| row?.account()).collect()
+        })
+    }
+
+    fn entries(&mut self, after: Option<(Uuid, i64)>, count: usize) -> Reading<'_, Vec<StoredEntry>> {
+        Box::pin(async move {
+            let text = self.statements.text("all_entries", 0, || {
+                format!(
+                    "SELECT {} FROM {{s}}credit_transactions e WHERE (e.user_id, e.seq) > ($1, $2) \
+                     ORDER BY e.user_id, e.seq LIMIT $3",
+                    entry_columns(0, "e")
+                )
+            });
+            let (user_id, seq) = after.unwrap_or((Uuid::nil(), i64::MIN));
+            let query = sqlx::query(text).bind(user_id).bind(seq).bind(limit(count));
+            packed(&self.rows(query).await?).map(|row| Ok(row?.entry())).collect()
+        })
+    }
+
+    fn lots(&mut self, after: Option<(Uuid, Uuid)>, count: usize) -> Reading<'_, Vec<(Uuid, Lot)>> {
+        Box::pin(async move {
+            let text = self.statements.text("all_lots", 0, || {
+                format!(
+                    "SELECT {} FROM {{s}}credit_lots l WHERE (l.user_id, l.lot_id) > ($1, $2) \
+                     ORDER BY l.user_id, l.lot_id LIMIT $3",
+                    lot_columns(0, "l")
+                )
+            });
+            let (user_id, lot_id) = after.unwrap_or_default();
+            let query = sqlx::query(text).bind(user_id).bind(lot_id).bind(limit(count));
+            let rows = self.rows(query).await?;
+            packed(&rows)
+                .map(|row| {
+                    let row = row?;
+                    Ok((row.user_id, row.lot()?))
+                })
+                .collect()
+        })
+    }
+
+    fn holds(&mut self, after: Option<(Uuid, Uuid)>, count: usize) -> Reading<'_, Vec<Hold>> {
+        Box::pin(async move {
+            let text = self.statements.text("all_holds", 0, || {
+                format!(
+                    "SELECT {} FROM {{s}}credit_consumption_logs h WHERE (h.user_id, h.consumption_id) > ($1, $2) \
+                     ORDER BY h.user_id, h.consumption_id LIMIT $3",
+                    hold_columns(0, "h")
+                )
+            });
+            let (user_id, consumption_id) = after.unwrap_or_default();
+            let query = sqlx::query(text).bind(user_id).bind(consumption_id).bind(limit(count));
+            packed(&self.rows(query).await?).map(|row| row?.hold()).collect()
+        })
+    }
+
+    fn journal(&mut self, user_id: Uuid, after: i64, count: usize) -> Reading<'_, Vec<StoredEntry>> {
+        Box::pin(async move {
+            let text = self.statements.text("journal", 0, || {
+                format!(
+                    "SELECT {} FROM {{s}}credit_transactions e WHERE e.user_id = $1 AND e.seq > $2 \
+                     ORDER BY e.seq LIMIT $3",
+                    entry_columns(0, "e")
+                )
+            });
+            let query = sqlx::query(text).bind(user_id).bind(after).bind(limit(count));
+            packed(&self.rows(query).await?).map(|row| Ok(row?.entry())).collect()
+        })
+    }
+
+    fn sums(&mut self) -> Reading<'_, Sums> {
+        Box::pin(async move {
+            // As text: a sum of bigints is numeric, and can pass 2^63.
+            let text = self.statements.text("sums", 0, || {
+                "SELECT NULL, coalesce(sum(available), 0)::text, coalesce(sum(held), 0)::text FROM {s}credit_accounts \
+                 UNION ALL SELECT counter_account, (-sum(change::numeric + held_change))::text, NULL \
+                 FROM {s}credit_transactions GROUP BY counter_account"
+                    .into()
+            });
+            let rows = self.rows(sqlx::query(text)).await?;
+            let mut sums = Sums::default();
+            for row in &rows {
+                let number = |i: usize| -> StoreResult<i128> {
+                    let text: String = row.try_get(i).map_err(during_read)?;
+                    text.parse().map_err(|_| StoreError::Failed {
+                        problem: format!("a sum is {text}"),
+                        remedy: "the books are damaged; run verify()",
+                    })
+                };
+                match row.try_get::<Option<String>, _>(0).map_err(during_read)? {
+                    None => (sums.available, sums.held) = (number(1)?, number(2)?),
+                    Some(counter_account) => {
+                        sums.counter_accounts.insert(counter_account, number(1)?);
+                    }
+                }
+            }
+            Ok(sums)
+        })
+    }
+}

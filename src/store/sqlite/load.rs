@@ -1,0 +1,211 @@
+//! Reading what a batch needs to know, row by row with cached statements.
+
+use super::failure::{Attempt, Failure};
+use super::rows::{self, Shape, account_columns, blob, entry_columns, hold_columns, lot_columns, micros};
+use crate::ledger::{Account, Entry, Hold, Lot, Prior, State, Timestamp};
+use crate::store::{DUE_HOLDS_MAX, KeyScope, Loaded, LoadedAccount, Needs, StoreResult};
+use rusqlite::{Connection, Params, params};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Everything in `needs`, inside the transaction that the caller has begun.
+pub(super) fn load(connection: &Connection, needs: &Needs) -> StoreResult<Loaded> {
+    Books { connection }.load(needs).map_err(|failure| failure.explain(connection))
+}
+
+/// An account with all its due holds, or `None` where it has no row.
+pub(super) fn account(
+    connection: &Connection,
+    user_id: Uuid,
+    now: Timestamp,
+) -> Attempt<Option<LoadedAccount>> {
+    let loaded = Books { connection }.account(user_id, Some(now), Vec::new(), &[], usize::MAX)?;
+    Ok(Some(loaded).filter(|loaded| loaded.exists))
+}
+
+/// A consumption, whosever it is.
+pub(super) fn hold(connection: &Connection, consumption_id: Uuid) -> Attempt<Option<Hold>> {
+    const SQL: &str =
+        concat!("SELECT ", hold_columns!(), " FROM credit_consumption_logs WHERE consumption_id = ?1");
+    one(connection, SQL, [blob(&consumption_id)], rows::HOLD)
+}
+
+/// The rows of a query.
+pub(super) fn many<T>(
+    connection: &Connection,
+    sql: &'static str,
+    values: impl Params,
+    shape: Shape<T>,
+) -> Attempt<Vec<T>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(values)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(shape.read(row)?);
+    }
+    Ok(found)
+}
+
+/// The first row of a query.
+pub(super) fn one<T>(
+    connection: &Connection,
+    sql: &'static str,
+    values: impl Params,
+    shape: Shape<T>,
+) -> Attempt<Option<T>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(values)?;
+    rows.next()?.map(|row| shape.read(row)).transpose()
+}
+
+struct Books<'c> {
+    connection: &'c Connection,
+}
+
+impl Books<'_> {
+    fn load(&self, needs: &Needs) -> Attempt<Loaded> {
+        let mut loaded = Loaded::default();
+        // Sorted by account, as is everything below: two readers of one page then go through it in the same order.
+        let mut wanted: BTreeMap<Uuid, Vec<Hold>> = needs.accounts.iter().map(|id| (*id, Vec::new())).collect();
+        for id in &needs.consumptions {
+            if let Some(hold) = hold(self.connection, *id)? {
+                loaded.owners.insert(*id, hold.user_id);
+                wanted.entry(hold.user_id).or_default().push(hold);
+            }
+        }
+        for (user_id, named) in wanted {
+            let account = self.account(user_id, needs.now, named, &needs.lots, DUE_HOLDS_MAX)?;
+            loaded.accounts.insert(user_id, account);
+        }
+        for (scope, key) in &needs.keys {
+            let owner = match scope {
+                KeyScope::Account(user_id) => Some(*user_id),
+                KeyScope::Consumption(id) => match loaded.owners.get(id) {
+                    Some(owner) => Some(*owner),
+                    None => hold(self.connection, *id)?.map(|hold| hold.user_id),
+                },
+            };
+            let Some(user_id) = owner else { continue };
+            if let Some(entry) = self.entry_with_key(user_id, key)? {
+                let hold = match entry.consumption_id {
+                    Some(id) => hold(self.connection, id)?,
+                    None => None,
+                };
+                loaded.priors.insert((user_id, key.clone()), Prior { entry, hold });
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// An account with `named` holds, those of `lots` that are its own, and whatever else [`State`] asks for, but at
+    /// most `due_max` due holds.
+    fn account(
+        &self,
+        user_id: Uuid,
+        now: Option<Timestamp>,
+        named: Vec<Hold>,
+        lots: &[(Uuid, Uuid)],
+        due_max: usize,
+    ) -> Attempt<LoadedAccount> {
+        let mut state = State::new(user_id, now.unwrap_or(Timestamp::MIN));
+        let stored = self.account_row(user_id)?;
+        let exists = stored.is_some();
+        if let Some(account) = stored {
+            state.account = account;
+        }
+        for (_, lot) in self.open_lots(user_id)? {
+            state.lots.insert(lot.lot_id, lot);
+        }
+        let mut holds = named;
+        let mut next_pending = None;
+        let due_at = now.filter(|now| state.account.next_hold_deadline.is_some_and(|first| first <= *now));
+        if let Some(now) = due_at {
+            let mut due = self.due_holds(user_id, now, due_max)?;
+            state.more_due = due.len() > due_max;
+            due.truncate(due_max);
+            holds.append(&mut due);
+            next_pending = self.next_pending(user_id, now)?;
+        }
+        if state.account.borrowed > 0 {
+            holds.append(&mut self.borrowing_holds(user_id)?);
+        }
+        for (_, lot_id) in lots.iter().filter(|(owner, _)| *owner == user_id) {
+            if let Some(lot) = self.lot(user_id, *lot_id)? {
+                state.lots.insert(*lot_id, lot);
+            }
+        }
+        for hold in holds {
+            for pin in &hold.state.pins {
+                if state.lots.contains_key(&pin.lot_id) {
+                    continue;
+                }
+                let lot = self.lot(user_id, pin.lot_id)?.ok_or_else(|| {
+                    Failure::Damaged(format!(
+                        "the database has lost lot {}, which consumption {} is pinned to",
+                        pin.lot_id, hold.consumption_id
+                    ))
+                })?;
+                state.lots.insert(lot.lot_id, lot);
+            }
+            state.holds.insert(hold.consumption_id, hold);
+        }
+        Ok(LoadedAccount { state, exists, looked_up_due: due_at.is_some(), next_pending })
+    }
+
+    fn account_row(&self, user_id: Uuid) -> Attempt<Option<Account>> {
+        const SQL: &str = concat!("SELECT ", account_columns!(), " FROM credit_accounts WHERE user_id = ?1");
+        one(self.connection, SQL, [blob(&user_id)], rows::ACCOUNT)
+    }
+
+    /// By `credit_lots_open`.
+    fn open_lots(&self, user_id: Uuid) -> Attempt<Vec<(Uuid, Lot)>> {
+        const SQL: &str =
+            concat!("SELECT ", lot_columns!(), " FROM credit_lots WHERE user_id = ?1 AND open = 1");
+        many(self.connection, SQL, [blob(&user_id)], rows::LOT)
+    }
+
+    fn lot(&self, user_id: Uuid, lot_id: Uuid) -> Attempt<Option<Lot>> {
+        const SQL: &str =
+            concat!("SELECT ", lot_columns!(), " FROM credit_lots WHERE user_id = ?1 AND lot_id = ?2");
+        let found = one(self.connection, SQL, [blob(&user_id), blob(&lot_id)], rows::LOT)?;
+        Ok(found.map(|(_, lot)| lot))
+    }
+
+    /// By `credit_consumption_logs_pending`. One more than `due_max`, where there is one.
+    fn due_holds(&self, user_id: Uuid, now: Timestamp, due_max: usize) -> Attempt<Vec<Hold>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            hold_columns!(),
+            " FROM credit_consumption_logs WHERE user_id = ?1 AND status = 'pending' AND expires_at <= ?2 \
+              ORDER BY expires_at, consumption_id LIMIT ?3"
+        );
+        let limit = i64::try_from(due_max).unwrap_or(i64::MAX).saturating_add(1);
+        many(self.connection, SQL, params![blob(&user_id), micros(now), limit], rows::HOLD)
+    }
+
+    /// By `credit_consumption_logs_pending`.
+    fn next_pending(&self, user_id: Uuid, now: Timestamp) -> Attempt<Option<Timestamp>> {
+        const SQL: &str = "SELECT expires_at FROM credit_consumption_logs \
+             WHERE user_id = ?1 AND status = 'pending' AND expires_at > ?2 ORDER BY expires_at LIMIT 1";
+        one(self.connection, SQL, params![blob(&user_id), micros(now)], rows::TIME)
+    }
+
+    /// By `credit_consumption_logs_pending`; an account borrows rarely, and has few pending holds then.
+    fn borrowing_holds(&self, user_id: Uuid) -> Attempt<Vec<Hold>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            hold_columns!(),
+            " FROM credit_consumption_logs WHERE user_id = ?1 AND status = 'pending' AND borrowed > 0"
+        );
+        many(self.connection, SQL, [blob(&user_id)], rows::HOLD)
+    }
+
+    fn entry_with_key(&self, user_id: Uuid, key: &str) -> Attempt<Option<Entry>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            entry_columns!(),
+            " FROM credit_transactions WHERE user_id = ?1 AND idempotency_key = ?2"
+        );
+        one(self.connection, SQL, params![blob(&user_id), key], rows::ENTRY)
+    }
+}

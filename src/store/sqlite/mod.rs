@@ -1,0 +1,209 @@
+//! SQLite: one file that several processes share, or this process's memory.
+//!
+//! # How a batch is written
+//!
+//! `load` takes the write lock (`BEGIN IMMEDIATE`), so nothing it reads can become stale before `append` writes and
+//! commits, or rolls back where nothing is to be written. There are no round trips to save, so rows are read and
+//! written one by one with cached statements. The database is in WAL mode: readers never wait for a writer, nor it for
+//! them. `synchronous = FULL`: a commit that is acknowledged is on the disk.
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | `open` | where the database is, how connections are set up, waiting for other processes |
+//! | `pool` | connections on loan |
+//! | `schema` | the tables: made and checked |
+//! | `load`, `append` | a batch, inside a transaction that somebody else begins and ends |
+//! | `read`, `snapshot` | the reading side |
+//! | `rows` | rows to and from the ledger's types |
+//! | `failure` | what result codes mean |
+
+mod append;
+mod committer;
+mod failure;
+mod load;
+mod open;
+mod pool;
+mod read;
+mod rows;
+mod schema;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use committer::SqliteCommitter;
+pub(crate) use open::{Location, SqliteSettings};
+
+use crate::ledger::{Entry, Hold, Timestamp};
+use crate::store::{
+    Due, EntryFilter, HoldFilter, LoadedAccount, Reader, Reading, Snapshot, StoreError, StoreResult,
+};
+use failure::Attempt;
+use open::Purpose;
+use pool::Pool;
+use rusqlite::Connection;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+/// An SQLite database, and the reading side of its ledger.
+#[derive(Debug, Clone)]
+pub(crate) struct SqliteStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    location: Location,
+    settings: SqliteSettings,
+    readers: Arc<Pool>,
+    /// One for each reader's connection: who has to wait for one waits here and not on a thread.
+    turns: Arc<Semaphore>,
+}
+
+impl SqliteStore {
+    /// For a file, nothing is opened yet: each connection is, when it is needed.
+    pub(crate) fn open(location: Location, settings: SqliteSettings) -> StoreResult<Self> {
+        let (location, readers, turns) = match location {
+            Location::Memory => (Location::Memory, Pool::of_one(open::memory()?), 1),
+            Location::File(path) => {
+                let readers_max = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+                (Location::File(open::absolute(&path)?), Pool::new(readers_max), readers_max)
+            }
+        };
+        let turns = Arc::new(Semaphore::new(turns));
+        Ok(SqliteStore { shared: Arc::new(Shared { location, settings, readers, turns }) })
+    }
+
+    /// The writing side.
+    pub(crate) fn committer(&self) -> SqliteCommitter {
+        SqliteCommitter::new(Arc::clone(&self.shared))
+    }
+
+    /// Does `work` in one read transaction, on a thread that may block.
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Attempt<T> + Send + 'static,
+    ) -> Reading<'_, T> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let turn = Arc::clone(&shared.turns).acquire_owned().await;
+            let turn = turn.map_err(|_| StoreError::Lost("the store is closed".into()))?;
+            blocking(move || {
+                let result = shared.read(work);
+                drop(turn);
+                result
+            })
+            .await
+        })
+    }
+}
+
+impl Shared {
+    fn open(&self, purpose: Purpose) -> StoreResult<Connection> {
+        match &self.location {
+            Location::File(path) => open::file(path, purpose, &self.settings),
+            // The pool has its one connection from the start, and never asks for another.
+            Location::Memory => Err(StoreError::Lost("the database in memory is gone".into())),
+        }
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Attempt<T>) -> StoreResult<T> {
+        let lease = self.readers.lease(|| self.open(Purpose::Read))?;
+        let connection = lease.connection()?;
+        let attempt = || -> Attempt<T> {
+            connection.prepare_cached("BEGIN")?.execute([])?;
+            let result = work(connection)?;
+            connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(result)
+        };
+        match attempt().map_err(|failure| failure.explain(connection)) {
+            Ok(result) => Ok(result),
+            Err(error) => {
+                lease.give_up(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn migrate(&self) -> StoreResult<()> {
+        let timeout = self.settings.busy_timeout;
+        match self.location {
+            Location::File(_) => schema::migrate(&self.open(Purpose::Migrate)?, timeout),
+            Location::Memory => {
+                let lease = self.readers.lease(|| self.open(Purpose::Migrate))?;
+                schema::migrate(lease.connection()?, timeout)
+            }
+        }
+    }
+}
+
+/// Runs `work` where it may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> StoreResult<T> + Send + 'static) -> StoreResult<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        // The runtime is shutting down, or the work panicked.
+        Err(error) => Err(StoreError::Lost(error.to_string())),
+    }
+}
+
+impl Reader for SqliteStore {
+    fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>> {
+        self.read(move |connection| load::account(connection, user_id, now))
+    }
+
+    fn entries(&self, user_id: Uuid, filter: EntryFilter) -> Reading<'_, Vec<Entry>> {
+        self.read(move |connection| read::entries(connection, user_id, &filter))
+    }
+
+    fn holds(&self, user_id: Uuid, filter: HoldFilter) -> Reading<'_, Vec<Hold>> {
+        self.read(move |connection| read::holds(connection, user_id, &filter))
+    }
+
+    fn hold(&self, consumption_id: Uuid) -> Reading<'_, Option<Hold>> {
+        self.read(move |connection| load::hold(connection, consumption_id))
+    }
+
+    fn due(
+        &self,
+        what: Due,
+        now: Timestamp,
+        after: Option<(Timestamp, Uuid)>,
+        limit: usize,
+    ) -> Reading<'_, Vec<(Timestamp, Uuid)>> {
+        self.read(move |connection| read::due(connection, what, now, after, limit))
+    }
+
+    fn snapshot(&self) -> Reading<'_, Box<dyn Snapshot>> {
+        match self.shared.location {
+            Location::Memory => self.read(|connection| Ok(Box::new(snapshot::of_memory(connection)?) as _)),
+            Location::File(_) => {
+                let shared = Arc::clone(&self.shared);
+                Box::pin(blocking(move || {
+                    if shared.readers.is_closed() {
+                        return Err(StoreError::Lost("the store is closed".into()));
+                    }
+                    Ok(Box::new(snapshot::of_file(shared.open(Purpose::Read)?)?) as _)
+                }))
+            }
+        }
+    }
+
+    fn migrate(&self) -> Reading<'_, ()> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(blocking(move || shared.migrate()))
+    }
+
+    fn check_schema(&self) -> Reading<'_, ()> {
+        self.read(|connection| Ok(schema::check(connection)?))
+    }
+
+    fn close(&self) -> Reading<'_, ()> {
+        let shared = Arc::clone(&self.shared);
+        shared.turns.close();
+        Box::pin(blocking(move || {
+            // The last connection to a file moves the log into it, so this may take a moment.
+            shared.readers.close();
+            Ok(())
+        }))
+    }
+}

@@ -1,0 +1,140 @@
+//! Where the books are, and how a connection to them is set up.
+
+use super::failure::{self, Attempt, Failure};
+use crate::store::{StoreError, StoreResult};
+use rusqlite::{Connection, OpenFlags};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where an SQLite database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// A file, shared with every process that opens it.
+    File(PathBuf),
+    /// This process's memory; gone when the store is closed.
+    Memory,
+}
+
+/// How to work with it.
+#[derive(Debug, Clone)]
+pub(crate) struct SqliteSettings {
+    /// The most connections that read at a time.
+    pub(crate) max_connections: usize,
+    /// How long to wait for other processes that write.
+    pub(crate) busy_timeout: Duration,
+}
+
+impl Default for SqliteSettings {
+    fn default() -> Self {
+        SqliteSettings { max_connections: 4, busy_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// Different statements of ours, with room to spare: none is ever prepared twice.
+const CACHED_STATEMENTS: usize = 64;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Reads only.
+    Read,
+    /// Writes to a database that is there.
+    Write,
+    /// Creates the tables, and the file if need be.
+    Migrate,
+}
+
+/// An absolute path: the process may change its folder between now and the next connection.
+pub(super) fn absolute(path: &Path) -> StoreResult<PathBuf> {
+    std::path::absolute(path).map_err(|e| StoreError::Failed {
+        problem: format!("`{}` is not a path to a file: {e}", path.display()),
+        remedy: "name a file, such as credits.db",
+    })
+}
+
+/// Opens `path` (absolute, so that SQLite does not take it for a URI or a special name).
+pub(super) fn file(path: &Path, purpose: Purpose, settings: &SqliteSettings) -> StoreResult<Connection> {
+    // Readers open for writing too: after a crash somebody has to recover the log, and it may be the first reader.
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if purpose == Purpose::Migrate {
+        flags |= OpenFlags::SQLITE_OPEN_CREATE;
+    }
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, purpose, &e))?;
+    match set_up(&connection, purpose, settings) {
+        Ok(()) => Ok(connection),
+        Err(failure) => Err(failure.explain(&connection)),
+    }
+}
+
+pub(super) fn memory() -> StoreResult<Connection> {
+    let connection = Connection::open_in_memory().map_err(|e| failure::from_code(&e))?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(connection)
+}
+
+fn cannot_open(path: &Path, purpose: Purpose, error: &rusqlite::Error) -> StoreError {
+    if purpose != Purpose::Migrate && path.parent().is_some_and(Path::is_dir) && !path.exists() {
+        return StoreError::Failed {
+            problem: format!("there is no database {}", path.display()),
+            remedy: "run migrate(), or check the path",
+        };
+    }
+    failure::from_code(error)
+}
+
+fn set_up(connection: &Connection, purpose: Purpose, settings: &SqliteSettings) -> Attempt<()> {
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    if purpose == Purpose::Read {
+        connection.busy_timeout(settings.busy_timeout)?;
+        connection.pragma_update(None, "query_only", true)?;
+        return Ok(());
+    }
+    // Writers wait in `patiently`, which is fairer than SQLite's own waiting.
+    connection.busy_timeout(Duration::ZERO)?;
+    // Every acknowledged commit is synced to disk. `fullfsync` is what that takes on macOS, and nothing elsewhere.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "fullfsync", true)?;
+    // 64 MiB at the most: the inner pages of every b-tree, of millions of accounts too.
+    connection.pragma_update(None, "cache_size", -65_536)?;
+    let mode: String = patiently(settings.busy_timeout, || {
+        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+    })?;
+    if mode != "wal" {
+        return Err(Failure::Store(StoreError::Failed {
+            problem: format!("the database stays in journal mode `{mode}`; a ledger needs write-ahead logging"),
+            remedy: "put the file on a local file system",
+        }));
+    }
+    Ok(())
+}
+
+/// Pauses between two attempts at the write lock: short, since a commit takes about a millisecond, and never growing
+/// much, so that a process that has waited long has the same chance as one that has just come.
+const PAUSES_US: [u64; 4] = [100, 200, 400, 800];
+
+/// Does `attempt` until nobody else is in the way, or `timeout` has passed.
+pub(super) fn patiently<T>(
+    timeout: Duration,
+    mut attempt: impl FnMut() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let mut waited: Option<std::time::Instant> = None;
+    let mut pauses = PAUSES_US.iter();
+    let mut pause = Duration::ZERO;
+    loop {
+        match attempt() {
+            Err(error) if failure::is_busy(&error) => {
+                #[allow(clippy::disallowed_methods, reason = "measures waiting; decides nothing about credits")]
+                let now = std::time::Instant::now();
+                if now.duration_since(*waited.get_or_insert(now)) >= timeout {
+                    return Err(error);
+                }
+                pause = pauses.next().map_or(pause, |us| Duration::from_micros(*us));
+                #[allow(clippy::disallowed_methods, reason = "the committer has a thread of its own to wait on")]
+                std::thread::sleep(pause);
+            }
+            result => return result,
+        }
+    }
+}

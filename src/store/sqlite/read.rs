@@ -1,0 +1,95 @@
+//! Queries of the reading side. Each runs in a read transaction on a borrowed connection.
+
+use super::failure::Attempt;
+use super::load::many;
+use super::rows::{self, blob, entry_columns, hold_columns, micros};
+use crate::ledger::{Entry, Hold, Status, Timestamp};
+use crate::store::{Due, EntryFilter, HoldFilter};
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+/// Greater than any id: one byte longer than the greatest.
+const AFTER_EVERY_ID: [u8; 17] = [0xFF; 17];
+
+/// A limit as SQLite takes it.
+pub(super) fn rows_max(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// By the journal's primary key.
+pub(super) fn entries(connection: &Connection, user_id: Uuid, filter: &EntryFilter) -> Attempt<Vec<Entry>> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        entry_columns!(),
+        " FROM credit_transactions WHERE user_id = ?1 AND seq < ?2 AND (?3 IS NULL OR kind = ?3) \
+          AND created_at >= ?4 AND created_at < ?5 ORDER BY seq DESC LIMIT ?6"
+    );
+    let values = params![
+        blob(&user_id),
+        filter.before.unwrap_or(i64::MAX),
+        filter.kind.map(|kind| kind.as_str()),
+        filter.since.map_or(i64::MIN, micros),
+        filter.until.map_or(i64::MAX, micros),
+        rows_max(filter.limit),
+    ];
+    many(connection, SQL, values, rows::ENTRY)
+}
+
+macro_rules! holds_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT ",
+            hold_columns!(),
+            " FROM credit_consumption_logs WHERE user_id = ?1 AND consumption_id < ?2 AND ",
+            $condition,
+            " ORDER BY consumption_id DESC LIMIT ?3"
+        )
+    };
+}
+
+/// By `credit_consumption_logs_user`.
+pub(super) fn holds(connection: &Connection, user_id: Uuid, filter: &HoldFilter) -> Attempt<Vec<Hold>> {
+    let sql = match filter.status {
+        None => holds_where!("?4 IS NOT NULL"),
+        Some(Status::Pending) => holds_where!("status = 'pending' AND expires_at > ?4"),
+        Some(Status::Expired) => {
+            holds_where!("(status = 'expired' OR (status = 'pending' AND expires_at <= ?4))")
+        }
+        Some(Status::Confirmed) => holds_where!("status = 'confirmed' AND ?4 IS NOT NULL"),
+        Some(Status::Refunded) => holds_where!("status = 'refunded' AND ?4 IS NOT NULL"),
+    };
+    let before = filter.before.as_ref().map_or(AFTER_EVERY_ID.as_slice(), |id| id.as_bytes().as_slice());
+    many(
+        connection,
+        sql,
+        params![blob(&user_id), before, rows_max(filter.limit), micros(filter.now)],
+        rows::HOLD,
+    )
+}
+
+/// By `credit_accounts_hold_deadline` and `credit_accounts_lot_deadline`.
+pub(super) fn due(
+    connection: &Connection,
+    what: Due,
+    now: Timestamp,
+    after: Option<(Timestamp, Uuid)>,
+    limit: usize,
+) -> Attempt<Vec<(Timestamp, Uuid)>> {
+    let sql = match what {
+        Due::Holds => {
+            "SELECT next_hold_deadline, user_id FROM credit_accounts \
+             WHERE next_hold_deadline <= ?1 AND (next_hold_deadline, user_id) > (?2, ?3) \
+             ORDER BY next_hold_deadline, user_id LIMIT ?4"
+        }
+        Due::Lots => {
+            "SELECT next_lot_deadline, user_id FROM credit_accounts \
+             WHERE next_lot_deadline <= ?1 AND (next_lot_deadline, user_id) > (?2, ?3) \
+             ORDER BY next_lot_deadline, user_id LIMIT ?4"
+        }
+    };
+    let (deadline, id) = match &after {
+        Some((deadline, id)) => (micros(*deadline), id.as_bytes().as_slice()),
+        None => (i64::MIN, [].as_slice()),
+    };
+    many(connection, sql, params![micros(now), deadline, id, rows_max(limit)], rows::DEADLINE)
+}

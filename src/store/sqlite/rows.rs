@@ -1,0 +1,327 @@
+//! Rows to and from the ledger's types. Columns are read in the order in which the lists below name them.
+//!
+//! A row that can't be read is a [`Damage`], never a panic: the file may have been edited with other tools.
+
+use crate::ledger::{
+    Account, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Source, Status, Timestamp,
+};
+use super::failure::{Attempt, Failure};
+use crate::store::{DamagedEntry, StoredEntry};
+use rusqlite::types::ValueRef;
+use rusqlite::{Row, ToSql};
+use std::borrow::Cow;
+use uuid::Uuid;
+
+macro_rules! account_columns {
+    () => {
+        "user_id, seq, hash, available, held, debt, borrowed, credit_limit, granted, spent, \
+         next_hold_deadline, next_lot_deadline, created_at, updated_at"
+    };
+}
+
+macro_rules! lot_columns {
+    () => {
+        "user_id, lot_id, source, amount, remaining, expired, clawed, claim, priority, expires_at, \
+         cost_minor, cost_currency, reference, origin, created_at"
+    };
+}
+
+macro_rules! hold_columns {
+    () => {
+        "consumption_id, user_id, status, amount, captured, reversed, borrowed, pins, feature, reference, \
+         metadata, created_at, expires_at, settled_at"
+    };
+}
+
+macro_rules! entry_columns {
+    () => {
+        "user_id, seq, kind, change, held_change, available, held, counter_account, consumption_id, lot_id, \
+         reference, idempotency_key, request_hash, data, created_at, hash"
+    };
+}
+
+pub(super) use {account_columns, entry_columns, hold_columns, lot_columns};
+
+/// What is wrong with a row.
+struct Damage(String);
+
+/// How a kind of row is read, and what it is called where it can't be.
+pub(super) struct Shape<T> {
+    what: &'static str,
+    decode: fn(&Row<'_>) -> Decoded<T>,
+}
+
+/// [`account_columns`]
+pub(super) const ACCOUNT: Shape<Account> = Shape { what: "account", decode: account };
+/// [`lot_columns`]
+pub(super) const LOT: Shape<(Uuid, Lot)> = Shape { what: "lot", decode: lot };
+/// [`hold_columns`]
+pub(super) const HOLD: Shape<Hold> = Shape { what: "consumption", decode: hold };
+/// [`entry_columns`]
+pub(super) const ENTRY: Shape<Entry> = Shape { what: "entry", decode: entry };
+/// [`entry_columns`], where a damaged row is reported and not an end to reading.
+pub(super) const STORED_ENTRY: Shape<StoredEntry> = Shape { what: "entry", decode: stored_entry };
+/// A time.
+pub(super) const TIME: Shape<Timestamp> = Shape { what: "deadline", decode: time };
+/// A deadline and an account.
+pub(super) const DEADLINE: Shape<(Timestamp, Uuid)> = Shape { what: "deadline", decode: deadline };
+
+impl<T> Shape<T> {
+    pub(super) fn read(&self, row: &Row<'_>) -> Attempt<T> {
+        (self.decode)(row).map_err(|damage| {
+            Failure::Damaged(format!("{} {} is damaged: {}", self.what, key(row), damage.0))
+        })
+    }
+}
+
+/// The first two columns of a row, which are its key in every table, whatever is in them.
+fn key(row: &Row<'_>) -> String {
+    let name = |index: usize| match row.get_ref(index) {
+        Ok(ValueRef::Blob(bytes)) => {
+            Uuid::from_slice(bytes).map_or_else(|_| format!("{} bytes", bytes.len()), |id| id.to_string())
+        }
+        Ok(ValueRef::Integer(n)) => n.to_string(),
+        Ok(other) => other.data_type().to_string(),
+        Err(_) => "?".into(),
+    };
+    format!("({}, {})", name(0), name(1))
+}
+
+type Decoded<T> = Result<T, Damage>;
+
+/// The columns of a row, one after the other.
+struct Fields<'r> {
+    row: &'r Row<'r>,
+    next: usize,
+}
+
+impl<'r> Fields<'r> {
+    fn of(row: &'r Row<'r>) -> Self {
+        Fields { row, next: 0 }
+    }
+
+    fn value(&mut self) -> Decoded<ValueRef<'r>> {
+        let index = self.next;
+        self.next += 1;
+        self.row.get_ref(index).map_err(|e| Damage(format!("column {index}: {e}")))
+    }
+
+    /// What is wrong with the column read last.
+    fn wrong(&self, why: impl std::fmt::Display) -> Damage {
+        let column = self.row.as_ref().column_name(self.next.saturating_sub(1)).unwrap_or("?");
+        Damage(format!("{column}: {why}"))
+    }
+
+    fn optional_integer(&mut self) -> Decoded<Option<i64>> {
+        match self.value()? {
+            ValueRef::Null => Ok(None),
+            ValueRef::Integer(n) => Ok(Some(n)),
+            other => Err(self.wrong(format_args!("{} where an integer was expected", other.data_type()))),
+        }
+    }
+
+    fn optional_text(&mut self) -> Decoded<Option<&'r str>> {
+        match self.value()? {
+            ValueRef::Null => Ok(None),
+            ValueRef::Text(bytes) => std::str::from_utf8(bytes).map(Some).map_err(|e| self.wrong(e)),
+            other => Err(self.wrong(format_args!("{} where text was expected", other.data_type()))),
+        }
+    }
+
+    fn optional_bytes<const N: usize>(&mut self) -> Decoded<Option<[u8; N]>> {
+        match self.value()? {
+            ValueRef::Null => Ok(None),
+            ValueRef::Blob(bytes) => bytes
+                .try_into()
+                .map(Some)
+                .map_err(|_| self.wrong(format_args!("{} bytes where {N} were expected", bytes.len()))),
+            other => Err(self.wrong(format_args!("{} where bytes were expected", other.data_type()))),
+        }
+    }
+
+    fn there<T>(&self, value: Option<T>) -> Decoded<T> {
+        value.ok_or_else(|| self.wrong("is missing"))
+    }
+
+    fn integer(&mut self) -> Decoded<i64> {
+        let value = self.optional_integer()?;
+        self.there(value)
+    }
+
+    fn text(&mut self) -> Decoded<&'r str> {
+        let value = self.optional_text()?;
+        self.there(value)
+    }
+
+    fn optional_string(&mut self) -> Decoded<Option<String>> {
+        Ok(self.optional_text()?.map(String::from))
+    }
+
+    fn optional_id(&mut self) -> Decoded<Option<Uuid>> {
+        Ok(self.optional_bytes()?.map(Uuid::from_bytes))
+    }
+
+    fn id(&mut self) -> Decoded<Uuid> {
+        let value = self.optional_id()?;
+        self.there(value)
+    }
+
+    fn optional_hash(&mut self) -> Decoded<Option<Hash>> {
+        Ok(self.optional_bytes()?.map(Hash))
+    }
+
+    fn hash(&mut self) -> Decoded<Hash> {
+        let value = self.optional_hash()?;
+        self.there(value)
+    }
+
+    fn optional_time(&mut self) -> Decoded<Option<Timestamp>> {
+        Ok(self.optional_integer()?.map(Timestamp::from_micros))
+    }
+
+    fn time(&mut self) -> Decoded<Timestamp> {
+        self.integer().map(Timestamp::from_micros)
+    }
+
+    fn word<T>(&mut self, parse: fn(&str) -> Option<T>) -> Decoded<T> {
+        let word = self.text()?;
+        parse(word).ok_or_else(|| self.wrong(format_args!("unknown word `{}`", word.escape_debug())))
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, text: &str) -> Decoded<T> {
+        serde_json::from_str(text).map_err(|e| self.wrong(e))
+    }
+}
+
+fn account(row: &Row<'_>) -> Decoded<Account> {
+    let mut f = Fields::of(row);
+    Ok(Account {
+        user_id: f.id()?,
+        seq: f.integer()?,
+        hash: f.hash()?,
+        available: f.integer()?,
+        held: f.integer()?,
+        debt: f.integer()?,
+        borrowed: f.integer()?,
+        credit_limit: f.integer()?,
+        granted: f.integer()?,
+        spent: f.integer()?,
+        next_hold_deadline: f.optional_time()?,
+        next_lot_deadline: f.optional_time()?,
+        created_at: f.time()?,
+        updated_at: f.time()?,
+    })
+}
+
+fn lot(row: &Row<'_>) -> Decoded<(Uuid, Lot)> {
+    let mut f = Fields::of(row);
+    let user_id = f.id()?;
+    let lot = Lot {
+        lot_id: f.id()?,
+        source: f.word(Source::parse)?,
+        amount: f.integer()?,
+        remaining: f.integer()?,
+        expired: f.integer()?,
+        clawed: f.integer()?,
+        claim: f.integer()?,
+        priority: {
+            let priority = f.integer()?;
+            i32::try_from(priority).map_err(|e| f.wrong(e))?
+        },
+        expires_at: f.optional_time()?,
+        cost: match (f.optional_integer()?, f.optional_string()?) {
+            (None, None) => None,
+            (Some(minor), Some(currency)) => Some(Money { minor, currency }),
+            _ => return Err(f.wrong("an amount of money needs a currency, and a currency an amount")),
+        },
+        reference: f.optional_string()?,
+        origin: f.optional_id()?,
+        created_at: f.time()?,
+    };
+    Ok((user_id, lot))
+}
+
+fn hold(row: &Row<'_>) -> Decoded<Hold> {
+    let mut f = Fields::of(row);
+    let consumption_id = f.id()?;
+    let user_id = f.id()?;
+    let status = f.word(Status::parse)?;
+    let amount = f.integer()?;
+    let (captured, reversed, borrowed) = (f.integer()?, f.integer()?, f.integer()?);
+    let pins = f.text()?;
+    let pins = f.json(pins)?;
+    Ok(Hold {
+        consumption_id,
+        user_id,
+        amount,
+        feature: f.optional_string()?,
+        reference: f.optional_string()?,
+        metadata: f.optional_string()?.map(Metadata::from_canonical),
+        created_at: f.time()?,
+        state: HoldState {
+            status,
+            captured,
+            reversed,
+            borrowed,
+            pins,
+            expires_at: f.time()?,
+            settled_at: f.optional_time()?,
+        },
+    })
+}
+
+/// An entry whose key can be read but not the rest is reported by that key. One whose key can't be read is an error:
+/// nobody could ask for the page after it.
+fn stored_entry(row: &Row<'_>) -> Decoded<StoredEntry> {
+    match entry(row) {
+        Ok(entry) => Ok(Ok(entry)),
+        Err(Damage(problem)) => {
+            let mut f = Fields::of(row);
+            Ok(Err(DamagedEntry { user_id: f.id()?, seq: f.integer()?, problem }))
+        }
+    }
+}
+
+fn entry(row: &Row<'_>) -> Decoded<Entry> {
+    let mut f = Fields::of(row);
+    let mut entry = Entry {
+        user_id: f.id()?,
+        seq: f.integer()?,
+        kind: f.word(Kind::parse)?,
+        change: f.integer()?,
+        held_change: f.integer()?,
+        available: f.integer()?,
+        held: f.integer()?,
+        counter_account: Cow::Owned(f.text()?.to_owned()),
+        consumption_id: f.optional_id()?,
+        lot_id: f.optional_id()?,
+        reference: f.optional_string()?,
+        idempotency_key: f.optional_string()?,
+        request_hash: f.optional_hash()?,
+        effects: Effects::default(),
+        data: f.text()?.to_owned(),
+        created_at: f.time()?,
+        hash: f.hash()?,
+    };
+    entry.effects = serde_json::from_str(&entry.data).map_err(|e| Damage(format!("data: {e}")))?;
+    Ok(entry)
+}
+
+/// A time as it is stored.
+pub(super) fn micros(t: Timestamp) -> i64 {
+    t.as_micros()
+}
+
+/// An id as it is stored.
+pub(super) fn blob(id: &Uuid) -> impl ToSql + '_ {
+    id.as_bytes().as_slice()
+}
+
+fn time(row: &Row<'_>) -> Decoded<Timestamp> {
+    Fields::of(row).time()
+}
+
+fn deadline(row: &Row<'_>) -> Decoded<(Timestamp, Uuid)> {
+    let mut f = Fields::of(row);
+    Ok((f.time()?, f.id()?))
+}

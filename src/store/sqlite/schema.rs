@@ -1,0 +1,133 @@
+//! The tables: made, brought up to date, and checked.
+
+use super::failure::{Attempt, Failure};
+use super::open::patiently;
+use crate::store::migrations::{self, Applied, Migration};
+use crate::store::{StoreError, StoreResult};
+use rusqlite::{Connection, params};
+use std::time::Duration;
+
+/// Every migration, oldest first.
+pub(super) const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "ledger",
+    sql: include_str!("../../../migrations/sqlite/0001_ledger.sql"),
+}];
+
+const TABLES: [&str; 7] = [
+    "credit_accounts",
+    "credit_lots",
+    "credit_consumption_logs",
+    "credit_transactions",
+    "credit_gifts",
+    "credit_packages",
+    "credit_pricing",
+];
+
+const CREATE_HISTORY: &str = "CREATE TABLE IF NOT EXISTS credit_migrations (
+    version    INTEGER PRIMARY KEY,
+    name       TEXT NOT NULL,
+    checksum   TEXT NOT NULL,
+    applied_at INTEGER NOT NULL
+) STRICT";
+
+/// Checks that the tables are there and of a version this library knows. Writes nothing.
+pub(super) fn check(connection: &Connection) -> StoreResult<()> {
+    check_against(connection, MIGRATIONS)
+}
+
+pub(super) fn check_against(connection: &Connection, known: &[Migration]) -> StoreResult<()> {
+    let look = || -> Attempt<()> {
+        let history = history(connection)?;
+        migrations::check(known, history.as_deref())?;
+        for table in TABLES {
+            if !has_table(connection, table)? {
+                return Err(Failure::Store(StoreError::Failed {
+                    problem: format!("the database has lost its table {table}"),
+                    remedy: "restore the database from a backup",
+                }));
+            }
+        }
+        Ok(())
+    };
+    look().map_err(|failure| match failure {
+        // Not `explain`, which comes here itself.
+        Failure::Sqlite(error) => super::failure::from_code(&error),
+        other => other.explain(connection),
+    })
+}
+
+/// Applies what is missing, all of it or nothing. Safe to run twice, and from several processes at once.
+pub(super) fn migrate(connection: &Connection, timeout: Duration) -> StoreResult<()> {
+    migrate_to(connection, MIGRATIONS, timeout)
+}
+
+pub(super) fn migrate_to(connection: &Connection, known: &[Migration], timeout: Duration) -> StoreResult<()> {
+    if check_against(connection, known).is_ok() {
+        // Nothing to write, so this works while others write, and on a read-only copy.
+        return Ok(());
+    }
+    patiently(timeout, || connection.execute_batch("BEGIN EXCLUSIVE"))
+        .map_err(|e| Failure::Sqlite(e).explain(connection))?;
+    let applied = apply(connection, known).and_then(|()| {
+        connection.execute_batch("COMMIT").map_err(|e| super::failure::from_code(&e))
+    });
+    if !connection.is_autocommit() {
+        // The transaction is undone by closing the connection as well; the error of interest is the first one.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    applied
+}
+
+fn apply(connection: &Connection, known: &[Migration]) -> StoreResult<()> {
+    let prepare = || -> Attempt<Vec<Applied>> {
+        connection.execute_batch(CREATE_HISTORY)?;
+        Ok(history(connection)?.unwrap_or_default())
+    };
+    let history = prepare().map_err(|failure| match failure {
+        Failure::Sqlite(error) => super::failure::from_code(&error),
+        other => other.explain(connection),
+    })?;
+    for migration in migrations::outstanding(known, &history)? {
+        let run = || -> rusqlite::Result<()> {
+            connection.execute_batch(migration.sql)?;
+            connection.execute(
+                "INSERT INTO credit_migrations (version, name, checksum, applied_at) \
+                 VALUES (?1, ?2, ?3, CAST(unixepoch('subsec') * 1000000 AS INTEGER))",
+                params![migration.version, migration.name, migration.checksum()],
+            )?;
+            Ok(())
+        };
+        run().map_err(|error| refused(migration, &error))?;
+    }
+    Ok(())
+}
+
+fn refused(migration: &Migration, error: &rusqlite::Error) -> StoreError {
+    match super::failure::from_code(error) {
+        StoreError::Failed { problem, .. } if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
+            StoreError::Failed {
+                problem: format!("migration {} ({}): {problem}", migration.version, migration.name),
+                remedy: "use a database without other tables or triggers whose names begin with credit_",
+            }
+        }
+        other => other,
+    }
+}
+
+/// What was applied; `None` where there is no history.
+fn history(connection: &Connection) -> Attempt<Option<Vec<Applied>>> {
+    if !has_table(connection, "credit_migrations")? {
+        return Ok(None);
+    }
+    let mut statement =
+        connection.prepare("SELECT version, checksum FROM credit_migrations ORDER BY version")?;
+    let rows = statement.query_map([], |row| Ok(Applied { version: row.get(0)?, checksum: row.get(1)? }))?;
+    Ok(Some(rows.collect::<Result<_, _>>()?))
+}
+
+fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)")?
+        .query_row([name], |row| row.get(0))
+}

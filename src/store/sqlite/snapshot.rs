@@ -1,0 +1,158 @@
+//! A picture of the whole database that does not move while it is read.
+//!
+//! Of a file it is a read transaction on a connection of its own: the write-ahead log keeps what it needs, and grows
+//! for as long as it lives. An in-memory database has no other connection, so the picture is a copy.
+
+use super::blocking;
+use super::failure::Attempt;
+use super::load::many;
+use super::read::rows_max;
+use super::rows::{self, account_columns, blob, entry_columns, hold_columns, lot_columns};
+use crate::ledger::{Account, Hold, Lot};
+use crate::store::{Reading, Snapshot, StoreError, StoreResult, StoredEntry, Sums};
+use rusqlite::backup::Backup;
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct SqliteSnapshot {
+    /// Away while a page is read; for ever, where the caller gave up in the middle of one.
+    connection: Option<Connection>,
+}
+
+pub(super) fn of_file(connection: Connection) -> StoreResult<SqliteSnapshot> {
+    let begin = || -> Attempt<()> {
+        connection.execute_batch("BEGIN")?;
+        // The picture is taken with the first read, not with BEGIN.
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        Ok(())
+    };
+    begin().map_err(|failure| failure.explain(&connection))?;
+    Ok(SqliteSnapshot { connection: Some(connection) })
+}
+
+pub(super) fn of_memory(connection: &Connection) -> Attempt<SqliteSnapshot> {
+    let mut copy = super::open::memory()?;
+    // All pages in one step: nobody else can have the connection meanwhile.
+    Backup::new(connection, &mut copy)?.step(-1)?;
+    Ok(SqliteSnapshot { connection: Some(copy) })
+}
+
+impl SqliteSnapshot {
+    fn read<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Attempt<T> + Send + 'static,
+    ) -> Reading<'_, T> {
+        Box::pin(async move {
+            let connection = self
+                .connection
+                .take()
+                .ok_or_else(|| StoreError::Lost("reading the snapshot was interrupted".into()))?;
+            let (connection, result) = blocking(move || {
+                let result = work(&connection).map_err(|failure| failure.explain(&connection));
+                Ok((connection, result))
+            })
+            .await?;
+            self.connection = Some(connection);
+            result
+        })
+    }
+}
+
+impl Snapshot for SqliteSnapshot {
+    fn accounts(&mut self, after: Option<Uuid>, limit: usize) -> Reading<'_, Vec<Account>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            account_columns!(),
+            " FROM credit_accounts WHERE user_id > ?1 ORDER BY user_id LIMIT ?2"
+        );
+        self.read(move |connection| {
+            many(connection, SQL, params![key(after.as_ref()), rows_max(limit)], rows::ACCOUNT)
+        })
+    }
+
+    fn entries(&mut self, after: Option<(Uuid, i64)>, limit: usize) -> Reading<'_, Vec<StoredEntry>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            entry_columns!(),
+            " FROM credit_transactions WHERE (user_id, seq) > (?1, ?2) ORDER BY user_id, seq LIMIT ?3"
+        );
+        let (user_id, seq) = after.unzip();
+        self.read(move |connection| {
+            let values = params![key(user_id.as_ref()), seq.unwrap_or(i64::MIN), rows_max(limit)];
+            many(connection, SQL, values, rows::STORED_ENTRY)
+        })
+    }
+
+    fn lots(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Vec<(Uuid, Lot)>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            lot_columns!(),
+            " FROM credit_lots WHERE (user_id, lot_id) > (?1, ?2) ORDER BY user_id, lot_id LIMIT ?3"
+        );
+        let (user_id, lot_id) = after.unzip();
+        self.read(move |connection| {
+            let values = params![key(user_id.as_ref()), key(lot_id.as_ref()), rows_max(limit)];
+            many(connection, SQL, values, rows::LOT)
+        })
+    }
+
+    /// By `credit_consumption_logs_user`.
+    fn holds(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Vec<Hold>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            hold_columns!(),
+            " FROM credit_consumption_logs WHERE (user_id, consumption_id) > (?1, ?2) \
+              ORDER BY user_id, consumption_id LIMIT ?3"
+        );
+        let (user_id, consumption_id) = after.unzip();
+        self.read(move |connection| {
+            let values = params![key(user_id.as_ref()), key(consumption_id.as_ref()), rows_max(limit)];
+            many(connection, SQL, values, rows::HOLD)
+        })
+    }
+
+    fn journal(&mut self, user_id: Uuid, after: i64, limit: usize) -> Reading<'_, Vec<StoredEntry>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            entry_columns!(),
+            " FROM credit_transactions WHERE user_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"
+        );
+        self.read(move |connection| {
+            many(connection, SQL, params![blob(&user_id), after, rows_max(limit)], rows::STORED_ENTRY)
+        })
+    }
+
+    fn sums(&mut self) -> Reading<'_, Sums> {
+        self.read(sums)
+    }
+}
+
+/// An id, or what is smaller than every id.
+fn key(id: Option<&Uuid>) -> &[u8] {
+    id.map_or(&[], |id| id.as_bytes())
+}
+
+/// Added up here and not by SQLite's `sum()`, which ends at 2^63.
+fn sums(connection: &Connection) -> Attempt<Sums> {
+    let mut sums = Sums::default();
+    let mut statement = connection.prepare("SELECT available, held FROM credit_accounts")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        sums.available += i128::from(row.get::<_, i64>(0)?);
+        sums.held += i128::from(row.get::<_, i64>(1)?);
+    }
+    let mut statement =
+        connection.prepare("SELECT counter_account, change, held_change FROM credit_transactions")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let change = i128::from(row.get::<_, i64>(1)?) + i128::from(row.get::<_, i64>(2)?);
+        let name = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        match sums.counter_accounts.get_mut(name) {
+            Some(sum) => *sum -= change,
+            None => drop(sums.counter_accounts.insert(name.to_owned(), -change)),
+        }
+    }
+    Ok(sums)
+}

@@ -1,0 +1,428 @@
+//! Random histories on the pure rules, against an auditor that keeps books of its own.
+//!
+//! `PROPTEST_CASES` sets the number of histories; each has up to `STEPS` commands. A failing history is made as short
+//! as it can be and printed as a script.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod support {
+    #![allow(dead_code, reason = "each test crate uses its part")]
+    pub mod auditor;
+    pub mod history;
+    pub mod render;
+    pub mod subject;
+}
+
+use jointo_credits::Timestamp;
+use jointo_credits::ledger::limits::CREDITS_MAX;
+use jointo_credits::ledger::{
+    Action, Command, Effects, Entry, Hash, Lot, Outcome, Refusal, State, Status, Target, apply, mature,
+    mature_loaded,
+};
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use support::auditor::Auditor;
+use support::history::{History, Rng, Step};
+use support::render::{self, Names};
+use support::subject::{PureSubject, Subject};
+use uuid::Uuid;
+
+const STEPS: usize = 1_000;
+
+fn config() -> Config {
+    // The default can be set with PROPTEST_CASES.
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { 128 };
+    Config { cases, max_shrink_iters: 1_000, failure_persistence: None, ..Config::default() }
+}
+
+/// A history: the ledger's settings and accounts from one number, then a number for each step.
+fn histories(steps: usize) -> impl Strategy<Value = (u64, Vec<u64>)> {
+    (any::<u64>(), prop::collection::vec(any::<u64>(), 1..=steps))
+}
+
+/// What happened, as a script: the last lines of it.
+struct Log {
+    names: Names,
+    lines: Vec<String>,
+}
+
+impl Log {
+    fn new(history: &History) -> Self {
+        Log { names: Names::new(history.now()), lines: vec![format!("{:?}", history.rules)] }
+    }
+
+    fn asked(&mut self, step: &Step) {
+        let line = render::command(&step.command, step.now, &mut self.names);
+        self.lines.push(line);
+    }
+
+    fn answered(&mut self, answer: &Result<Outcome, Refusal>) {
+        let text = render::answer(answer, &mut self.names);
+        if let Some(line) = self.lines.last_mut() {
+            let _ = write!(line, "  -> {text}");
+        }
+    }
+
+    fn tail(&self) -> String {
+        let from = self.lines.len().saturating_sub(40);
+        format!("{}\n{}", self.lines[0], self.lines[from.max(1)..].join("\n"))
+    }
+}
+
+/// Prints the history if a panic (an assertion in the rules) ends it.
+struct OnPanic(Log);
+
+impl Drop for OnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("a panic after this history:\n{}", self.0.tail());
+        }
+    }
+}
+
+// What the tables of migrations/*/0001_ledger.sql check, so that nothing the rules decide is refused there.
+
+fn checks_of_the_tables(state: &State) -> Result<(), String> {
+    let within = |what: &str, n: i64, least: i64, most: i64| {
+        if (least..=most).contains(&n) { Ok(()) } else { Err(format!("{what} is {n}, not {least} .. {most}")) }
+    };
+    let a = &state.account;
+    within("available", a.available, -CREDITS_MAX, CREDITS_MAX)?;
+    within("available", a.available, -a.debt, CREDITS_MAX)?;
+    within("held", a.held, 0, CREDITS_MAX)?;
+    within("debt", a.debt, 0, CREDITS_MAX)?;
+    within("borrowed", a.borrowed, 0, a.debt)?;
+    within("credit_limit", a.credit_limit, 0, CREDITS_MAX)?;
+    within("granted", a.granted, 0, CREDITS_MAX)?;
+    within("spent", a.spent, 0, CREDITS_MAX)?;
+    within("seq", a.seq, 0, i64::MAX)?;
+    for lot in state.lots.values() {
+        within("a lot's amount", lot.amount, 1, CREDITS_MAX)?;
+        within("a lot's remaining", lot.remaining, 0, lot.amount)?;
+        within("a lot's remaining + expired", lot.remaining + lot.expired, 0, lot.amount)?;
+        within("a lot's expired", lot.expired, 0, lot.amount)?;
+        within("a lot's clawed", lot.clawed, 0, 2 * lot.amount)?;
+        within("a lot's claim", lot.claim, 0, lot.amount)?;
+    }
+    for hold in state.holds.values() {
+        let s = &hold.state;
+        within("a hold's amount", hold.amount, 1, CREDITS_MAX)?;
+        within("a hold's captured", s.captured, 0, CREDITS_MAX)?;
+        within("a hold's reversed", s.reversed, 0, s.captured)?;
+        within("a hold's borrowed", s.borrowed, 0, CREDITS_MAX)?;
+        let mut lots: Vec<Uuid> = s.pins.iter().map(|p| p.lot_id).collect();
+        lots.sort_unstable();
+        lots.dedup();
+        let sound = (s.status == Status::Pending) == s.settled_at.is_none()
+            && (matches!(s.status, Status::Confirmed | Status::Refunded) || s.captured == 0)
+            && (s.status != Status::Confirmed || s.captured > s.reversed)
+            && (s.status != Status::Refunded || s.captured == s.reversed)
+            && s.pins.iter().all(|p| p.amount > 0)
+            && lots.len() == s.pins.len();
+        if !sound {
+            return Err(format!("a hold is {hold:?}"));
+        }
+    }
+    if a.debt > 0 && state.lots.values().any(|l| l.remaining > 0) {
+        return Err(format!("debt {} stands beside free credits", a.debt));
+    }
+    Ok(())
+}
+
+/// What a journal says by itself: chained, numbered, balanced, and readable again from what is stored.
+fn check_journal(user_id: Uuid, journal: &[Entry], state: &State, auditor: &Auditor) -> Result<(), String> {
+    let mut previous = Hash::genesis(user_id);
+    let (mut available, mut held) = (0, 0);
+    let mut counter_accounts: BTreeMap<String, i64> = BTreeMap::new();
+    let mut again = State::new(user_id, Timestamp::MIN);
+    for (i, entry) in journal.iter().enumerate() {
+        available += entry.change;
+        held += entry.held_change;
+        let ok = entry.seq == i as i64 + 1
+            && entry.hash == entry.chained(&previous)
+            && entry.available == available
+            && entry.held == held;
+        if !ok {
+            return Err(format!("entry {i}: {entry:?}"));
+        }
+        previous = entry.hash;
+        let name = match entry.counter_account.as_ref() {
+            issued if issued.starts_with("issued.") => "issued.".to_owned(),
+            other => other.to_owned(),
+        };
+        *counter_accounts.entry(name).or_default() += entry.counter_change();
+
+        let stored: Effects = serde_json::from_str(&entry.data).map_err(|e| e.to_string())?;
+        let written = Effects { new_hold: None, ..entry.effects.clone() };
+        if stored != written {
+            return Err(format!("entry {i} is stored as {stored:?}, not {written:?}"));
+        }
+        apply(&mut again, entry).map_err(|e| e.to_string())?;
+    }
+    again.note_deadlines(true, None);
+    if again.account != state.account || again.lots != state.lots || again.holds != state.holds {
+        return Err("the journal applied from the start gives another state".to_owned());
+    }
+    counter_accounts.retain(|_, n| *n != 0);
+    let expected = auditor.counter_accounts(user_id);
+    if counter_accounts != expected {
+        return Err(format!("counter-accounts\n  auditor: {expected:?}\n  ledger:  {counter_accounts:?}"));
+    }
+    Ok(())
+}
+
+fn agree(seed: u64, steps: &[u64]) -> Result<(), String> {
+    let mut history = History::new(seed);
+    let mut subject = PureSubject::new(history.rules);
+    let mut auditor = Auditor::new(history.rules);
+    let mut log = OnPanic(Log::new(&history));
+    let fail = |log: &OnPanic, problem: String| Err(format!("{}\n{problem}", log.0.tail()));
+    for &number in steps {
+        let mut rng = Rng::new(number);
+        let step = history.next(&mut rng);
+        log.0.asked(&step);
+        let answer = subject.run(&step.command, step.now);
+        log.0.answered(&answer);
+        let user_id = match (step.command.target(), &answer) {
+            (Target::Account(user_id), _) => Some(user_id),
+            (_, Ok(Outcome::Consumption(c))) => Some(c.user_id),
+            _ => None,
+        };
+        let lots = user_id.and_then(|user_id| subject.lots(user_id));
+        if let Err(problem) = auditor.check(&step.command, step.now, &answer, lots.as_deref()) {
+            return fail(&log, problem);
+        }
+        if let Some(state) = user_id.and_then(|user_id| subject.state(user_id)) {
+            if let Err(problem) = auditor.check_state(state).and_then(|()| checks_of_the_tables(state)) {
+                return fail(&log, problem);
+            }
+        }
+        if rng.percent(4) {
+            let later = match rng.below(3) {
+                0 => step.now,
+                1 => step.now.plus(std::time::Duration::from_secs(61)),
+                _ => step.now.plus(std::time::Duration::from_secs(40 * 86_400)),
+            };
+            for user_id in history.users() {
+                let told = subject.balance(*user_id, later);
+                if let Err(problem) = auditor.check_balance(&told, later) {
+                    return fail(&log, problem);
+                }
+            }
+            if let Some(id) = history.consumptions().last() {
+                let told = subject.consumption(id, later);
+                if let Err(problem) = auditor.check_consumption(id, told.as_ref(), later) {
+                    return fail(&log, problem);
+                }
+            }
+        }
+        history.answered(&step, &answer);
+    }
+    for state in subject.states() {
+        let user_id = state.account.user_id;
+        if let Err(problem) = check_journal(user_id, &subject.journals[&user_id], state, &auditor) {
+            return fail(&log, problem);
+        }
+    }
+    Ok(())
+}
+
+/// The same commands to two ledgers, one of which is also swept now and then: ids differ, nothing else may.
+struct Twins {
+    plain: PureSubject,
+    swept: PureSubject,
+    /// From an id of `plain` to that of `swept`, and back.
+    to: HashMap<Uuid, Uuid>,
+    from: HashMap<Uuid, Uuid>,
+}
+
+impl Twins {
+    fn pair(&mut self, plain: Uuid, swept: Uuid) {
+        self.to.insert(plain, swept);
+        self.from.insert(swept, plain);
+    }
+
+    fn translated(&self, command: &Command) -> Command {
+        let to = |id: Uuid| self.to.get(&id).copied().unwrap_or(id);
+        let mut command = command.clone();
+        match &mut command.action {
+            Action::Confirm(c) => c.consumption_id = to(c.consumption_id),
+            Action::Refund(c) => c.consumption_id = to(c.consumption_id),
+            Action::Extend(c) => c.consumption_id = to(c.consumption_id),
+            Action::Clawback(c) => c.lot_id = to(c.lot_id),
+            _ => {}
+        }
+        command
+    }
+
+    /// `answer` of `swept`, in the ids of `plain`. Sequence numbers are the same either way.
+    fn back(&self, answer: &Result<Outcome, Refusal>) -> Result<Outcome, Refusal> {
+        let from = |id: &mut Uuid| *id = self.from.get(id).copied().unwrap_or(*id);
+        let mut answer = answer.clone();
+        match &mut answer {
+            Ok(Outcome::Consumption(c)) => {
+                from(&mut c.id);
+                c.lots.iter_mut().for_each(|pin| from(&mut pin.lot_id));
+            }
+            Ok(Outcome::Receipt(r)) => r.lot.iter_mut().for_each(|lot| from(&mut lot.lot_id)),
+            Ok(Outcome::Clawback(c)) => from(&mut c.lot_id),
+            Err(Refusal::NotFound { id, .. } | Refusal::InvalidState { id, .. } | Refusal::HoldExpired { id, .. }) => {
+                from(id);
+            }
+            _ => {}
+        }
+        answer
+    }
+
+    /// Learns which lots are the same, after a command brought both books to the same instant. The swept books may
+    /// have been brought further already.
+    fn pair_lots(&mut self, user_id: Uuid) {
+        let fresh = |subject: &PureSubject, known: &HashMap<Uuid, Uuid>| -> Vec<Lot> {
+            let lots = subject.state(user_id).map(|s| s.lots.values().cloned().collect::<Vec<_>>());
+            lots.unwrap_or_default().into_iter().filter(|l| !known.contains_key(&l.lot_id)).collect()
+        };
+        let (plain, mut swept) = (fresh(&self.plain, &self.to), fresh(&self.swept, &self.from));
+        // Both in order of id: lots with the same facts are the same if they were made in the same order.
+        for lot in plain {
+            let origin = lot.origin.map(|id| self.to.get(&id).copied().unwrap_or(id));
+            let same = |l: &Lot| (l.created_at, l.amount, l.origin) == (lot.created_at, lot.amount, origin);
+            let at = swept.iter().position(same).expect("the same lots came to be");
+            self.pair(lot.lot_id, swept.remove(at).lot_id);
+        }
+    }
+}
+
+fn sweep(user_id: Uuid) -> Command {
+    Command { action: Action::Mature { user_id }, idempotency_key: None }
+}
+
+fn sweeps_change_nothing(seed: u64, steps: &[u64]) -> Result<(), String> {
+    let mut history = History::new(seed);
+    let (plain, swept) = (PureSubject::new(history.rules), PureSubject::new(history.rules));
+    let mut twins = Twins { plain, swept, to: HashMap::new(), from: HashMap::new() };
+    let mut log = OnPanic(Log::new(&history));
+    let mut last = history.now();
+    for &number in steps {
+        let mut rng = Rng::new(number);
+        let step = history.next(&mut rng);
+        if matches!(step.command.action, Action::Mature { .. }) {
+            continue;
+        }
+        // The sweeper comes by at any moment since the last command, or more than once, or not at all.
+        for _ in 0..rng.pick(&[0, 0, 1, 3]) {
+            let at = last.as_micros() + rng.below((step.now.as_micros() - last.as_micros()) as usize + 1) as i64;
+            last = Timestamp::from_micros(at);
+            let user_id = rng.pick(history.users());
+            twins.swept.run(&sweep(user_id), last).unwrap();
+        }
+        last = step.now;
+        log.0.asked(&step);
+        let answer = twins.plain.run(&step.command, step.now);
+        log.0.answered(&answer);
+        let translated = twins.translated(&step.command);
+        let other = twins.swept.run(&translated, step.now);
+        if let (Ok(Outcome::Consumption(a)), Ok(Outcome::Consumption(b))) = (&answer, &other)
+            && !twins.to.contains_key(&a.id)
+        {
+            twins.pair(a.id, b.id);
+        }
+        for user_id in history.users() {
+            twins.pair_lots(*user_id);
+        }
+        let back = twins.back(&other);
+        if back != answer {
+            return Err(format!("{}\nwithout sweeps: {answer:?}\nwith sweeps:    {back:?}", log.0.tail()));
+        }
+        for user_id in history.users() {
+            let (a, b) = (twins.plain.balance(*user_id, step.now), twins.swept.balance(*user_id, step.now));
+            if a != b {
+                return Err(format!("{}\nwithout sweeps: {a:?}\nwith sweeps:    {b:?}", log.0.tail()));
+            }
+        }
+        history.answered(&step, &answer);
+    }
+    Ok(())
+}
+
+/// A store that loads at most `bound` due holds at a time ([`State::more_due`]) gets to the same books.
+fn rounds_change_nothing(seed: u64, steps: &[u64], bound: usize) -> Result<(), String> {
+    let mut history = History::new(seed);
+    let rules = history.rules;
+    let mut subject = PureSubject::new(rules);
+    let mut log = OnPanic(Log::new(&history));
+    for &number in steps {
+        let mut rng = Rng::new(number);
+        let step = history.next(&mut rng);
+        log.0.asked(&step);
+        let answer = subject.run(&step.command, step.now);
+        log.0.answered(&answer);
+        history.answered(&step, &answer);
+    }
+    let now = history.now().plus(std::time::Duration::from_secs(40 * 86_400));
+    for state in subject.states() {
+        let mut at_once = state.clone();
+        for entry in mature(state, now, &rules) {
+            apply(&mut at_once, &entry).unwrap();
+        }
+        let mut in_rounds = state.clone();
+        for round in 0.. {
+            // What `State` says a store must load: the first due holds, and every pending hold that borrowed.
+            let mut due: Vec<(Timestamp, Uuid)> = in_rounds
+                .holds
+                .values()
+                .filter(|h| h.state.status == Status::Pending && h.state.expires_at <= now)
+                .map(|h| (h.state.expires_at, h.consumption_id))
+                .collect();
+            due.sort_unstable();
+            let more = due.len() > bound;
+            due.truncate(bound);
+            let mut loaded = in_rounds.clone();
+            loaded.more_due = more;
+            if more {
+                loaded.holds.retain(|id, h| due.contains(&(h.state.expires_at, *id)) || h.state.borrowed > 0);
+            }
+            let entries =
+                if more { mature_loaded(&loaded, now, &rules) } else { mature(&loaded, now, &rules) };
+            for entry in &entries {
+                apply(&mut in_rounds, entry).map_err(|e| e.to_string())?;
+            }
+            if !more {
+                break;
+            }
+            assert!(!entries.is_empty() && round < 10_000, "each round gets on");
+        }
+        if in_rounds.account.available != at_once.account.available
+            || in_rounds.account.debt != at_once.account.debt
+            || in_rounds.lots != at_once.lots
+            || in_rounds.holds != at_once.holds
+        {
+            return Err(format!(
+                "{}\nat once:   {:?}\nin rounds: {:?}",
+                log.0.tail(),
+                (&at_once.account, at_once.lots.values().collect::<Vec<_>>()),
+                (&in_rounds.account, in_rounds.lots.values().collect::<Vec<_>>())
+            ));
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn the_rules_and_the_auditor_agree((seed, steps) in histories(STEPS)) {
+        agree(seed, &steps).map_err(TestCaseError::fail)?;
+    }
+
+    #[test]
+    fn sweeping_early_late_or_never_changes_no_answer((seed, steps) in histories(STEPS / 2)) {
+        sweeps_change_nothing(seed, &steps).map_err(TestCaseError::fail)?;
+    }
+
+    #[test]
+    fn loading_due_holds_in_rounds_changes_nothing((seed, steps) in histories(STEPS / 5), bound in 1_usize..5) {
+        rounds_change_nothing(seed, &steps, bound).map_err(TestCaseError::fail)?;
+    }
+}

@@ -1,0 +1,4 @@
+#![allow(missing_docs)]
+mod support {
+    pub mod subject;
+}
