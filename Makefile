@@ -1,6 +1,8 @@
 # The commands of daily work; `make` alone lists them.
 
-DEMO_OPTIONS ?= --accounts 1000 --concurrency 64 --speed 120
+# DATABASE, a URL, moves the demo from SQLite in a temporary file to a database of yours that has no books in it yet.
+DATABASE ?=
+DEMO_OPTIONS ?= --accounts 1000 --concurrency 64
 BENCH_OPTIONS ?=
 
 .DEFAULT_GOAL := help
@@ -9,9 +11,9 @@ BENCH_OPTIONS ?=
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## replay an hour of AI jobs on SQLite in a temporary file; needs only Rust and a C compiler
-	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
-	cargo run --release --example replay -- --database "sqlite:///$$folder/demo.db" $(DEMO_OPTIONS)
+demo: ## replay an hour of AI jobs on SQLite in a temporary file (or DATABASE=url); needs only Rust and a C compiler
+	@cargo run --release $(if $(DATABASE),,--no-default-features --features sqlite) --example replay -- \
+		$(if $(DATABASE),--database '$(DATABASE)') $(DEMO_OPTIONS)
 
 test: setup ## run every suite and count the tests
 	@scripts/test

@@ -110,17 +110,12 @@ impl Settings {
                 )
             }
             #[cfg(feature = "sqlite")]
-            location @ (Location::SqliteMemory | Location::SqliteFile(_)) => {
-                let path = match location {
-                    Location::SqliteFile(path) => Some(path),
-                    _ => None,
-                };
-                let store = crate::store::sqlite::SqliteStore::open(crate::store::sqlite::SqliteSettings {
-                    path,
+            Location::Sqlite(location) => {
+                let settings = crate::store::sqlite::SqliteSettings {
                     max_connections: self.max_connections as usize,
                     busy_timeout: self.connect_timeout,
-                })
-                .await?;
+                };
+                let store = crate::store::sqlite::SqliteStore::open(location, settings)?;
                 (
                     Engine::start(vec![store.committer()], Stage::Thread, &engine, Arc::clone(&clock))?,
                     Arc::new(store),
@@ -140,8 +135,6 @@ impl Settings {
                 let committers = (0..self.committers).map(|_| store.committer()).collect();
                 (Engine::start(committers, Stage::Task, &engine, Arc::clone(&clock))?, Arc::new(store))
             }
-            #[cfg(not(feature = "sqlite"))]
-            _ => return Err(Error::invalid("url", "needs the feature `sqlite`", "an enabled database", "sqlite:")),
         };
         Ok(Ledger {
             inner: Arc::new(Inner {

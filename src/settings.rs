@@ -5,7 +5,6 @@ use crate::engine::EngineSettings;
 use crate::error::{Error, Result};
 use crate::ledger::limits::{GRACE_MAX, TTL_MAX, TTL_MIN};
 use crate::ledger::{OnLotExpiredWhileHeld, Rules, check_ttl};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,8 +56,8 @@ impl std::fmt::Debug for Settings {
 /// What a URL leads to.
 pub(crate) enum Location {
     Memory,
-    SqliteMemory,
-    SqliteFile(PathBuf),
+    #[cfg(feature = "sqlite")]
+    Sqlite(crate::store::sqlite::Location),
     #[cfg(feature = "postgres")]
     Postgres(Box<sqlx::postgres::PgConnectOptions>),
 }
@@ -235,9 +234,13 @@ impl Settings {
         let (scheme, rest) = self.url.split_once(':').unwrap_or(("", ""));
         match (scheme, rest) {
             ("memory", "") => Ok(Location::Memory),
-            ("sqlite", ":memory:") => Ok(Location::SqliteMemory),
+            #[cfg(feature = "sqlite")]
+            ("sqlite", ":memory:") => Ok(Location::Sqlite(crate::store::sqlite::Location::Memory)),
+            #[cfg(feature = "sqlite")]
             ("sqlite", path) => match path.strip_prefix("///") {
-                Some(file) if !file.is_empty() && !file.contains('?') => Ok(Location::SqliteFile(file.into())),
+                Some(file) if !file.is_empty() && !file.contains('?') => {
+                    Ok(Location::Sqlite(crate::store::sqlite::Location::File(file.into())))
+                }
                 _ => Err(Error::invalid("url", "names no SQLite file", "sqlite:///FILE", &self.url)),
             },
             #[cfg(feature = "postgres")]

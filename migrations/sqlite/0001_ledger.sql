@@ -162,3 +162,11 @@ END;
 CREATE TRIGGER credit_transactions_no_delete BEFORE DELETE ON credit_transactions BEGIN
     SELECT RAISE(ABORT, 'the journal credit_transactions is append-only: DELETE refused; correct a balance with an adjustment');
 END;
+-- REPLACE deletes rows without telling the trigger above.
+CREATE TRIGGER credit_transactions_no_replace BEFORE INSERT ON credit_transactions
+WHEN EXISTS (SELECT 1 FROM credit_transactions WHERE user_id = NEW.user_id AND seq = NEW.seq)
+    OR (NEW.idempotency_key IS NOT NULL AND EXISTS (SELECT 1 FROM credit_transactions
+        WHERE user_id = NEW.user_id AND idempotency_key = NEW.idempotency_key))
+BEGIN
+    SELECT RAISE(ABORT, 'the journal credit_transactions is append-only: there is such an entry already');
+END;

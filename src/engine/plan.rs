@@ -120,21 +120,8 @@ impl Books {
 
     fn answer_for(&mut self, user_id: Uuid, command: &Command, now: Timestamp, rules: &Rules) -> Answer {
         let key = command.idempotency_key.as_ref().map(|key| (user_id, key.clone()));
-        let fingerprint = key.as_ref().map(|_| command.fingerprint());
-        if let (Some(key), Some(fingerprint)) = (&key, &fingerprint) {
-            if let Some(prior) = self.loaded.priors.get(key) {
-                return match prior.replay(fingerprint) {
-                    Ok(outcome) => Answer::Done(outcome),
-                    Err(refusal) => Answer::Refused(refusal),
-                };
-            }
-            if let Some((same, outcome)) = self.fresh.get(key) {
-                return if same == fingerprint {
-                    Answer::Done(outcome.clone())
-                } else {
-                    Answer::Refused(Refusal::IdempotencyConflict { key: key.1.clone() })
-                };
-            }
+        if let Some(answer) = key.as_ref().and_then(|key| self.replay(key, command)) {
+            return answer;
         }
         let Some(account) = self.loaded.accounts.get_mut(&user_id) else {
             return Answer::Damaged(StoreError::Failed {
@@ -157,6 +144,7 @@ impl Books {
             Err(refusal) => Answer::Refused(refusal),
             Ok(decision) => {
                 draft.swept |= matches!(command.action, Action::Mature { .. });
+                let fingerprint = decision.entries.iter().find_map(|entry| entry.request_hash);
                 if let Err(problem) = draft.take(account, decision.entries) {
                     return Answer::Damaged(problem);
                 }
@@ -166,6 +154,17 @@ impl Books {
                 Answer::Done(decision.outcome)
             }
         }
+    }
+
+    /// The answer where the key was used before, in the books or in this batch (rule **idempotency**).
+    fn replay(&self, key: &(Uuid, String), command: &Command) -> Option<Answer> {
+        let replayed = match (self.loaded.priors.get(key), self.fresh.get(key)) {
+            (Some(prior), _) => prior.replay(&command.fingerprint()),
+            (None, Some((same, outcome))) if *same == command.fingerprint() => Ok(outcome.clone()),
+            (None, Some(_)) => Err(Refusal::IdempotencyConflict { key: key.1.clone() }),
+            (None, None) => return None,
+        };
+        Some(replayed.map_or_else(Answer::Refused, Answer::Done))
     }
 
     fn writes(mut self) -> Writes {

@@ -135,8 +135,8 @@ impl Lot {
     }
 
     /// Sorts lots as rule **burn-order** says.
-    pub(super) fn burn_order(&self) -> (i32, Timestamp, bool, Timestamp, Uuid) {
-        let expiry = self.expires_at.unwrap_or(Timestamp::MAX);
+    pub(super) fn burn_order(&self) -> (i32, i64, bool, Timestamp, Uuid) {
+        let expiry = self.expires_at.map_or(i64::MAX, Timestamp::as_micros);
         (self.priority, expiry, !self.source.is_promotional(), self.created_at, self.lot_id)
     }
 }

@@ -399,3 +399,33 @@ impl Snapshot for Books {
         ready(Ok(sums))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract_tests::{Subject, contract_tests};
+
+    impl Subject for MemoryStore {
+        type Committer = MemoryCommitter;
+
+        fn reader(&self) -> &dyn Reader {
+            self
+        }
+
+        fn committer(&self) -> MemoryCommitter {
+            MemoryStore::committer(self)
+        }
+    }
+
+    contract_tests!(MemoryStore::new());
+
+    #[tokio::test]
+    async fn a_clone_outlives_the_ledger_that_is_closed() {
+        let (one, other) = (MemoryStore::new(), MemoryStore::new());
+        let clone = one.clone();
+        one.close().await.unwrap();
+        assert!(matches!(one.hold(Uuid::nil()).await, Err(StoreError::Lost(_))));
+        assert!(clone.hold(Uuid::nil()).await.unwrap().is_none());
+        assert!(other.hold(Uuid::nil()).await.unwrap().is_none());
+    }
+}

@@ -23,6 +23,8 @@
 //! | `Unknown` | connection gone while writing | reconnects, asks `landed`, then decides again what did not land |
 //! | `Failed` | disk full, read-only, tables missing, no permission | answers `Unavailable` and says why |
 
+#[cfg(test)]
+pub(crate) mod contract_tests;
 pub(crate) mod memory;
 pub(crate) mod migrations;
 #[cfg(feature = "postgres")]

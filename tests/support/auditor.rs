@@ -83,6 +83,8 @@ struct Book {
     limit: i64,
     /// How many entries the journal must have.
     entries: i64,
+    /// What has passed since a command was last accepted: the next one that is writes it down.
+    unwritten: Passed,
 }
 
 /// What passing time did.
@@ -90,7 +92,15 @@ type Passed = Matured;
 
 impl Book {
     fn new(user_id: Uuid) -> Self {
-        Book { user_id, lots: Vec::new(), uses: Vec::new(), owed: 0, limit: 0, entries: 0 }
+        Book {
+            user_id,
+            lots: Vec::new(),
+            uses: Vec::new(),
+            owed: 0,
+            limit: 0,
+            entries: 0,
+            unwritten: Passed::default(),
+        }
     }
 
     // Figures: sums over places, each time.
@@ -116,11 +126,18 @@ impl Book {
     }
 
     fn held(&self) -> i64 {
-        self.pending().map(|u| u.tape.iter().map(|t| t.1).sum::<i64>() + u.credit).sum()
+        self.pending()
+            .map(|u| u.tape.iter().map(|t| t.1).sum::<i64>() + u.credit)
+            .sum()
     }
 
     fn granted(&self) -> i64 {
-        let came: i64 = self.lots.iter().filter(|l| l.source != Source::Reversal).map(|l| l.amount).sum();
+        let came: i64 = self
+            .lots
+            .iter()
+            .filter(|l| l.source != Source::Reversal)
+            .map(|l| l.amount)
+            .sum();
         came - self.lots.iter().map(|l| l.taken + l.booked).sum::<i64>()
     }
 
@@ -134,12 +151,18 @@ impl Book {
 
     /// Every credit is in one place; nothing is owed beside something free.
     fn assert_sound(&self) {
-        for (i, lot) in self.lots.iter().enumerate() {
-            let used: i64 =
-                self.uses.iter().flat_map(|u| &u.tape).filter(|(l, _)| *l == i).map(|(_, n)| n).sum();
+        let mut used = vec![0; self.lots.len()];
+        self.uses
+            .iter()
+            .flat_map(|u| &u.tape)
+            .for_each(|(lot, n)| used[*lot] += n);
+        for (lot, used) in self.lots.iter().zip(used) {
             let places = lot.free + lot.expired + lot.taken + lot.paid + lot.moved + used;
             assert_eq!(places, lot.amount, "auditor: places of {lot:?}");
-            assert!(lot.free >= 0 && lot.claim >= 0 && lot.booked >= 0, "auditor: {lot:?}");
+            assert!(
+                lot.free >= 0 && lot.claim >= 0 && lot.booked >= 0,
+                "auditor: {lot:?}"
+            );
         }
         for u in &self.uses {
             let on_tape: i64 = u.tape.iter().map(|t| t.1).sum::<i64>() + u.credit;
@@ -150,7 +173,10 @@ impl Book {
             };
             assert_eq!(on_tape, expected, "auditor: tape of {u:?}");
         }
-        assert!(self.debt() == 0 || self.free() == 0, "auditor: debt beside free credits");
+        assert!(
+            self.debt() == 0 || self.free() == 0,
+            "auditor: debt beside free credits"
+        );
     }
 
     // Burning.
@@ -170,10 +196,8 @@ impl Book {
                 promotional(y).cmp(&promotional(x))
             })
             .then_with(|| x.created.cmp(&y.created))
-            .then_with(|| match (x.id, y.id) {
-                (Some(i), Some(j)) => i.cmp(&j),
-                _ => a.cmp(&b),
-            })
+            // Ids sort in the order lots were made.
+            .then_with(|| a.cmp(&b))
     }
 
     /// Takes up to `n` free credits at `t`.
@@ -217,7 +241,13 @@ impl Book {
     // Giving back.
 
     /// Credits come back at `t`. With a `grace`, those of an expired lot live on in a new lot; without, they expire.
-    fn come_back(&mut self, tape: Vec<(usize, i64)>, t: Timestamp, grace: Option<Duration>, names: &mut Names) -> Passed {
+    fn come_back(
+        &mut self,
+        tape: Vec<(usize, i64)>,
+        t: Timestamp,
+        grace: Option<Duration>,
+        names: &mut Names,
+    ) -> Passed {
         let mut passed = Passed::default();
         let (mut claimed_lots, mut expired_lots) = (BTreeSet::new(), BTreeSet::new());
         for (i, n) in tape {
@@ -284,7 +314,14 @@ impl Book {
     }
 
     /// A pending hold ends at `t` and everything goes back.
-    fn release(&mut self, i: usize, status: Status, t: Timestamp, grace: Option<Duration>, names: &mut Names) -> Passed {
+    fn release(
+        &mut self,
+        i: usize,
+        status: Status,
+        t: Timestamp,
+        grace: Option<Duration>,
+        names: &mut Names,
+    ) -> Passed {
         let tape = std::mem::take(&mut self.uses[i].tape);
         self.uses[i].credit = 0;
         self.uses[i].status = status;
@@ -314,17 +351,48 @@ impl Book {
                 (lot, _) => lot.is_some(),
             };
             if lot_is_next {
-                let Some((_, i)) = lot.filter(|(e, _)| *e <= now) else { return passed };
+                let Some((_, i)) = lot.filter(|(e, _)| *e <= now) else {
+                    return passed;
+                };
                 let gone = std::mem::take(&mut self.lots[i].free);
                 self.lots[i].expired += gone;
                 self.entries += 1;
-                passed.add(Passed { lots: 1, expired: gone, ..Passed::default() });
+                passed.add(Passed {
+                    lots: 1,
+                    expired: gone,
+                    ..Passed::default()
+                });
             } else {
-                let Some((deadline, _, i)) = hold.filter(|(d, ..)| *d <= now) else { return passed };
-                passed.add(Passed { holds: 1, released: self.uses[i].amount, ..Passed::default() });
+                let Some((deadline, _, i)) = hold.filter(|(d, ..)| *d <= now) else {
+                    return passed;
+                };
+                passed.add(Passed {
+                    holds: 1,
+                    released: self.uses[i].amount,
+                    ..Passed::default()
+                });
                 passed.add(self.release(i, Status::Expired, deadline, grace, names));
             }
         }
+    }
+
+    /// Names what came to be at a refused command, which wrote nothing down.
+    fn named(&mut self, lots: Option<&[Lot]>) -> Names {
+        let known: BTreeSet<Uuid> = self.lots.iter().filter_map(|l| l.id).collect();
+        let mut names = Names::new(lots, &known);
+        for i in 0..self.lots.len() {
+            let LotPlaces {
+                id,
+                amount,
+                created,
+                origin,
+                ..
+            } = self.lots[i];
+            if id.is_none() {
+                self.lots[i].id = names.reversal(amount, created, origin.and_then(|o| self.lots[o].id));
+            }
+        }
+        names
     }
 
     // What is told.
@@ -339,7 +407,14 @@ impl Book {
             captured: u.captured,
             reversed: u.reversed,
             borrowed: u.credit,
-            lots: u.tape.iter().map(|(lot, n)| Pin { lot_id: self.lots[*lot].id.unwrap_or_default(), amount: *n }).collect(),
+            lots: u
+                .tape
+                .iter()
+                .map(|(lot, n)| Pin {
+                    lot_id: self.lots[*lot].id.unwrap_or_default(),
+                    amount: *n,
+                })
+                .collect(),
             feature: u.feature.clone(),
             reference: u.reference.clone(),
             metadata: u.metadata.clone(),
@@ -383,7 +458,10 @@ impl Book {
             credit_limit: self.limit,
             granted: self.granted(),
             spent: self.spent(),
-            expiring: expiring.into_iter().map(|(at, amount)| Expiring { at, amount }).collect(),
+            expiring: expiring
+                .into_iter()
+                .map(|(at, amount)| Expiring { at, amount })
+                .collect(),
             seq: self.entries,
             at: now,
         }
@@ -405,8 +483,7 @@ struct Names {
 }
 
 impl Names {
-    fn new(lots: Option<&[Lot]>, book: &Book) -> Self {
-        let known: BTreeSet<Uuid> = book.lots.iter().filter_map(|l| l.id).collect();
+    fn new(lots: Option<&[Lot]>, known: &BTreeSet<Uuid>) -> Self {
         let mut unnamed: Vec<Lot> = lots
             .unwrap_or_default()
             .iter()
@@ -440,8 +517,14 @@ struct Made {
 impl Made {
     fn by(answer: &Result<Outcome, Refusal>) -> Self {
         match answer {
-            Ok(Outcome::Consumption(c)) => Made { consumption: Some(c.id), lot: None },
-            Ok(Outcome::Receipt(r)) => Made { lot: r.lot.as_ref().map(|l| l.lot_id), consumption: None },
+            Ok(Outcome::Consumption(c)) => Made {
+                consumption: Some(c.id),
+                lot: None,
+            },
+            Ok(Outcome::Receipt(r)) => Made {
+                lot: r.lot.as_ref().map(|l| l.lot_id),
+                consumption: None,
+            },
             _ => Made::default(),
         }
     }
@@ -458,7 +541,12 @@ pub struct Auditor {
 
 impl Auditor {
     pub fn new(rules: Rules) -> Self {
-        Auditor { rules, books: BTreeMap::new(), owners: HashMap::new(), keys: HashMap::new() }
+        Auditor {
+            rules,
+            books: BTreeMap::new(),
+            owners: HashMap::new(),
+            keys: HashMap::new(),
+        }
     }
 
     fn release_grace(&self) -> Option<Duration> {
@@ -479,11 +567,9 @@ impl Auditor {
         let faults = malformed(command);
         if !faults.is_empty() {
             return match answer {
-                Err(Refusal::Invalid { field, limit, value, .. })
-                    if faults.iter().any(|f| f.is(field, limit, value)) =>
-                {
-                    Ok(())
-                }
+                Err(Refusal::Invalid {
+                    field, limit, value, ..
+                }) if faults.iter().any(|f| f.is(field, limit, value)) => Ok(()),
                 other => Err(format!("one of {faults:?} was expected, not {other:?}")),
             };
         }
@@ -491,7 +577,15 @@ impl Auditor {
             Target::Account(user_id) => user_id,
             Target::Consumption(id) => match self.owners.get(&id) {
                 Some(user_id) => *user_id,
-                None => return same(&Err(Refusal::NotFound { what: "consumption", id }), answer),
+                None => {
+                    return same(
+                        &Err(Refusal::NotFound {
+                            what: "consumption",
+                            id,
+                        }),
+                        answer,
+                    );
+                }
             },
         };
         let key = command.idempotency_key.clone().map(|key| (user_id, key));
@@ -499,20 +593,26 @@ impl Auditor {
             let expected = if *action == command.action {
                 Ok(first.clone())
             } else {
-                Err(Refusal::IdempotencyConflict { key: command.idempotency_key.clone().unwrap_or_default() })
+                Err(Refusal::IdempotencyConflict {
+                    key: command.idempotency_key.clone().unwrap_or_default(),
+                })
             };
             return same(&expected, answer);
         }
-        let mut book = self.books.get(&user_id).cloned().unwrap_or_else(|| Book::new(user_id));
-        let mut names = Names::new(lots, &book);
+        // Time passes whatever comes of the command; a refusal changes nothing else.
+        let mut book = self.books.remove(&user_id).unwrap_or_else(|| Book::new(user_id));
+        let mut names = book.named(lots);
         let expected = self.play(&mut book, command, now, &Made::by(answer), &mut names);
-        same(&expected, answer)?;
-        let Ok(outcome) = answer else { return Ok(()) };
         book.assert_sound();
-        for made in &book.uses {
-            self.owners.insert(made.id, user_id);
+        if expected.is_ok() {
+            book.unwritten = Passed::default();
+        }
+        if let (Action::Consume(_), Ok(Outcome::Consumption(c))) = (&command.action, &expected) {
+            self.owners.insert(c.id, user_id);
         }
         self.books.insert(user_id, book);
+        same(&expected, answer)?;
+        let Ok(outcome) = answer else { return Ok(()) };
         if let (Some(key), false) = (key, matches!(command.action, Action::Mature { .. })) {
             self.keys.insert(key, (command.action.clone(), outcome.clone()));
         }
@@ -528,6 +628,7 @@ impl Auditor {
         names: &mut Names,
     ) -> Result<Outcome, Refusal> {
         let passed = book.pass_time(now, self.release_grace(), names);
+        book.unwritten.add(passed);
         let keyed = command.idempotency_key.is_some();
         match &command.action {
             Action::Grant(c) => {
@@ -552,7 +653,10 @@ impl Auditor {
             Action::Adjust(c) => {
                 let available = book.available().max(0);
                 if -c.amount > available {
-                    return Err(Refusal::Insufficient { required: -c.amount, available });
+                    return Err(Refusal::Insufficient {
+                        required: -c.amount,
+                        available,
+                    });
                 }
                 for (lot, n) in book.burn(-c.amount, now) {
                     book.lots[lot].taken += n;
@@ -561,7 +665,14 @@ impl Auditor {
             }
             Action::SetCreditLimit(c) => {
                 book.limit = c.credit_limit;
-                Ok(receipt(book, Kind::CreditLimit, 0, None, Some(c.credit_limit), now))
+                Ok(receipt(
+                    book,
+                    Kind::CreditLimit,
+                    0,
+                    None,
+                    Some(c.credit_limit),
+                    now,
+                ))
             }
             Action::Clawback(c) => clawback(book, c, now),
             Action::Consume(c) => self.consume(book, c, now, made),
@@ -576,11 +687,14 @@ impl Auditor {
                         book.entries += 1;
                         Ok(Outcome::Consumption(book.consumption(i)))
                     }
-                    Status::Expired => Err(Refusal::HoldExpired { id: u.id, expired_at: u.deadline }),
+                    Status::Expired => Err(Refusal::HoldExpired {
+                        id: u.id,
+                        expired_at: u.deadline,
+                    }),
                     state => Err(wrong(u.id, state)),
                 }
             }
-            Action::Mature { .. } => Ok(Outcome::Matured(passed)),
+            Action::Mature { .. } => Ok(Outcome::Matured(book.unwritten)),
             other => panic!("the auditor does not know {other:?}"),
         }
     }
@@ -588,7 +702,10 @@ impl Auditor {
     fn consume(&self, book: &mut Book, c: &Consume, now: Timestamp, made: &Made) -> Result<Outcome, Refusal> {
         let available = book.spendable();
         if c.amount > available {
-            return Err(Refusal::Insufficient { required: c.amount, available });
+            return Err(Refusal::Insufficient {
+                required: c.amount,
+                available,
+            });
         }
         ceiling("amount", book.held(), c.amount)?;
         let tape = book.burn(c.amount, now);
@@ -621,13 +738,23 @@ impl Auditor {
         names: &mut Names,
     ) -> Result<Outcome, Refusal> {
         let i = find(book, c.consumption_id)?;
-        let Use { id, amount: held, status, deadline, captured, .. } = book.uses[i];
+        let Use {
+            id,
+            amount: held,
+            status,
+            deadline,
+            captured,
+            ..
+        } = book.uses[i];
         let amount = c.amount.unwrap_or(held);
         match status {
             Status::Confirmed if captured == amount => return Ok(repeat(book, i, keyed)),
             Status::Confirmed | Status::Refunded => return Err(wrong(id, status)),
             Status::Expired if c.late == Late::Reject => {
-                return Err(Refusal::HoldExpired { id, expired_at: deadline });
+                return Err(Refusal::HoldExpired {
+                    id,
+                    expired_at: deadline,
+                });
             }
             _ => {}
         }
@@ -642,9 +769,16 @@ impl Auditor {
             });
         }
         let to_take = if status == Status::Expired { amount } else { over };
-        let required = if c.overage == Overage::Debt { to_take - over } else { to_take };
+        let required = if c.overage == Overage::Debt {
+            to_take - over
+        } else {
+            to_take
+        };
         if required > book.spendable() {
-            return Err(Refusal::Insufficient { required, available: book.spendable() });
+            return Err(Refusal::Insufficient {
+                required,
+                available: book.spendable(),
+            });
         }
         let on_debt = (to_take - book.free()).max(0);
         ceiling("amount", book.debt(), on_debt)?;
@@ -692,7 +826,14 @@ impl Auditor {
         names: &mut Names,
     ) -> Result<Outcome, Refusal> {
         let i = find(book, c.consumption_id)?;
-        let Use { id, amount: held, status, captured, reversed, .. } = book.uses[i];
+        let Use {
+            id,
+            amount: held,
+            status,
+            captured,
+            reversed,
+            ..
+        } = book.uses[i];
         let most = match status {
             Status::Expired => return Ok(repeat(book, i, keyed)),
             Status::Pending => {
@@ -718,7 +859,11 @@ impl Auditor {
         };
         // Confirmed. Without a key only one part can be given back; asking for it again is a retry.
         if let (Some(n), false, true) = (c.amount, keyed, reversed > 0) {
-            return if n == reversed { Ok(repeat(book, i, keyed)) } else { Err(wrong(id, status)) };
+            return if n == reversed {
+                Ok(repeat(book, i, keyed))
+            } else {
+                Err(wrong(id, status))
+            };
         }
         let amount = c.amount.unwrap_or(most);
         if amount > most {
@@ -742,7 +887,10 @@ impl Auditor {
         let mut left = amount - of_credit;
         let mut back = Vec::new();
         while left > 0 {
-            let (lot, n) = u.tape.pop().expect("a tape holds what was captured and not reversed");
+            let (lot, n) = u
+                .tape
+                .pop()
+                .expect("a tape holds what was captured and not reversed");
             let given = n.min(left);
             left -= given;
             back.push((lot, given));
@@ -754,7 +902,15 @@ impl Auditor {
         let off = of_credit.min(book.owed);
         book.owed -= off;
         if of_credit > off {
-            book.add_reversal(of_credit - off, now, self.rules.reversal_grace, 0, None, None, names);
+            book.add_reversal(
+                of_credit - off,
+                now,
+                self.rules.reversal_grace,
+                0,
+                None,
+                None,
+                names,
+            );
         }
         book.come_back(back, now, Some(self.rules.reversal_grace), names);
         book.pay(now);
@@ -764,7 +920,11 @@ impl Auditor {
     // Reads.
 
     fn at(&self, user_id: Uuid, now: Timestamp) -> Book {
-        let mut book = self.books.get(&user_id).cloned().unwrap_or_else(|| Book::new(user_id));
+        let mut book = self
+            .books
+            .get(&user_id)
+            .cloned()
+            .unwrap_or_else(|| Book::new(user_id));
         book.pass_time(now, self.release_grace(), &mut Names::none());
         book
     }
@@ -778,7 +938,12 @@ impl Auditor {
     }
 
     /// What is wrong with a consumption read at `now`.
-    pub fn check_consumption(&self, id: Uuid, read: Option<&Consumption>, now: Timestamp) -> Result<(), String> {
+    pub fn check_consumption(
+        &self,
+        id: Uuid,
+        read: Option<&Consumption>,
+        now: Timestamp,
+    ) -> Result<(), String> {
         let expected = self.owners.get(&id).and_then(|user_id| {
             let book = self.at(*user_id, now);
             let i = book.uses.iter().position(|u| u.id == id)?;
@@ -790,33 +955,76 @@ impl Auditor {
         }
     }
 
-    /// What is wrong with the books of one account as written down after the last accepted command.
+    /// What is wrong with the books of one account as written down by the last command, which was accepted.
     pub fn check_state(&self, state: &State) -> Result<(), String> {
+        self.check_figures(state)?;
         let a = &state.account;
         let empty = Book::new(a.user_id);
         let book = self.books.get(&a.user_id).unwrap_or(&empty);
-        let figures = |b: &Book| {
-            (b.available(), b.held(), b.debt(), b.borrowed(), b.limit, b.granted(), b.spent(), b.entries)
-        };
-        let told =
-            (a.available, a.held, a.debt, a.borrowed, a.credit_limit, a.granted, a.spent, a.seq);
-        equal("(available, held, debt, borrowed, limit, granted, spent, seq)", &figures(book), &told)?;
-
-        let expected: BTreeMap<Uuid, Lot> =
-            (0..book.lots.len()).map(|i| book.lot(i)).map(|lot| (lot.lot_id, lot)).collect();
+        let expected: BTreeMap<Uuid, Lot> = (0..book.lots.len())
+            .map(|i| book.lot(i))
+            .map(|lot| (lot.lot_id, lot))
+            .collect();
         equal("lots", &expected, &state.lots)?;
-        let expected: BTreeMap<Uuid, Consumption> =
-            (0..book.uses.len()).map(|i| book.consumption(i)).map(|c| (c.id, c)).collect();
-        let told: BTreeMap<Uuid, Consumption> =
-            state.holds.iter().map(|(id, h)| (*id, Consumption::from_hold(h))).collect();
+        let expected: BTreeMap<Uuid, Consumption> = (0..book.uses.len())
+            .map(|i| book.consumption(i))
+            .map(|c| (c.id, c))
+            .collect();
+        let told: BTreeMap<Uuid, Consumption> = state
+            .holds
+            .iter()
+            .map(|(id, h)| (*id, Consumption::from_hold(h)))
+            .collect();
         equal("holds", &expected, &told)?;
 
         let first = book.pending().map(|u| u.deadline).min();
         if first.is_some_and(|d| a.next_hold_deadline.is_none_or(|bound| bound > d)) {
-            return Err(format!("next_hold_deadline {:?} is after {first:?}", a.next_hold_deadline));
+            return Err(format!(
+                "next_hold_deadline {:?} is after {first:?}",
+                a.next_hold_deadline
+            ));
         }
-        let first = book.lots.iter().filter(|l| l.free > 0).filter_map(|l| l.expires).min();
+        let first = book
+            .lots
+            .iter()
+            .filter(|l| l.free > 0)
+            .filter_map(|l| l.expires)
+            .min();
         equal("next_lot_deadline", &first, &a.next_lot_deadline)
+    }
+
+    /// The account's figures only.
+    pub fn check_figures(&self, state: &State) -> Result<(), String> {
+        let a = &state.account;
+        let empty = Book::new(a.user_id);
+        let book = self.books.get(&a.user_id).unwrap_or(&empty);
+        let figures = |b: &Book| {
+            (
+                b.available(),
+                b.held(),
+                b.debt(),
+                b.borrowed(),
+                b.limit,
+                b.granted(),
+                b.spent(),
+                b.entries,
+            )
+        };
+        let told = (
+            a.available,
+            a.held,
+            a.debt,
+            a.borrowed,
+            a.credit_limit,
+            a.granted,
+            a.spent,
+            a.seq,
+        );
+        equal(
+            "(available, held, debt, borrowed, limit, granted, spent, seq)",
+            &figures(book),
+            &told,
+        )
     }
 
     /// What the counter-accounts of one account's journal must sum to.
@@ -826,7 +1034,10 @@ impl Auditor {
             sums.insert("expired".to_owned(), book.lots.iter().map(|l| l.expired).sum());
             sums.insert("issued.".to_owned(), -book.granted());
             for u in &book.uses {
-                let name = u.feature.as_ref().map_or("earned".to_owned(), |f| format!("earned.{f}"));
+                let name = u
+                    .feature
+                    .as_ref()
+                    .map_or("earned".to_owned(), |f| format!("earned.{f}"));
                 *sums.entry(name).or_default() += u.captured - u.reversed;
             }
         }
@@ -847,7 +1058,14 @@ struct Fresh {
 
 impl Fresh {
     fn plain(source: Source, amount: i64, expires: Option<Timestamp>) -> Self {
-        Fresh { source, amount, priority: 0, expires, cost: None, reference: None }
+        Fresh {
+            source,
+            amount,
+            priority: 0,
+            expires,
+            cost: None,
+            reference: None,
+        }
     }
 }
 
@@ -887,7 +1105,14 @@ fn grant(book: &mut Book, lot: Fresh, kind: Kind, now: Timestamp, made: &Made) -
     Ok(receipt(book, kind, amount, Some(granted), None, now))
 }
 
-fn receipt(book: &mut Book, kind: Kind, amount: i64, lot: Option<Lot>, limit: Option<i64>, now: Timestamp) -> Outcome {
+fn receipt(
+    book: &mut Book,
+    kind: Kind,
+    amount: i64,
+    lot: Option<Lot>,
+    limit: Option<i64>,
+    now: Timestamp,
+) -> Outcome {
     book.entries += 1;
     Outcome::Receipt(Receipt {
         user_id: book.user_id,
@@ -903,7 +1128,10 @@ fn receipt(book: &mut Book, kind: Kind, amount: i64, lot: Option<Lot>, limit: Op
 
 fn clawback(book: &mut Book, c: &Clawback, now: Timestamp) -> Result<Outcome, Refusal> {
     let Some(i) = book.lots.iter().position(|l| l.id == Some(c.lot_id)) else {
-        return Err(Refusal::NotFound { what: "lot", id: c.lot_id });
+        return Err(Refusal::NotFound {
+            what: "lot",
+            id: c.lot_id,
+        });
     };
     let lot = &book.lots[i];
     // Each credit of a lot is taken, booked or forgiven once, unless it expired; and no more than was ever granted.
@@ -952,18 +1180,33 @@ fn repeat(book: &mut Book, i: usize, keyed: bool) -> Outcome {
 }
 
 fn find(book: &Book, id: Uuid) -> Result<usize, Refusal> {
-    book.uses.iter().position(|u| u.id == id).ok_or(Refusal::NotFound { what: "consumption", id })
+    book.uses
+        .iter()
+        .position(|u| u.id == id)
+        .ok_or(Refusal::NotFound {
+            what: "consumption",
+            id,
+        })
 }
 
 fn wrong(id: Uuid, state: Status) -> Refusal {
-    Refusal::InvalidState { id, state, problem: "" }
+    Refusal::InvalidState {
+        id,
+        state,
+        problem: "",
+    }
 }
 
 fn ceiling(field: &'static str, figure: i64, more: i64) -> Result<(), Refusal> {
     if i128::from(figure) + i128::from(more) <= i128::from(MOST) {
         Ok(())
     } else {
-        Err(Refusal::Invalid { field, problem: "", limit: MOST.to_string(), value: more.to_string() })
+        Err(Refusal::Invalid {
+            field,
+            problem: "",
+            limit: MOST.to_string(),
+            value: more.to_string(),
+        })
     }
 }
 
@@ -983,7 +1226,10 @@ fn malformed(command: &Command) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut fault =
         |field: &'static str, limit: &str, value: String| faults.push(Fault(field, limit.to_owned(), value));
-    let text = |field: &'static str, text: Option<&str>, least: usize, fault: &mut dyn FnMut(&'static str, &str, String)| {
+    let text = |field: &'static str,
+                text: Option<&str>,
+                least: usize,
+                fault: &mut dyn FnMut(&'static str, &str, String)| {
         let Some(text) = text else { return };
         if text.len() > 255 {
             fault(field, "255 bytes", format!("{} bytes", text.len()));
@@ -1010,7 +1256,11 @@ fn malformed(command: &Command) -> Vec<Fault> {
     };
     let expiry = |t: Option<Timestamp>, fault: &mut dyn FnMut(&'static str, &str, String)| {
         if let Some(t) = t.filter(|t| *t < Timestamp::MIN || *t > Timestamp::MAX) {
-            fault("expires_at", "2000-01-01T00:00:00Z .. 9999-12-30T00:00:00Z", t.to_string());
+            fault(
+                "expires_at",
+                "2000-01-01T00:00:00Z .. 9999-12-30T00:00:00Z",
+                t.to_string(),
+            );
         }
     };
     if let Some(key) = &command.idempotency_key {
@@ -1114,7 +1364,10 @@ fn same(expected: &Result<Outcome, Refusal>, told: &Result<Outcome, Refusal>) ->
         && e.lots.iter().any(|pin| pin.lot_id.is_nil())
     {
         for c in [e, t] {
-            c.lots = vec![Pin { lot_id: Uuid::nil(), amount: c.lots.iter().map(|p| p.amount).sum() }];
+            c.lots = vec![Pin {
+                lot_id: Uuid::nil(),
+                amount: c.lots.iter().map(|p| p.amount).sum(),
+            }];
         }
     }
     equal("answer", &expected, &told)

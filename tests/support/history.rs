@@ -8,7 +8,8 @@ use jointo_credits::Timestamp;
 use jointo_credits::ledger::limits::{CREDITS_MAX, PRIORITY_MAX};
 use jointo_credits::ledger::{
     Action, Adjust, Clawback, Command, Confirm, Consume, Extend, Gift, Grant, Late, Metadata, Money,
-    OnLotExpiredWhileHeld, Outcome, Overage, Refund, Refusal, Rules, SetCreditLimit, Shortfall, Source, Status,
+    OnLotExpiredWhileHeld, Outcome, Overage, Refund, Refusal, Rules, SetCreditLimit, Shortfall, Source,
+    Status,
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -151,7 +152,10 @@ impl History {
                 45..48 => Some(format!("key-{}", rng.below(self.keys as usize + 1))),
                 _ => None,
             };
-            Command { action, idempotency_key }
+            Command {
+                action,
+                idempotency_key,
+            }
         };
         let mut command = command;
         if matches!(command.action, Action::Mature { .. }) {
@@ -162,7 +166,10 @@ impl History {
         if command.idempotency_key.is_some() {
             self.keyed.push(command.clone());
         }
-        Step { command, now: self.now }
+        Step {
+            command,
+            now: self.now,
+        }
     }
 
     /// What came of it.
@@ -301,7 +308,10 @@ impl History {
     }
 
     fn ttl(&self, rng: &mut Rng) -> Duration {
-        let soon = self.deadlines.first().map(|d| d.as_micros().saturating_sub(self.now.as_micros()) as u64);
+        let soon = self
+            .deadlines
+            .first()
+            .map(|d| d.as_micros().saturating_sub(self.now.as_micros()) as u64);
         match (rng.below(8), soon) {
             (0..2, _) => Duration::from_secs(1),
             (2..4, _) => Duration::from_secs(60),
@@ -342,9 +352,15 @@ impl History {
                 user_id: self.user(rng),
                 amount: self.amount(rng),
                 feature: rng.pick(&[None, Some("image"), Some("video")]).map(str::to_owned),
-                ttl: if rng.percent(70) { Some(self.ttl(rng)) } else { None },
+                ttl: if rng.percent(70) {
+                    Some(self.ttl(rng))
+                } else {
+                    None
+                },
                 reference: Self::note_text(rng),
-                metadata: rng.percent(10).then(|| Metadata::parse(r#"{"job": [1, {"b": 2, "a": null}]}"#).unwrap()),
+                metadata: rng
+                    .percent(10)
+                    .then(|| Metadata::parse(r#"{"job": [1, {"b": 2, "a": null}]}"#).unwrap()),
             }),
             38..60 => self.confirm(rng),
             60..77 => self.refund(rng),
@@ -366,20 +382,31 @@ impl History {
                 credit_limit: if rng.percent(30) { 0 } else { self.amount(rng) },
             }),
             90..97 => self.clawback(rng),
-            _ => Action::Mature { user_id: self.user(rng) },
+            _ => Action::Mature {
+                user_id: self.user(rng),
+            },
         }
     }
 
     fn grant(&self, rng: &mut Rng) -> Action {
-        let sources =
-            [Source::Purchase, Source::Purchase, Source::Bonus, Source::Gift, Source::Subscription, Source::Opening];
+        let sources = [
+            Source::Purchase,
+            Source::Purchase,
+            Source::Bonus,
+            Source::Gift,
+            Source::Subscription,
+            Source::Opening,
+        ];
         Action::Grant(Grant {
             user_id: self.user(rng),
             amount: self.amount(rng),
             source: rng.pick(&sources),
             priority: rng.pick(&[0, 0, 0, 0, 1, -1, PRIORITY_MAX, -PRIORITY_MAX]),
             expires_at: self.expiry(rng),
-            cost: rng.percent(20).then(|| Money { minor: 990, currency: "CNY".to_owned() }),
+            cost: rng.percent(20).then(|| Money {
+                minor: 990,
+                currency: "CNY".to_owned(),
+            }),
             reference: Self::note_text(rng),
         })
     }
@@ -395,15 +422,29 @@ impl History {
         Action::Confirm(Confirm {
             consumption_id: heard.map_or(Uuid::nil(), |u| u.id),
             amount,
-            overage: rng.pick(&[Overage::Reject, Overage::Available, Overage::Available, Overage::Debt, Overage::Debt]),
-            late: if rng.percent(if late_is_likely { 75 } else { 30 }) { Late::Recharge } else { Late::Reject },
+            overage: rng.pick(&[
+                Overage::Reject,
+                Overage::Available,
+                Overage::Available,
+                Overage::Debt,
+                Overage::Debt,
+            ]),
+            late: if rng.percent(if late_is_likely { 75 } else { 30 }) {
+                Late::Recharge
+            } else {
+                Late::Reject
+            },
         })
     }
 
     fn refund(&self, rng: &mut Rng) -> Action {
         let heard = self.use_(rng);
         let amount = heard.as_ref().and_then(|u| {
-            let most = if u.status == Status::Pending { u.amount } else { u.captured };
+            let most = if u.status == Status::Pending {
+                u.amount
+            } else {
+                u.captured
+            };
             match rng.below(10) {
                 0..4 => None,
                 4..6 => Some(self.near(most, rng)),
@@ -430,7 +471,11 @@ impl History {
             // Now and then a lot of somebody else.
             user_id: if rng.percent(5) { self.user(rng) } else { user_id },
             lot_id,
-            amount: if rng.percent(50) { None } else { Some(self.amount(rng)) },
+            amount: if rng.percent(50) {
+                None
+            } else {
+                Some(self.amount(rng))
+            },
             shortfall: rng.pick(&[Shortfall::Forgive, Shortfall::Debt]),
             reason: Self::note_text(rng),
         })
@@ -439,7 +484,12 @@ impl History {
     /// Nonsense: an argument out of its limits, an unknown id, somebody else's id.
     fn spoil(&self, command: &mut Command, rng: &mut Rng) {
         let bad_amount = rng.pick(&[0, -1, i64::MIN, i64::MAX, CREDITS_MAX + 1, -CREDITS_MAX - 1]);
-        let bad_ttl = rng.pick(&[Duration::ZERO, Duration::from_micros(999_999), Duration::MAX, Duration::from_secs(2_592_001)]);
+        let bad_ttl = rng.pick(&[
+            Duration::ZERO,
+            Duration::from_micros(999_999),
+            Duration::MAX,
+            Duration::from_secs(2_592_001),
+        ]);
         let bad_text = rng.pick(&["x".repeat(256), "a\0b".to_owned(), "\u{1F600}".repeat(64)]);
         let bad_time = rng.pick(&[
             Timestamp::from_micros(i64::MIN),

@@ -18,15 +18,20 @@ pub struct Names {
 
 impl Names {
     pub fn new(epoch: Timestamp) -> Self {
-        Names { by_id: HashMap::new(), epoch, unnamed: 0 }
+        Names {
+            by_id: HashMap::new(),
+            epoch,
+            unnamed: 0,
+        }
     }
 
     pub fn set(&mut self, id: Uuid, name: &str) {
         self.by_id.insert(id, name.to_owned());
     }
 
-    pub fn knows(&self, id: Uuid) -> bool {
-        self.by_id.contains_key(&id)
+    /// The id that was given this name.
+    pub fn id(&self, name: &str) -> Option<Uuid> {
+        self.by_id.iter().find(|(_, n)| *n == name).map(|(id, _)| *id)
     }
 
     /// The name of an id; what has none is numbered in order of appearance.
@@ -56,12 +61,20 @@ pub fn span(micros: i64) -> String {
             left %= size;
         }
     }
-    let text = if parts.is_empty() { "0s".to_owned() } else { parts.join("+") };
+    let text = if parts.is_empty() {
+        "0s".to_owned()
+    } else {
+        parts.join("+")
+    };
     if micros < 0 { format!("-({text})") } else { text }
 }
 
 fn quoted(text: &str) -> String {
-    if text.is_empty() || text.contains([' ', '"', '{', '\0']) { format!("{text:?}") } else { text.to_owned() }
+    if text.is_empty() || text.contains([' ', '"', '{', '\0']) {
+        format!("{text:?}")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// A command as a line of a script.
@@ -86,7 +99,12 @@ pub fn command(c: &Command, now: Timestamp, names: &mut Names) -> String {
             }
         }
         Action::Gift(c) => {
-            add!("gift {} {} reason {}", names.of(c.user_id, "user"), c.amount, quoted(&c.reason));
+            add!(
+                "gift {} {} reason {}",
+                names.of(c.user_id, "user"),
+                c.amount,
+                quoted(&c.reason)
+            );
             if let Some(t) = c.expires_at {
                 add!(" expires {}", names.time(t));
             }
@@ -134,14 +152,23 @@ pub fn command(c: &Command, now: Timestamp, names: &mut Names) -> String {
         }
         Action::Extend(c) => add!("extend {} {}", names.of(c.consumption_id, "hold"), ttl(c.ttl)),
         Action::Adjust(c) => {
-            add!("adjust {} {} reason {}", names.of(c.user_id, "user"), c.amount, quoted(&c.reason));
+            add!(
+                "adjust {} {} reason {}",
+                names.of(c.user_id, "user"),
+                c.amount,
+                quoted(&c.reason)
+            );
             if let Some(o) = &c.operator {
                 add!(" operator {}", quoted(o));
             }
         }
         Action::SetCreditLimit(c) => add!("limit {} {}", names.of(c.user_id, "user"), c.credit_limit),
         Action::Clawback(c) => {
-            add!("clawback {} {}", names.of(c.user_id, "user"), names.of(c.lot_id, "lot"));
+            add!(
+                "clawback {} {}",
+                names.of(c.user_id, "user"),
+                names.of(c.lot_id, "lot")
+            );
             if let Some(n) = c.amount {
                 add!(" amount {n}");
             }
@@ -176,10 +203,16 @@ pub fn answer(a: &Result<Outcome, Refusal>, names: &mut Names) -> String {
             text
         }
         Ok(Outcome::Clawback(c)) => {
-            format!("ok taken {} shortfall {} booked {} seq {}", c.taken, c.shortfall, c.debt, c.seq)
+            format!(
+                "ok taken {} shortfall {} booked {} seq {}",
+                c.taken, c.shortfall, c.debt, c.seq
+            )
         }
         Ok(Outcome::Matured(m)) => {
-            format!("ok holds {} released {} lots {} expired {}", m.holds, m.released, m.lots, m.expired)
+            format!(
+                "ok holds {} released {} lots {} expired {}",
+                m.holds, m.released, m.lots, m.expired
+            )
         }
         Ok(other) => format!("{other:?}"),
         Err(refusal) => refused(refusal, names),
@@ -188,7 +221,9 @@ pub fn answer(a: &Result<Outcome, Refusal>, names: &mut Names) -> String {
 
 pub fn refused(refusal: &Refusal, names: &mut Names) -> String {
     let rest = match refusal {
-        Refusal::Invalid { field, limit, value, .. } => {
+        Refusal::Invalid {
+            field, limit, value, ..
+        } => {
             format!("field {field} limit {} value {}", quoted(limit), quoted(value))
         }
         Refusal::IdempotencyConflict { key } => format!("key {}", quoted(key)),
@@ -230,7 +265,10 @@ fn pins(pins: &[Pin], names: &mut Names) -> String {
     if pins.is_empty() {
         return "none".to_owned();
     }
-    pins.iter().map(|p| format!("{}:{}", names.of(p.lot_id, "lot"), p.amount)).collect::<Vec<_>>().join("+")
+    pins.iter()
+        .map(|p| format!("{}:{}", names.of(p.lot_id, "lot"), p.amount))
+        .collect::<Vec<_>>()
+        .join("+")
 }
 
 fn describe(lot: &Lot, names: &mut Names) -> String {
@@ -238,8 +276,11 @@ fn describe(lot: &Lot, names: &mut Names) -> String {
 }
 
 pub fn balance(b: &Balance, names: &Names) -> String {
-    let expiring: Vec<String> =
-        b.expiring.iter().map(|e| format!("{}@{}", e.amount, names.time(e.at))).collect();
+    let expiring: Vec<String> = b
+        .expiring
+        .iter()
+        .map(|e| format!("{}@{}", e.amount, names.time(e.at)))
+        .collect();
     format!(
         "available {} held {} debt {} limit {} granted {} spent {} expiring {}",
         b.available,
@@ -248,6 +289,10 @@ pub fn balance(b: &Balance, names: &Names) -> String {
         b.credit_limit,
         b.granted,
         b.spent,
-        if expiring.is_empty() { "none".to_owned() } else { expiring.join("+") }
+        if expiring.is_empty() {
+            "none".to_owned()
+        } else {
+            expiring.join("+")
+        }
     )
 }

@@ -69,7 +69,9 @@ fn check_overage(
     if required > available {
         return Err(Refusal::Insufficient { required, available });
     }
-    draft.check_ceiling("amount", draft.account.debt, more)?;
+    // What the lots lack becomes debt: of `more`, and of `base` where it is taken on credit.
+    let lacking = (base + more - draft.account.available.max(0)).max(0);
+    draft.check_ceiling("amount", draft.account.debt, lacking)?;
     draft.check_ceiling("amount", draft.account.spent, amount)
 }
 

@@ -1,6 +1,6 @@
 //! Writing a batch, row by row: in-process a statement costs a few microseconds, so there is nothing to gather.
 
-use super::failure::{Attempt, Failure};
+use super::failure::{self, Attempt, Failure};
 use super::rows::{blob, micros};
 use crate::ledger::{Entry, Hold, Lot, Timestamp};
 use crate::store::{GiftRow, StoreResult, Writes};
@@ -172,7 +172,7 @@ fn entries<'a>(connection: &Connection, rows: impl Iterator<Item = &'a Entry>) -
 }
 
 fn is_constraint(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+    failure::code(error) == Some(ErrorCode::ConstraintViolation)
 }
 
 /// Whether another entry carries this one's key.

@@ -19,7 +19,7 @@ use uuid::Uuid;
 pub(crate) struct SqliteCommitter {
     shared: Arc<Shared>,
     /// A pool of its own with one connection; in memory, the pool of the readers.
-    connections: Arc<Pool>,
+    pub(super) connections: Arc<Pool>,
     /// The connection with the transaction that `load` has begun.
     under_way: Option<Lease>,
     /// A commit failed in a way that may have left a whole transaction in the write-ahead log.

@@ -2,7 +2,7 @@
 
 use super::schema;
 use crate::store::StoreError;
-use rusqlite::{Connection, ErrorCode, ffi};
+use rusqlite::{Connection, ErrorCode};
 
 /// Why some work on a connection stopped.
 #[derive(Debug)]
@@ -46,8 +46,14 @@ pub(super) fn damaged(problem: String) -> StoreError {
     StoreError::Failed { problem, remedy: "run verify(), and restore what is damaged from a backup" }
 }
 
-fn code(error: &rusqlite::Error) -> Option<ErrorCode> {
-    error.sqlite_error_code()
+/// Also of errors in a statement's text, which `sqlite_error_code` leaves out.
+pub(super) fn code(error: &rusqlite::Error) -> Option<ErrorCode> {
+    match error {
+        rusqlite::Error::SqliteFailure(code, _) | rusqlite::Error::SqlInputError { error: code, .. } => {
+            Some(code.code)
+        }
+        _ => None,
+    }
 }
 
 /// Whether somebody else was in the way, so that trying again helps.
@@ -79,7 +85,7 @@ pub(super) fn is_before_commit(error: &rusqlite::Error) -> bool {
 
 pub(super) fn from_code(error: &rusqlite::Error) -> StoreError {
     if is_busy(error) {
-        return StoreError::Busy(error.to_string());
+        return StoreError::Busy(describe(error));
     }
     let remedy = match code(error) {
         Some(ErrorCode::CannotOpen) => "check the path, and that this user may read and write the folder",
@@ -104,9 +110,13 @@ fn unexpected(error: &rusqlite::Error) -> StoreError {
     }
 }
 
+/// Without the statement, which `rusqlite` would quote in full.
 fn describe(error: &rusqlite::Error) -> String {
-    match error.sqlite_error() {
-        Some(ffi::Error { extended_code, .. }) => format!("SQLite error {extended_code}: {error}"),
-        None => format!("SQLite: {error}"),
-    }
+    let (code, message) = match error {
+        rusqlite::Error::SqliteFailure(code, Some(message)) => (code, message.clone()),
+        rusqlite::Error::SqliteFailure(code, None) => (code, code.to_string()),
+        rusqlite::Error::SqlInputError { error: code, msg, .. } => (code, msg.clone()),
+        other => return format!("SQLite: {other}"),
+    };
+    format!("SQLite error {}: {message}", code.extended_code)
 }

@@ -85,22 +85,16 @@ fn cannot_open(path: &Path, purpose: Purpose, error: &rusqlite::Error) -> StoreE
 
 fn set_up(connection: &Connection, purpose: Purpose, settings: &SqliteSettings) -> Attempt<()> {
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
     if purpose == Purpose::Read {
         connection.busy_timeout(settings.busy_timeout)?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "query_only", true)?;
         return Ok(());
     }
     // Writers wait in `patiently`, which is fairer than SQLite's own waiting.
     connection.busy_timeout(Duration::ZERO)?;
-    // Every acknowledged commit is synced to disk. `fullfsync` is what that takes on macOS, and nothing elsewhere.
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "fullfsync", true)?;
-    // 64 MiB at the most: the inner pages of every b-tree, of millions of accounts too.
-    connection.pragma_update(None, "cache_size", -65_536)?;
-    let mode: String = patiently(settings.busy_timeout, || {
-        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-    })?;
+    // Another process may be about to create the database.
+    let mode = patiently(settings.busy_timeout, || set_up_writer(connection))?;
     if mode != "wal" {
         return Err(Failure::Store(StoreError::Failed {
             problem: format!("the database stays in journal mode `{mode}`; a ledger needs write-ahead logging"),
@@ -108,6 +102,17 @@ fn set_up(connection: &Connection, purpose: Purpose, settings: &SqliteSettings) 
         }));
     }
     Ok(())
+}
+
+/// Returns the journal mode, which is kept in the file; the rest is the connection's own.
+fn set_up_writer(connection: &Connection) -> rusqlite::Result<String> {
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // Every acknowledged commit is synced to disk. `fullfsync` is what that takes on macOS, and nothing elsewhere.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "fullfsync", true)?;
+    // 64 MiB at the most: the inner pages of every b-tree, of millions of accounts too.
+    connection.pragma_update(None, "cache_size", -65_536)?;
+    connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
 }
 
 /// Pauses between two attempts at the write lock: short, since a commit takes about a millisecond, and never growing

@@ -1,10 +1,10 @@
 //! The tables: made, brought up to date, and checked.
 
-use super::failure::{Attempt, Failure};
+use super::failure::{self, Attempt, Failure};
 use super::open::patiently;
 use crate::store::migrations::{self, Applied, Migration};
 use crate::store::{StoreError, StoreResult};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ErrorCode, params};
 use std::time::Duration;
 
 /// Every migration, oldest first.
@@ -52,7 +52,7 @@ pub(super) fn check_against(connection: &Connection, known: &[Migration]) -> Sto
     };
     look().map_err(|failure| match failure {
         // Not `explain`, which comes here itself.
-        Failure::Sqlite(error) => super::failure::from_code(&error),
+        Failure::Sqlite(error) => failure::from_code(&error),
         other => other.explain(connection),
     })
 }
@@ -70,7 +70,7 @@ pub(super) fn migrate_to(connection: &Connection, known: &[Migration], timeout: 
     patiently(timeout, || connection.execute_batch("BEGIN EXCLUSIVE"))
         .map_err(|e| Failure::Sqlite(e).explain(connection))?;
     let applied = apply(connection, known).and_then(|()| {
-        connection.execute_batch("COMMIT").map_err(|e| super::failure::from_code(&e))
+        connection.execute_batch("COMMIT").map_err(|e| failure::from_code(&e))
     });
     if !connection.is_autocommit() {
         // The transaction is undone by closing the connection as well; the error of interest is the first one.
@@ -85,7 +85,7 @@ fn apply(connection: &Connection, known: &[Migration]) -> StoreResult<()> {
         Ok(history(connection)?.unwrap_or_default())
     };
     let history = prepare().map_err(|failure| match failure {
-        Failure::Sqlite(error) => super::failure::from_code(&error),
+        Failure::Sqlite(error) => failure::from_code(&error),
         other => other.explain(connection),
     })?;
     for migration in migrations::outstanding(known, &history)? {
@@ -104,8 +104,8 @@ fn apply(connection: &Connection, known: &[Migration]) -> StoreResult<()> {
 }
 
 fn refused(migration: &Migration, error: &rusqlite::Error) -> StoreError {
-    match super::failure::from_code(error) {
-        StoreError::Failed { problem, .. } if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
+    match failure::from_code(error) {
+        StoreError::Failed { problem, .. } if failure::code(error) == Some(ErrorCode::Unknown) => {
             StoreError::Failed {
                 problem: format!("migration {} ({}): {problem}", migration.version, migration.name),
                 remedy: "use a database without other tables or triggers whose names begin with credit_",

@@ -1,0 +1,17 @@
+//! The ledger on real databases: run with `make test`, which brings a PostgreSQL server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(missing_docs)]
+
+mod bad_input;
+mod cancellation;
+mod child;
+mod cluster;
+mod concurrency;
+mod crash;
+mod damage;
+mod database;
+mod engine;
+mod facade;
+mod migrations;
+mod within;
