@@ -6,7 +6,13 @@
 //!
 //! Both want a schema with accounts, as `load --setup` makes it, and print one JSON object.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 #![allow(missing_docs, clippy::disallowed_methods)]
 
 use clap::{Parser, ValueEnum};
@@ -81,7 +87,10 @@ impl Options {
 }
 
 fn now() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as i64
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_micros() as i64
 }
 
 struct Random(u64);
@@ -280,7 +289,12 @@ async fn write(
 
 async fn execute(connection: &mut PgConnection, shape: Shape, c: &Columns) {
     if shape == Shape::One {
-        entries(ALL, c).bind(&c.lot_id).bind(&c.remaining).execute(connection).await.unwrap();
+        entries(ALL, c)
+            .bind(&c.lot_id)
+            .bind(&c.remaining)
+            .execute(connection)
+            .await
+            .unwrap();
         return;
     }
     if shape == Shape::Transaction {
@@ -338,9 +352,14 @@ fn entries<'c>(
 
 async fn function(options: Options) {
     let mut connection = options.connect().await;
-    sqlx::raw_sql(AssertSqlSafe(include_str!("consume_function.sql"))).execute(&mut connection).await.unwrap();
-    let accounts: Vec<Uuid> =
-        sqlx::query_scalar("SELECT user_id FROM credit_accounts").fetch_all(&mut connection).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(include_str!("consume_function.sql")))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let accounts: Vec<Uuid> = sqlx::query_scalar("SELECT user_id FROM credit_accounts")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
     let begin = Instant::now() + Duration::from_secs_f64(options.warm_up);
     let end = begin + Duration::from_secs_f64(options.seconds);
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
@@ -366,7 +385,12 @@ async fn function(options: Options) {
         }
     }
     latencies.sort_unstable();
-    let at = |q: f64| latencies.get((latencies.len() as f64 * q) as usize).copied().unwrap_or(0);
+    let at = |q: f64| {
+        latencies
+            .get((latencies.len() as f64 * q) as usize)
+            .copied()
+            .unwrap_or(0)
+    };
     println!(
         "{{\"per_second\": {:.0}, \"p50_us\": {}, \"p99_us\": {}}}",
         latencies.len() as f64 / options.seconds,

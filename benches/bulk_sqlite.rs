@@ -3,7 +3,13 @@
 //! What accepted `consume`s write, written bare through prepared statements: no reads, no checks, no hashing, nothing
 //! that could be refused. Wants a file with accounts, as `load --setup` makes it, and prints one JSON object.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 #![allow(missing_docs, clippy::disallowed_methods)]
 
 use clap::Parser;
@@ -56,7 +62,11 @@ fn main() {
             |row| Ok((row.get(0)?, uuid(row, 1)?, row.get(2)?)),
         )
         .expect("no entry to take as an example; run `load --setup` first");
-    let around = |text: &str| text.split(&lot.to_string()).map(str::to_owned).collect::<Vec<_>>();
+    let around = |text: &str| {
+        text.split(&lot.to_string())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     let (example, pins) = (around(&example), around(&pins));
     let mut accounts: Vec<Account> = connection
         .prepare(
@@ -111,7 +121,10 @@ fn main() {
         if before >= end {
             break;
         }
-        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as i64;
+        let at = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_micros() as i64;
         begin.execute([]).unwrap();
         for n in 0..options.operations {
             let number = random.next() as usize % accounts.len();
@@ -120,13 +133,24 @@ fn main() {
             a.available -= 7;
             a.held += 7;
             a.remaining -= 7;
-            let (user, lot_id, hash, request) = (a.user_id.as_bytes(), a.lot_id, random.bytes(), random.bytes());
+            let (user, lot_id, hash, request) =
+                (a.user_id.as_bytes(), a.lot_id, random.bytes(), random.bytes());
             let high = ((at as u64 / 1000) << 16) | 0x7000 | (a.seq as u64 & 0xFFF);
             let id = Uuid::from_u64_pair(high, random.next() >> 2 | 1 << 63);
             let text = lot_id.to_string();
-            account.execute(params![user, a.seq, hash, a.available, a.held, at]).unwrap();
-            lots.execute(params![user, lot_id.as_bytes(), a.remaining]).unwrap();
-            log.execute(params![id.as_bytes(), user, pins.join(&text), at, at + 3_600_000_000]).unwrap();
+            account
+                .execute(params![user, a.seq, hash, a.available, a.held, at])
+                .unwrap();
+            lots.execute(params![user, lot_id.as_bytes(), a.remaining])
+                .unwrap();
+            log.execute(params![
+                id.as_bytes(),
+                user,
+                pins.join(&text),
+                at,
+                at + 3_600_000_000
+            ])
+            .unwrap();
             entry
                 .execute(params![
                     user,
@@ -168,7 +192,9 @@ impl Random {
 
     fn bytes(&mut self) -> [u8; 32] {
         let mut bytes = [0; 32];
-        bytes.chunks_mut(8).for_each(|part| part.copy_from_slice(&self.next().to_be_bytes()));
+        bytes
+            .chunks_mut(8)
+            .for_each(|part| part.copy_from_slice(&self.next().to_be_bytes()));
         bytes
     }
 }

@@ -2,7 +2,13 @@
 //!
 //! Prints one JSON object per measurement. Run it through `make bench`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 #![allow(missing_docs, clippy::disallowed_methods)]
 
 use clap::{Parser, ValueEnum};
@@ -54,7 +60,10 @@ struct Options {
 
 fn account(n: u64) -> Uuid {
     // Spread like random ids, and the same in every process.
-    Uuid::from_u64_pair(n.wrapping_mul(0x9E37_79B9_7F4A_7C15), n.wrapping_mul(0xC2B2_AE3D_27D4_EB4F) | 1 << 63)
+    Uuid::from_u64_pair(
+        n.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        n.wrapping_mul(0xC2B2_AE3D_27D4_EB4F) | 1 << 63,
+    )
 }
 
 async fn connect(options: &Options) -> Ledger {
@@ -76,7 +85,13 @@ async fn set_up(options: &Options, ledger: &Ledger) {
         });
     }
     grants.join_all().await;
-    ledger.consume(Consume::new(account(0), 7).feature("text_processing"), Some("example")).await.unwrap();
+    ledger
+        .consume(
+            Consume::new(account(0), 7).feature("text_processing"),
+            Some("example"),
+        )
+        .await
+        .unwrap();
 }
 
 /// When measuring begins and ends.
@@ -99,9 +114,14 @@ async fn main() {
         return;
     }
     let mut confirmer = (options.work == Work::Pairs).then(|| start_confirmer(&options));
-    let ids = confirmer.as_mut().map(|child| ids_to(child.stdin.take().unwrap()));
+    let ids = confirmer
+        .as_mut()
+        .map(|child| ids_to(child.stdin.take().unwrap()));
     let begin = Instant::now() + Duration::from_secs_f64(options.warm_up);
-    let window = Window { begin, end: begin + Duration::from_secs_f64(options.seconds) };
+    let window = Window {
+        begin,
+        end: begin + Duration::from_secs_f64(options.seconds),
+    };
     let named = (options.work == Work::Confirm).then(|| Arc::new(Mutex::new(ids_from_stdin())));
     let mut callers = tokio::task::JoinSet::new();
     for caller in 0..options.callers as u64 {
@@ -117,7 +137,12 @@ async fn main() {
         assert!(confirmer.wait().await.unwrap().success());
     } else {
         latencies.sort_unstable();
-        let at = |q: f64| latencies.get((latencies.len() as f64 * q) as usize).copied().unwrap_or(0);
+        let at = |q: f64| {
+            latencies
+                .get((latencies.len() as f64 * q) as usize)
+                .copied()
+                .unwrap_or(0)
+        };
         println!(
             "{{\"callers\": {}, \"accounts\": {}, \"per_second\": {:.0}, \"p50_us\": {}, \"p99_us\": {}}}",
             options.callers,
@@ -210,7 +235,9 @@ fn ids_from_stdin() -> mpsc::Receiver<Uuid> {
 async fn confirm(ledger: Ledger, ids: Arc<Mutex<mpsc::Receiver<Uuid>>>, window: Window) -> Latencies {
     let mut latencies = Vec::new();
     loop {
-        let Some(id) = ids.lock().await.recv().await else { return latencies };
+        let Some(id) = ids.lock().await.recv().await else {
+            return latencies;
+        };
         let before = Instant::now();
         ledger.confirm(Confirm::amount(id, 5), None).await.unwrap();
         let after = Instant::now();

@@ -18,8 +18,34 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         #[allow(clippy::disallowed_methods)] // This is the clock.
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// How long somebody waits for a database. Real time, whatever the ledger's clock says: a test that runs a year in a
+/// second has not waited a year.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    ends: tokio::time::Instant,
+}
+
+impl Patience {
+    #[allow(clippy::disallowed_methods)] // Waiting is measured, not decided.
+    fn now() -> tokio::time::Instant {
+        tokio::time::Instant::now()
+    }
+
+    pub(crate) fn begins(length: Duration) -> Self {
+        Patience {
+            ends: Self::now() + length,
+        }
+    }
+
+    pub(crate) fn is_over(self) -> bool {
+        Self::now() >= self.ends
     }
 }
 
@@ -51,7 +77,9 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) {
         let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
         // The closure never returns None, so there is always a new value.
-        let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |t| Some(t.saturating_add(micros)));
+        let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |t| {
+            Some(t.saturating_add(micros))
+        });
     }
 }
 

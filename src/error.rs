@@ -86,7 +86,9 @@ impl Error {
     /// A store's error, where the command was certainly not done or nobody can tell.
     pub(crate) fn store(error: &StoreError, outcome: Written) -> Self {
         let remedy = match error {
-            StoreError::Busy(_) => "try again; if it goes on, look for long transactions on the credit tables",
+            StoreError::Busy(_) => {
+                "try again; if it goes on, look for long transactions on the credit tables"
+            }
             StoreError::Lost(_) => "check that the database runs and can be reached, then try again",
             StoreError::Unknown(_) => "repeat the command with the same idempotency key",
             StoreError::Failed { remedy, .. } => remedy,
@@ -99,7 +101,11 @@ impl Error {
             StoreError::Failed { problem, .. } => problem.clone(),
             other => other.to_string(),
         };
-        Error::Unavailable { outcome, reason, remedy: remedy.into() }
+        Error::Unavailable {
+            outcome,
+            reason,
+            remedy: remedy.into(),
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use crate::engine::{Engine, Stage};
 use crate::error::{Error, Result};
 use crate::ledger::limits::BATCH_COMMANDS_MAX;
 use crate::ledger::{
-    Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry, Extend,
-    Gift, Grant, Kind, Matured, Outcome, Receipt, Refund, Rules, SetCreditLimit, Status, Timestamp, apply,
-    mature,
+    Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry,
+    Extend, Gift, Grant, Kind, Matured, Outcome, Receipt, Refund, Rules, SetCreditLimit, Status, Timestamp,
+    apply, mature,
 };
 use crate::settings::{Location, Settings};
 use crate::store::{Due, EntryFilter, HoldFilter, LoadedAccount, Reader, Snapshot, StoreResult};
@@ -48,7 +48,13 @@ pub struct TransactionFilter {
 
 impl Default for TransactionFilter {
     fn default() -> Self {
-        TransactionFilter { kind: None, since: None, until: None, limit: 50, cursor: None }
+        TransactionFilter {
+            kind: None,
+            since: None,
+            until: None,
+            limit: 50,
+            cursor: None,
+        }
     }
 }
 
@@ -65,7 +71,11 @@ pub struct ConsumptionFilter {
 
 impl Default for ConsumptionFilter {
     fn default() -> Self {
-        ConsumptionFilter { status: None, limit: 50, cursor: None }
+        ConsumptionFilter {
+            status: None,
+            limit: 50,
+            cursor: None,
+        }
     }
 }
 
@@ -86,7 +96,9 @@ struct Inner {
 
 impl std::fmt::Debug for Ledger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ledger").field("rules", &self.inner.rules).finish_non_exhaustive()
+        f.debug_struct("Ledger")
+            .field("rules", &self.inner.rules)
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,7 +117,12 @@ impl Settings {
             Location::Memory => {
                 let store = crate::store::memory::MemoryStore::new();
                 (
-                    Engine::start(vec![store.committer()], Stage::Thread, &engine, Arc::clone(&clock))?,
+                    Engine::start(
+                        vec![store.committer()],
+                        Stage::Thread,
+                        &engine,
+                        Arc::clone(&clock),
+                    )?,
                     Arc::new(store),
                 )
             }
@@ -117,7 +134,12 @@ impl Settings {
                 };
                 let store = crate::store::sqlite::SqliteStore::open(location, settings)?;
                 (
-                    Engine::start(vec![store.committer()], Stage::Thread, &engine, Arc::clone(&clock))?,
+                    Engine::start(
+                        vec![store.committer()],
+                        Stage::Thread,
+                        &engine,
+                        Arc::clone(&clock),
+                    )?,
                     Arc::new(store),
                 )
             }
@@ -133,7 +155,10 @@ impl Settings {
                 })
                 .await?;
                 let committers = (0..self.committers).map(|_| store.committer()).collect();
-                (Engine::start(committers, Stage::Task, &engine, Arc::clone(&clock))?, Arc::new(store))
+                (
+                    Engine::start(committers, Stage::Task, &engine, Arc::clone(&clock))?,
+                    Arc::new(store),
+                )
             }
         };
         Ok(Ledger {
@@ -192,11 +217,7 @@ macro_rules! commands {
         ///
         /// # Errors
         /// `validation`, `idempotency_conflict`, `not_found`, `unavailable`.
-        pub async fn clawback(
-            self: $this,
-            clawback: Clawback,
-            key: Option<&str>,
-        ) -> Result<ClawbackReceipt> {
+        pub async fn clawback(self: $this, clawback: Clawback, key: Option<&str>) -> Result<ClawbackReceipt> {
             match self.run(Action::Clawback(clawback).with_key(key)).await? {
                 Outcome::Clawback(receipt) => Ok(receipt),
                 other => Err(unexpected(&other)),
@@ -207,11 +228,7 @@ macro_rules! commands {
         ///
         /// # Errors
         /// `validation`, `idempotency_conflict`, `insufficient_credits`, `unavailable`.
-        pub async fn consume(
-            self: $this,
-            consume: Consume,
-            key: Option<&str>,
-        ) -> Result<Consumption> {
+        pub async fn consume(self: $this, consume: Consume, key: Option<&str>) -> Result<Consumption> {
             self.consumed(Action::Consume(consume), key).await
         }
 
@@ -220,11 +237,7 @@ macro_rules! commands {
         /// # Errors
         /// `validation`, `idempotency_conflict`, `not_found`, `invalid_state`, `hold_expired`,
         /// `insufficient_credits`, `unavailable`.
-        pub async fn confirm(
-            self: $this,
-            confirm: Confirm,
-            key: Option<&str>,
-        ) -> Result<Consumption> {
+        pub async fn confirm(self: $this, confirm: Confirm, key: Option<&str>) -> Result<Consumption> {
             self.consumed(Action::Confirm(confirm), key).await
         }
 
@@ -232,11 +245,7 @@ macro_rules! commands {
         ///
         /// # Errors
         /// `validation`, `idempotency_conflict`, `not_found`, `invalid_state`, `unavailable`.
-        pub async fn refund(
-            self: $this,
-            refund: Refund,
-            key: Option<&str>,
-        ) -> Result<Consumption> {
+        pub async fn refund(self: $this, refund: Refund, key: Option<&str>) -> Result<Consumption> {
             self.consumed(Action::Refund(refund), key).await
         }
 
@@ -244,11 +253,7 @@ macro_rules! commands {
         ///
         /// # Errors
         /// `validation`, `idempotency_conflict`, `not_found`, `invalid_state`, `hold_expired`, `unavailable`.
-        pub async fn extend(
-            self: $this,
-            extend: Extend,
-            key: Option<&str>,
-        ) -> Result<Consumption> {
+        pub async fn extend(self: $this, extend: Extend, key: Option<&str>) -> Result<Consumption> {
             self.consumed(Action::Extend(extend), key).await
         }
 
@@ -259,11 +264,7 @@ macro_rules! commands {
             }
         }
 
-        async fn consumed(
-            self: $this,
-            action: Action,
-            key: Option<&str>,
-        ) -> Result<Consumption> {
+        async fn consumed(self: $this, action: Action, key: Option<&str>) -> Result<Consumption> {
             match self.run(action.with_key(key)).await? {
                 Outcome::Consumption(consumption) => Ok(consumption),
                 other => Err(unexpected(&other)),
@@ -271,7 +272,7 @@ macro_rules! commands {
         }
     };
 }
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
 pub(crate) use commands;
 
 /// An outcome of another family than the command's: a replay can't bring one, since the key's request is compared.
@@ -287,7 +288,10 @@ impl Action {
     /// The action with the caller's key.
     #[must_use]
     pub fn with_key(self, key: Option<&str>) -> Command {
-        Command { action: self, idempotency_key: key.map(str::to_owned) }
+        Command {
+            action: self,
+            idempotency_key: key.map(str::to_owned),
+        }
     }
 }
 
@@ -331,7 +335,8 @@ impl Ledger {
     /// # Errors
     /// [`Error::Unavailable`] that says what is missing.
     pub async fn check(&self) -> Result<()> {
-        self.read(|reader| async move { reader.check_schema().await }).await
+        self.read(|reader| async move { reader.check_schema().await })
+            .await
     }
 
     /// Takes no more commands, answers those that wait, and gives the connections back.
@@ -358,14 +363,25 @@ impl Ledger {
     ///
     /// # Errors
     /// `validation` where there are more than 1,000; else each result has its own.
-    pub async fn consume_many(&self, consumes: Vec<(Consume, Option<String>)>) -> Result<Vec<Result<Consumption>>> {
+    pub async fn consume_many(
+        &self,
+        consumes: Vec<(Consume, Option<String>)>,
+    ) -> Result<Vec<Result<Consumption>>> {
         if consumes.len() > BATCH_COMMANDS_MAX {
             let given = consumes.len();
-            return Err(Error::invalid("consumes", "are too many at once", BATCH_COMMANDS_MAX, given));
+            return Err(Error::invalid(
+                "consumes",
+                "are too many at once",
+                BATCH_COMMANDS_MAX,
+                given,
+            ));
         }
         let commands = consumes
             .into_iter()
-            .map(|(consume, idempotency_key)| Command { action: Action::Consume(consume), idempotency_key })
+            .map(|(consume, idempotency_key)| Command {
+                action: Action::Consume(consume),
+                idempotency_key,
+            })
             .collect();
         let results = self.inner.engine.run_many(commands).await;
         let consumption = |result: Result<Outcome>| match result? {
@@ -381,7 +397,9 @@ impl Ledger {
     /// `unavailable`.
     pub async fn balance(&self, user_id: Uuid) -> Result<Balance> {
         let now = self.inner.clock.now();
-        let loaded = self.read(move |reader| async move { reader.account(user_id, now).await }).await?;
+        let loaded = self
+            .read(move |reader| async move { reader.account(user_id, now).await })
+            .await?;
         let mut state = match loaded {
             Some(LoadedAccount { state, .. }) => state,
             None => crate::ledger::State::new(user_id, now),
@@ -429,9 +447,19 @@ impl Ledger {
             None => None,
             Some(cursor) => Some(cursor.parse::<i64>().map_err(|_| bad_cursor(cursor))?),
         };
-        let TransactionFilter { kind, since, until, .. } = filter;
-        let wanted = EntryFilter { kind, since, until, before, limit: limit + 1 };
-        let items = self.read(move |reader| async move { reader.entries(user_id, wanted).await }).await?;
+        let TransactionFilter {
+            kind, since, until, ..
+        } = filter;
+        let wanted = EntryFilter {
+            kind,
+            since,
+            until,
+            before,
+            limit: limit + 1,
+        };
+        let items = self
+            .read(move |reader| async move { reader.entries(user_id, wanted).await })
+            .await?;
         Ok(page(items, limit, |entry| entry.seq.to_string()))
     }
 
@@ -446,10 +474,22 @@ impl Ledger {
             Some(cursor) => Some(cursor.parse::<Uuid>().map_err(|_| bad_cursor(cursor))?),
         };
         let now = self.inner.clock.now();
-        let wanted = HoldFilter { status: filter.status, now, before, limit: limit + 1 };
-        let holds = self.read(move |reader| async move { reader.holds(user_id, wanted).await }).await?;
-        let items = holds.into_iter().map(|hold| Consumption::from_hold(&hold.as_of(now))).collect();
-        Ok(page(items, limit, |consumption: &Consumption| consumption.id.to_string()))
+        let wanted = HoldFilter {
+            status: filter.status,
+            now,
+            before,
+            limit: limit + 1,
+        };
+        let holds = self
+            .read(move |reader| async move { reader.holds(user_id, wanted).await })
+            .await?;
+        let items = holds
+            .into_iter()
+            .map(|hold| Consumption::from_hold(&hold.as_of(now)))
+            .collect();
+        Ok(page(items, limit, |consumption: &Consumption| {
+            consumption.id.to_string()
+        }))
     }
 
     /// One consumption, as it stands now.
@@ -458,12 +498,16 @@ impl Ledger {
     /// `not_found`, `unavailable`.
     pub async fn get_consumption(&self, consumption_id: Uuid) -> Result<Consumption> {
         let now = self.inner.clock.now();
-        let hold = self.read(move |reader| async move { reader.hold(consumption_id).await }).await?;
+        let hold = self
+            .read(move |reader| async move { reader.hold(consumption_id).await })
+            .await?;
         match hold {
             Some(hold) => Ok(Consumption::from_hold(&hold.as_of(now))),
-            None => {
-                Err(crate::ledger::Refusal::NotFound { what: "consumption", id: consumption_id }.into())
+            None => Err(crate::ledger::Refusal::NotFound {
+                what: "consumption",
+                id: consumption_id,
             }
+            .into()),
         }
     }
 
@@ -492,12 +536,15 @@ impl Ledger {
         while count(&sum) < limit {
             let now = self.inner.clock.now();
             let wanted = SWEEP_ACCOUNTS.min(usize::try_from(limit - count(&sum)).unwrap_or(usize::MAX));
-            let accounts =
-                self.read(move |reader| async move { reader.due(due, now, after, wanted).await }).await?;
+            let accounts = self
+                .read(move |reader| async move { reader.due(due, now, after, wanted).await })
+                .await?;
             let Some(last) = accounts.last() else { break };
             after = Some(*last);
-            let commands =
-                accounts.iter().map(|(_, user_id)| Action::Mature { user_id: *user_id }.with_key(None)).collect();
+            let commands = accounts
+                .iter()
+                .map(|(_, user_id)| Action::Mature { user_id: *user_id }.with_key(None))
+                .collect();
             for result in self.inner.engine.run_many(commands).await {
                 match result? {
                     Outcome::Matured(matured) => sum.add(matured),
@@ -553,10 +600,12 @@ impl Ledger {
         }
     }
 
+    #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.clock.now()
     }
 
+    #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
     pub(crate) fn rules(&self) -> &Rules {
         &self.inner.rules
     }
@@ -571,7 +620,12 @@ fn page_limit(limit: usize) -> Result<usize> {
     if (1..=PAGE_LINES_MAX).contains(&limit) {
         Ok(limit)
     } else {
-        Err(Error::invalid("limit", "is out of range", format!("1 .. {PAGE_LINES_MAX}"), limit))
+        Err(Error::invalid(
+            "limit",
+            "is out of range",
+            format!("1 .. {PAGE_LINES_MAX}"),
+            limit,
+        ))
     }
 }
 

@@ -27,7 +27,7 @@ mod settings;
 mod store;
 #[cfg(feature = "engine")]
 mod verify;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
 mod within;
 
 #[cfg(feature = "engine")]
@@ -37,13 +37,14 @@ pub use error::{Error, Result, Written};
 #[cfg(feature = "engine")]
 pub use facade::{ConsumptionFilter, Ledger, PAGE_LINES_MAX, Page, TransactionFilter};
 pub use ledger::{
-    Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry, Expiring,
-    Extend, Gift, Grant, Hash, Kind, Late, Lot, Matured, Metadata, Money, OnLotExpiredWhileHeld, Outcome, Overage,
-    ParseTimestampError, Pin, Receipt, Refund, Refusal, SetCreditLimit, Shortfall, Source, Status, Timestamp,
+    Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry,
+    Expiring, Extend, Gift, Grant, Hash, Kind, Late, Lot, Matured, Metadata, Money, OnLotExpiredWhileHeld,
+    Outcome, Overage, ParseTimestampError, Pin, Receipt, Refund, Refusal, SetCreditLimit, Shortfall, Source,
+    Status, Timestamp,
 };
 #[cfg(feature = "engine")]
 pub use settings::Settings;
 #[cfg(feature = "engine")]
 pub use verify::{FAULTS_NAMED_MAX, Fault, FaultKind, TrialBalance, Verification};
-#[cfg(feature = "postgres")]
-pub use within::Within;
+#[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
+pub use within::{CallerTransaction, Within};

@@ -184,12 +184,18 @@ impl Settings {
     /// Checks everything that can be checked without a connection.
     pub(crate) fn validate(&self) -> Result<Location> {
         check_ttl("hold_ttl", self.rules.hold_ttl)?;
-        for (field, grace) in
-            [("release_grace", self.rules.release_grace), ("reversal_grace", self.rules.reversal_grace)]
-        {
+        for (field, grace) in [
+            ("release_grace", self.rules.release_grace),
+            ("reversal_grace", self.rules.reversal_grace),
+        ] {
             if grace < TTL_MIN || grace > GRACE_MAX {
                 let limit = format!("{TTL_MIN:?} .. {GRACE_MAX:?}");
-                return Err(Error::invalid(field, "is out of range", limit, format!("{grace:?}")));
+                return Err(Error::invalid(
+                    field,
+                    "is out of range",
+                    limit,
+                    format!("{grace:?}"),
+                ));
             }
         }
         let counts = [
@@ -200,16 +206,31 @@ impl Settings {
         ];
         for (field, n, most) in counts {
             if n == 0 || n > most {
-                return Err(Error::invalid(field, "is out of range", format!("1 .. {most}"), n));
+                return Err(Error::invalid(
+                    field,
+                    "is out of range",
+                    format!("1 .. {most}"),
+                    n,
+                ));
             }
         }
         if self.connect_timeout.is_zero() || self.connect_timeout > TTL_MAX {
             let given = format!("{:?}", self.connect_timeout);
-            return Err(Error::invalid("connect_timeout", "is out of range", "more than 0", given));
+            return Err(Error::invalid(
+                "connect_timeout",
+                "is out of range",
+                "more than 0",
+                given,
+            ));
         }
         if self.patience > TTL_MAX {
             let given = format!("{:?}", self.patience);
-            return Err(Error::invalid("patience", "is out of range", format!("{TTL_MAX:?}"), given));
+            return Err(Error::invalid(
+                "patience",
+                "is out of range",
+                format!("{TTL_MAX:?}"),
+                given,
+            ));
         }
         let location = self.locate()?;
         if let Some(schema) = &self.schema {
@@ -223,7 +244,12 @@ impl Settings {
             #[cfg(not(feature = "postgres"))]
             let has_schemas = false;
             if !has_schemas {
-                return Err(Error::invalid("schema", "is for PostgreSQL only; leave it out", "none", schema));
+                return Err(Error::invalid(
+                    "schema",
+                    "is for PostgreSQL only; leave it out",
+                    "none",
+                    schema,
+                ));
             }
         }
         Ok(location)
@@ -238,10 +264,15 @@ impl Settings {
             ("sqlite", ":memory:") => Ok(Location::Sqlite(crate::store::sqlite::Location::Memory)),
             #[cfg(feature = "sqlite")]
             ("sqlite", path) => match path.strip_prefix("///") {
-                Some(file) if !file.is_empty() && !file.contains('?') => {
-                    Ok(Location::Sqlite(crate::store::sqlite::Location::File(file.into())))
-                }
-                _ => Err(Error::invalid("url", "names no SQLite file", "sqlite:///FILE", &self.url)),
+                Some(file) if !file.is_empty() && !file.contains('?') => Ok(Location::Sqlite(
+                    crate::store::sqlite::Location::File(file.into()),
+                )),
+                _ => Err(Error::invalid(
+                    "url",
+                    "names no SQLite file",
+                    "sqlite:///FILE",
+                    &self.url,
+                )),
             },
             #[cfg(feature = "postgres")]
             ("postgresql" | "postgres", _) => match self.url.parse() {
@@ -254,9 +285,12 @@ impl Settings {
                     "a malformed postgresql URL",
                 )),
             },
-            (scheme, _) => {
-                Err(Error::invalid("url", "has an unknown scheme", expected, format!("`{scheme}:`")))
-            }
+            (scheme, _) => Err(Error::invalid(
+                "url",
+                "has an unknown scheme",
+                expected,
+                format!("`{scheme}:`"),
+            )),
         }
     }
 

@@ -120,7 +120,11 @@ pub struct TrialBalance {
 
 impl TrialBalance {
     pub(crate) fn of(sums: Sums) -> Self {
-        TrialBalance { available: sums.available, held: sums.held, counter_accounts: sums.counter_accounts }
+        TrialBalance {
+            available: sums.available,
+            held: sums.held,
+            counter_accounts: sums.counter_accounts,
+        }
     }
 
     /// Everything together: zero, or credits came from nowhere.
@@ -144,7 +148,10 @@ struct Ahead<T> {
 
 impl<T> Ahead<T> {
     fn new() -> Self {
-        Ahead { rows: VecDeque::new(), ended: false }
+        Ahead {
+            rows: VecDeque::new(),
+            ended: false,
+        }
     }
 
     fn wants(&self) -> bool {
@@ -254,7 +261,11 @@ pub(crate) async fn verify(snapshot: &mut dyn Snapshot) -> StoreResult<Verificat
             metadata: HashMap::new(),
             broken: false,
         };
-        while audit.entry().await?.is_some_and(|e| entry_position(e).0 == user_id) {
+        while audit
+            .entry()
+            .await?
+            .is_some_and(|e| entry_position(e).0 == user_id)
+        {
             if let Some(entry) = audit.entries.rows.pop_front() {
                 found.entries += 1;
                 derived.replay(entry, &mut found);
@@ -284,7 +295,13 @@ pub(crate) async fn verify(snapshot: &mut dyn Snapshot) -> StoreResult<Verificat
 
 impl Derived {
     fn fault(&self, seq: Option<i64>, id: Option<Uuid>, kind: FaultKind, detail: String) -> Fault {
-        Fault { user_id: self.state.account.user_id, seq, id, kind, detail }
+        Fault {
+            user_id: self.state.account.user_id,
+            seq,
+            id,
+            kind,
+            detail,
+        }
     }
 
     fn replay(&mut self, entry: StoredEntry, found: &mut Verification) {
@@ -313,7 +330,8 @@ impl Derived {
         if !self.broken {
             entry.effects.new_hold = entry.made_hold();
             if let Some(hold) = &entry.effects.new_hold {
-                self.metadata.insert(hold.consumption_id, entry.effects.metadata_sha256.clone());
+                self.metadata
+                    .insert(hold.consumption_id, entry.effects.metadata_sha256.clone());
             }
             if let Err(problem) = apply(&mut self.state, &entry) {
                 found.fault(self.fault(Some(seq), None, FaultKind::Entry, problem.problem.into()));
@@ -332,7 +350,12 @@ impl Derived {
             return;
         };
         if derived.seq == 0 {
-            found.fault(self.fault(None, None, FaultKind::Account, "it has a row and no entries".into()));
+            found.fault(self.fault(
+                None,
+                None,
+                FaultKind::Account,
+                "it has a row and no entries".into(),
+            ));
             return;
         }
         let mut differ = |name: &str, stored: &dyn fmt::Display, derived: &dyn fmt::Display| {
@@ -357,13 +380,25 @@ impl Derived {
         differ("created_at", &row.created_at, &derived.created_at);
         differ("updated_at", &row.updated_at, &derived.updated_at);
         let lots = self.state.lots.values();
-        let pending = || self.state.holds.values().filter(|h| h.state.status == Status::Pending);
+        let pending = || {
+            self.state
+                .holds
+                .values()
+                .filter(|h| h.state.status == Status::Pending)
+        };
         let remaining: i64 = lots.clone().map(|lot| lot.remaining).sum();
         differ("available", &row.available, &(remaining - derived.debt));
         differ("held", &row.held, &pending().map(|h| h.amount).sum::<i64>());
-        differ("borrowed", &row.borrowed, &pending().map(|h| h.state.borrowed).sum::<i64>());
+        differ(
+            "borrowed",
+            &row.borrowed,
+            &pending().map(|h| h.state.borrowed).sum::<i64>(),
+        );
         let first_hold = pending().map(|h| h.state.expires_at).min();
-        let first_lot = lots.filter(|lot| lot.remaining > 0).filter_map(|lot| lot.expires_at).min();
+        let first_lot = lots
+            .filter(|lot| lot.remaining > 0)
+            .filter_map(|lot| lot.expires_at)
+            .min();
         for (name, bound, first) in [
             ("next_hold_deadline", row.next_hold_deadline, first_hold),
             ("next_lot_deadline", row.next_lot_deadline, first_lot),
@@ -397,7 +432,10 @@ impl Derived {
             found.fault(self.fault(None, Some(id), FaultKind::Hold, "it is in no entry".into()));
             return;
         };
-        let stored = row.metadata.as_ref().map(|m| Hash::of(m.as_str().as_bytes()).to_string());
+        let stored = row
+            .metadata
+            .as_ref()
+            .map(|m| Hash::of(m.as_str().as_bytes()).to_string());
         if self.metadata.get(&id).is_some_and(|written| *written != stored) {
             let detail = "its metadata is not what it was made with".into();
             found.fault(self.fault(None, Some(id), FaultKind::Hold, detail));
@@ -450,7 +488,9 @@ pub(crate) async fn state_at(
 /// Applies an entry and keeps of the holds only those that are pending: nothing else matters to a balance.
 fn replay(state: &mut State, mut entry: Entry) -> StoreResult<()> {
     entry.effects.new_hold = entry.made_hold();
-    if let (Some(id), Some(after), None) = (entry.consumption_id, &entry.effects.hold, &entry.effects.new_hold) {
+    if let (Some(id), Some(after), None) =
+        (entry.consumption_id, &entry.effects.hold, &entry.effects.new_hold)
+    {
         // One that was settled before, and is looked at again: what it held does not count any more.
         state.holds.entry(id).or_insert_with(|| Hold {
             consumption_id: id,
@@ -464,10 +504,14 @@ fn replay(state: &mut State, mut entry: Entry) -> StoreResult<()> {
         });
     }
     apply(state, &entry).map_err(|problem| damaged_books(entry.user_id, entry.seq, problem.problem))?;
-    if let Some(id) = entry.consumption_id {
-        if state.holds.get(&id).is_some_and(|hold| hold.state.status != Status::Pending) {
-            state.holds.remove(&id);
-        }
+    let settled = |id: &Uuid| {
+        state
+            .holds
+            .get(id)
+            .is_some_and(|hold| hold.state.status != Status::Pending)
+    };
+    if let Some(id) = entry.consumption_id.filter(settled) {
+        state.holds.remove(&id);
     }
     Ok(())
 }

@@ -7,20 +7,59 @@ use crate::ledger::{
     Action, Adjust, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Extend, Gift, Grant,
     Outcome, Receipt, Refund, SetCreditLimit,
 };
-use crate::store::postgres::Statements;
-use crate::store::postgres::within;
-use sqlx::{PgConnection, Postgres, Transaction};
+use crate::store::{Loaded, Needs, StoreResult, Writes};
+use uuid::Uuid;
 
-/// A ledger inside a caller's PostgreSQL transaction: the same commands, committed or rolled back with the rest of it.
+/// A transaction that commands can run inside: `sqlx::Transaction` of PostgreSQL and, with the feature `sqlx-sqlite`,
+/// of SQLite.
+pub trait CallerTransaction: sealed::Lender {}
+
+mod sealed {
+    /// A connection on loan from a transaction.
+    #[derive(Debug)]
+    pub enum Lent<'t> {
+        #[cfg(feature = "postgres")]
+        Postgres(&'t mut sqlx::PgConnection),
+        #[cfg(feature = "sqlx-sqlite")]
+        Sqlite(&'t mut sqlx::SqliteConnection),
+    }
+
+    pub trait Lender {
+        fn lend(&mut self) -> Lent<'_>;
+    }
+}
+use sealed::{Lender, Lent};
+
+#[cfg(feature = "postgres")]
+impl CallerTransaction for sqlx::Transaction<'_, sqlx::Postgres> {}
+#[cfg(feature = "postgres")]
+impl Lender for sqlx::Transaction<'_, sqlx::Postgres> {
+    fn lend(&mut self) -> Lent<'_> {
+        Lent::Postgres(&mut *self)
+    }
+}
+
+#[cfg(feature = "sqlx-sqlite")]
+impl CallerTransaction for sqlx::Transaction<'_, sqlx::Sqlite> {}
+#[cfg(feature = "sqlx-sqlite")]
+impl Lender for sqlx::Transaction<'_, sqlx::Sqlite> {
+    fn lend(&mut self) -> Lent<'_> {
+        Lent::Sqlite(&mut *self)
+    }
+}
+
+/// A ledger inside a caller's transaction: the same commands, committed or rolled back with the rest of it.
 ///
-/// The accounts are locked until the transaction ends, so other writers of the same accounts wait for it: keep it
-/// short. To avoid deadlocks between your own transactions, touch accounts in the same order everywhere. A command
-/// that is refused changes nothing, and leaves the transaction usable; after `unavailable` roll it back.
+/// On PostgreSQL the accounts are locked until the transaction ends, so other writers of the same accounts wait for it:
+/// keep it short, and touch accounts in the same order everywhere. On SQLite begin it with `BEGIN IMMEDIATE`
+/// (`begin_with`), so that nobody can write between its first read and its first write. A command that is refused
+/// changes nothing, and leaves the transaction usable; after `unavailable` roll it back.
 #[derive(Debug)]
 pub struct Within<'t> {
     ledger: &'t Ledger,
-    connection: &'t mut PgConnection,
-    statements: Statements,
+    lent: Lent<'t>,
+    #[cfg(feature = "postgres")]
+    statements: crate::store::postgres::Statements,
 }
 
 impl Ledger {
@@ -37,9 +76,13 @@ impl Ledger {
     /// tx.commit().await?;
     /// # Ok(()) }
     /// ```
-    pub fn within<'t>(&'t self, transaction: &'t mut Transaction<'_, Postgres>) -> Within<'t> {
-        let statements = Statements::new(self.schema(), true);
-        Within { ledger: self, connection: &mut *transaction, statements }
+    pub fn within<'t>(&'t self, transaction: &'t mut impl CallerTransaction) -> Within<'t> {
+        Within {
+            ledger: self,
+            lent: transaction.lend(),
+            #[cfg(feature = "postgres")]
+            statements: crate::store::postgres::Statements::new(self.schema(), true),
+        }
     }
 }
 
@@ -55,12 +98,9 @@ impl Within<'_> {
         // holds are due than one round loads.
         loop {
             let now = self.ledger.now();
-            let needs = needs(std::iter::once(&command), now);
-            let loaded = within::load(self.connection, &self.statements, &needs).await.map_err(failed)?;
+            let loaded = self.load(&needs(std::iter::once(&command), now)).await.map_err(failed)?;
             let plan = plan(loaded, std::iter::once(&command), now, self.ledger.rules());
-            let stale =
-                within::append(self.connection, &self.statements, &plan.writes).await.map_err(failed)?;
-            if !stale.is_empty() {
+            if !self.append(&plan.writes).await.map_err(failed)?.is_empty() {
                 continue;
             }
             match plan.answers.into_iter().next() {
@@ -73,4 +113,26 @@ impl Within<'_> {
     }
 
     commands!(&mut Self);
+
+    async fn load(&mut self, needs: &Needs) -> StoreResult<Loaded> {
+        match &mut self.lent {
+            #[cfg(feature = "postgres")]
+            Lent::Postgres(connection) => {
+                crate::store::postgres::within::load(connection, &self.statements, needs).await
+            }
+            #[cfg(feature = "sqlx-sqlite")]
+            Lent::Sqlite(connection) => crate::store::sqlite::within::load(connection, needs).await,
+        }
+    }
+
+    async fn append(&mut self, rows: &Writes) -> StoreResult<Vec<Uuid>> {
+        match &mut self.lent {
+            #[cfg(feature = "postgres")]
+            Lent::Postgres(connection) => {
+                crate::store::postgres::within::append(connection, &self.statements, rows).await
+            }
+            #[cfg(feature = "sqlx-sqlite")]
+            Lent::Sqlite(connection) => crate::store::sqlite::within::append(connection, rows).await,
+        }
+    }
 }

@@ -13,6 +13,10 @@
     clippy::indexing_slicing,
     missing_docs
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "PROPTEST_CASES is for whoever runs the tests"
+)]
 
 mod support {
     #![allow(dead_code, reason = "each test crate uses its part")]
@@ -45,7 +49,7 @@ fn config() -> Config {
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() {
         Config::default().cases
     } else {
-        64
+        192
     };
     Config {
         cases,

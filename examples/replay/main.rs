@@ -240,7 +240,7 @@ fn progress(options: &Options, jobs: usize) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(jobs as u64);
-    let template = "{elapsed} [{bar:40}] {human_pos}/{human_len} jobs, {per_sec}, {eta} left";
+    let template = "{elapsed} [{bar:40}] {human_pos}/{human_len} jobs, {eta} left";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }

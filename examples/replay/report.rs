@@ -146,7 +146,7 @@ fn audited(out: &mut Vec<String>, audit: &Audit) {
     let verdict = if audit.verification.is_clean() {
         "clean".into()
     } else {
-        format!("{} FAULTS", group(*fault_count))
+        format!("FAULTS, {}", group(*fault_count))
     };
     let [accounts, entries, lots, holds] = [accounts, entries, lots, holds].map(|n| group(*n));
     out.push(String::new());

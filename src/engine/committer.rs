@@ -5,7 +5,7 @@
 //! commands of one account are decided in the order of arrival, whatever happens in between.
 
 use super::plan::{self, Answer, Plan};
-use crate::clock::Clock;
+use crate::clock::{Clock, Patience};
 use crate::error::{Error, Written};
 use crate::ledger::{Action, Command, Matured, Outcome, Rules};
 use crate::store::{Committer, StoreError};
@@ -13,7 +13,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
 /// After so many lost races in a row a job's accounts are locked before they are read, so that nobody starves.
 const STALE_BEFORE_LOCK: u32 = 3;
@@ -25,7 +24,7 @@ pub(super) struct Job {
     pub(super) command: Command,
     pub(super) reply: oneshot::Sender<Result<Outcome, Error>>,
     /// Until when the database is tried again on behalf of this job.
-    pub(super) give_up_at: Instant,
+    pub(super) patience: Patience,
     /// Races lost in a row.
     pub(super) stale: u32,
     /// What a sweep has written down in parts.
@@ -39,7 +38,11 @@ impl Job {
     }
 
     fn fail(self, error: &StoreError) {
-        let outcome = if matches!(error, StoreError::Unknown(_)) { Written::Unknown } else { Written::No };
+        let outcome = if matches!(error, StoreError::Unknown(_)) {
+            Written::Unknown
+        } else {
+            Written::No
+        };
         self.answer(Err(Error::store(error, outcome)));
     }
 }
@@ -53,7 +56,11 @@ pub(super) struct Context {
 
 /// Serves until the queue is closed and empty.
 pub(super) async fn serve<C: Committer>(store: C, mut queue: mpsc::Receiver<Job>, context: Arc<Context>) {
-    let mut committer = Serving { store, context, failures: 0 };
+    let mut committer = Serving {
+        store,
+        context,
+        failures: 0,
+    };
     let mut jobs: Vec<Job> = Vec::new();
     loop {
         let limit = committer.context.batch_limit;
@@ -95,7 +102,12 @@ impl<C: Committer> Serving<C> {
             Ok(loaded) => loaded,
             Err(error) => return self.nothing_done(jobs, error).await,
         };
-        let plan = plan::plan(loaded, jobs.iter().map(|job| &job.command), now, &self.context.rules);
+        let plan = plan::plan(
+            loaded,
+            jobs.iter().map(|job| &job.command),
+            now,
+            &self.context.rules,
+        );
         match self.store.append(&plan.writes).await {
             Ok(stale) => {
                 self.failures = 0;
@@ -124,7 +136,11 @@ impl<C: Committer> Serving<C> {
         }
         tracing::warn!(%error, jobs = jobs.len(), "trying again");
         let jobs = self.pause(jobs, &error).await;
-        if matches!(error, StoreError::Lost(_)) && !jobs.is_empty() { self.reconnect(jobs).await } else { jobs }
+        if matches!(error, StoreError::Lost(_)) && !jobs.is_empty() {
+            self.reconnect(jobs).await
+        } else {
+            jobs
+        }
     }
 
     async fn reconnect(&mut self, mut jobs: Vec<Job>) -> Vec<Job> {
@@ -144,17 +160,19 @@ impl<C: Committer> Serving<C> {
     /// Waits a little longer each time; jobs that have waited long enough are answered.
     async fn pause(&mut self, jobs: Vec<Job>, error: &StoreError) -> Vec<Job> {
         self.sleep().await;
-        let (over, on): (Vec<Job>, Vec<Job>) =
-            jobs.into_iter().partition(|job| job.give_up_at <= Instant::now());
+        let (over, on): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.patience.is_over());
         over.into_iter().for_each(|job| job.fail(error));
         on
     }
 
     /// The connection broke while writing. The journal tells: the entries are there, or will never be.
     async fn find_out(&mut self, jobs: Vec<Job>, plan: Plan, why: String) -> Vec<Job> {
-        tracing::warn!(why, jobs = jobs.len(), "lost sight of a write; looking for it in the journal");
+        tracing::warn!(
+            why,
+            jobs = jobs.len(),
+            "lost sight of a write; looking for it in the journal"
+        );
         let landmarks = plan.landmarks();
-        let give_up_at = jobs.iter().map(|job| job.give_up_at).max();
         loop {
             let found = match self.store.reconnect().await {
                 Ok(()) => self.store.landed(&landmarks).await,
@@ -165,13 +183,17 @@ impl<C: Committer> Serving<C> {
                     let missing = landmarks.iter().zip(landed).filter(|(_, there)| !there);
                     return settle(jobs, plan, &missing.map(|((id, ..), _)| *id).collect());
                 }
-                Err(StoreError::Busy(_) | StoreError::Lost(_)) if give_up_at.is_some_and(|t| t > Instant::now()) => {
+                Err(StoreError::Busy(_) | StoreError::Lost(_))
+                    if jobs.iter().any(|job| !job.patience.is_over()) =>
+                {
                     self.sleep().await;
                 }
                 Err(_) => {
                     let written = landmarks.iter().map(|(id, ..)| *id).collect();
                     let error = StoreError::Unknown(why);
-                    settle(jobs, plan, &written).into_iter().for_each(|job| job.fail(&error));
+                    settle(jobs, plan, &written)
+                        .into_iter()
+                        .for_each(|job| job.fail(&error));
                     return Vec::new();
                 }
             }

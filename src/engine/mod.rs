@@ -16,7 +16,7 @@
 mod committer;
 mod plan;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Patience};
 use crate::error::{Error, Result, Written};
 use crate::ledger::{Command, Matured, Outcome, Rules, Target, id};
 use crate::store::Committer;
@@ -24,7 +24,6 @@ use committer::{Context, Job};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
 pub(crate) use plan::{Answer, needs, plan};
 
@@ -62,7 +61,11 @@ impl Engine {
         settings: &EngineSettings,
         clock: Arc<dyn Clock>,
     ) -> Result<Engine> {
-        let context = Arc::new(Context { clock, rules: settings.rules, batch_limit: settings.batch_limit });
+        let context = Arc::new(Context {
+            clock,
+            rules: settings.rules,
+            batch_limit: settings.batch_limit,
+        });
         let each = (settings.queue_limit / stores.len().max(1)).max(1);
         let mut queues = Vec::new();
         let mut finished = Vec::new();
@@ -126,16 +129,24 @@ impl Engine {
             queues.get(share).cloned().ok_or_else(Error::closed)?
         };
         let (reply, answer) = oneshot::channel();
-        let give_up_at = Instant::now() + self.patience;
-        let job =
-            Job { command, reply, give_up_at, stale: 0, matured: Matured::default() };
+        let patience = Patience::begins(self.patience);
+        let job = Job {
+            command,
+            reply,
+            patience,
+            stale: 0,
+            matured: Matured::default(),
+        };
         queue.send(job).await.map_err(|_| Error::closed())?;
         Ok(answer)
     }
 
     /// Takes no more commands, answers those that are queued, and waits until the committers have ended.
     pub(crate) async fn close(&self) {
-        self.queues.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.queues
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         for finished in self.finished.lock().await.drain(..) {
             // An error means that the committer is gone, which is what is waited for.
             let _ = finished.await;
@@ -158,7 +169,10 @@ fn on_thread(number: usize, work: impl Future<Output = ()> + Send + 'static) -> 
         reason: format!("can't start a committer: {e}"),
         remedy: "check the limits on threads".into(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(failed)?;
     std::thread::Builder::new()
         .name(format!("credits-{number}"))
         .spawn(move || runtime.block_on(work))

@@ -1,8 +1,8 @@
 //! A batch on paper: from what was loaded and what was asked to what is written and what is answered. Pure.
 
 use crate::ledger::{
-    Action, Command, Entry, Hash, Hold, Kind, Lot, Matured, Outcome, Refusal, Rules, Target, Timestamp, apply, decide,
-    mature_loaded,
+    Action, Command, Entry, Hash, Hold, Kind, Lot, Matured, Outcome, Refusal, Rules, Target, Timestamp,
+    apply, decide, mature_loaded,
 };
 use crate::store::{AccountWrite, GiftRow, KeyScope, Loaded, LoadedAccount, Needs, StoreError, Writes};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -10,7 +10,10 @@ use uuid::Uuid;
 
 /// What to load for these commands.
 pub(crate) fn needs<'a>(commands: impl Iterator<Item = &'a Command>, now: Timestamp) -> Needs {
-    let mut needs = Needs { now: Some(now), ..Needs::default() };
+    let mut needs = Needs {
+        now: Some(now),
+        ..Needs::default()
+    };
     let (mut accounts, mut consumptions, mut lots) = (HashSet::new(), HashSet::new(), HashSet::new());
     let mut keys = HashSet::new();
     for command in commands {
@@ -80,9 +83,18 @@ pub(crate) fn plan<'a>(
     now: Timestamp,
     rules: &Rules,
 ) -> Plan {
-    let mut books = Books { loaded, drafts: BTreeMap::new(), fresh: HashMap::new() };
-    let answers = commands.map(|command| books.answer(command, now, rules)).collect();
-    Plan { writes: books.writes(), answers }
+    let mut books = Books {
+        loaded,
+        drafts: BTreeMap::new(),
+        fresh: HashMap::new(),
+    };
+    let answers = commands
+        .map(|command| books.answer(command, now, rules))
+        .collect();
+    Plan {
+        writes: books.writes(),
+        answers,
+    }
 }
 
 /// What a batch did to one account so far.
@@ -112,7 +124,15 @@ impl Books {
             Target::Account(user_id) => user_id,
             Target::Consumption(id) => match self.loaded.owners.get(&id) {
                 Some(owner) => *owner,
-                None => return (None, Answer::Refused(Refusal::NotFound { what: "consumption", id })),
+                None => {
+                    return (
+                        None,
+                        Answer::Refused(Refusal::NotFound {
+                            what: "consumption",
+                            id,
+                        }),
+                    );
+                }
             },
         };
         (Some(user_id), self.answer_for(user_id, command, now, rules))
@@ -170,7 +190,9 @@ impl Books {
     fn writes(mut self) -> Writes {
         let mut writes = Writes::default();
         for (user_id, draft) in self.drafts {
-            let Some(account) = self.loaded.accounts.get_mut(&user_id) else { continue };
+            let Some(account) = self.loaded.accounts.get_mut(&user_id) else {
+                continue;
+            };
             draft.write(account, &mut writes);
         }
         writes
@@ -185,10 +207,13 @@ impl AccountDraft {
                 remedy: "run verify() and restore what it names",
             })?;
             let effects = &entry.effects;
-            self.new_lots.extend(effects.new_lots.iter().map(|lot| lot.lot_id));
+            self.new_lots
+                .extend(effects.new_lots.iter().map(|lot| lot.lot_id));
             self.lots.extend(effects.lots.iter().map(|change| change.lot));
-            self.new_holds.extend(effects.new_hold.iter().map(|hold| hold.consumption_id));
-            self.holds.extend(entry.consumption_id.filter(|_| effects.hold.is_some()));
+            self.new_holds
+                .extend(effects.new_hold.iter().map(|hold| hold.consumption_id));
+            self.holds
+                .extend(entry.consumption_id.filter(|_| effects.hold.is_some()));
             self.holds.extend(effects.funded.iter().map(|(id, _)| *id));
             self.entries.push(entry);
         }
@@ -197,7 +222,10 @@ impl AccountDraft {
 
     fn write(self, loaded: &mut LoadedAccount, writes: &mut Writes) {
         let state = &mut loaded.state;
-        let first = self.entries.first().map_or(state.account.seq + 1, |entry| entry.seq);
+        let first = self
+            .entries
+            .first()
+            .map_or(state.account.seq + 1, |entry| entry.seq);
         let before = (state.account.next_hold_deadline, state.account.next_lot_deadline);
         state.note_deadlines(loaded.looked_up_due && !state.more_due, loaded.next_pending);
         let moved = before != (state.account.next_hold_deadline, state.account.next_lot_deadline);
@@ -211,10 +239,14 @@ impl AccountDraft {
         });
         let lot = |id: &Uuid| -> Option<(Uuid, Lot)> { Some((user_id, state.lots.get(id)?.clone())) };
         writes.new_lots.extend(self.new_lots.iter().filter_map(lot));
-        writes.lots.extend(self.lots.difference(&self.new_lots).filter_map(lot));
+        writes
+            .lots
+            .extend(self.lots.difference(&self.new_lots).filter_map(lot));
         let hold = |id: &Uuid| -> Option<Hold> { state.holds.get(id).cloned() };
         writes.new_holds.extend(self.new_holds.iter().filter_map(hold));
-        writes.holds.extend(self.holds.difference(&self.new_holds).filter_map(hold));
+        writes
+            .holds
+            .extend(self.holds.difference(&self.new_holds).filter_map(hold));
         writes.gifts.extend(self.entries.iter().filter_map(gift));
         writes.entries.extend(self.entries);
     }
@@ -222,7 +254,11 @@ impl AccountDraft {
 
 /// The line that a gift adds to the register.
 fn gift(entry: &Entry) -> Option<GiftRow> {
-    let lot = entry.effects.new_lots.first().filter(|_| entry.kind == Kind::Gift)?;
+    let lot = entry
+        .effects
+        .new_lots
+        .first()
+        .filter(|_| entry.kind == Kind::Gift)?;
     Some(GiftRow {
         user_id: entry.user_id,
         lot_id: lot.lot_id,
@@ -237,6 +273,10 @@ fn gift(entry: &Entry) -> Option<GiftRow> {
 /// What a sweep wrote in a part that was postponed.
 pub(crate) fn matured(writes: &Writes, user_id: Uuid) -> Matured {
     let mut matured = Matured::default();
-    writes.entries.iter().filter(|entry| entry.user_id == user_id).for_each(|entry| matured.count(entry));
+    writes
+        .entries
+        .iter()
+        .filter(|entry| entry.user_id == user_id)
+        .for_each(|entry| matured.count(entry));
     matured
 }

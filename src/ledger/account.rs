@@ -131,13 +131,23 @@ impl Lot {
 
     /// What can be spent from it at `t`.
     pub(super) fn free(&self, t: Timestamp) -> i64 {
-        if self.has_expired(t) { 0 } else { (self.remaining - self.claim).max(0) }
+        if self.has_expired(t) {
+            0
+        } else {
+            (self.remaining - self.claim).max(0)
+        }
     }
 
     /// Sorts lots as rule **burn-order** says.
     pub(super) fn burn_order(&self) -> (i32, i64, bool, Timestamp, Uuid) {
         let expiry = self.expires_at.map_or(i64::MAX, Timestamp::as_micros);
-        (self.priority, expiry, !self.source.is_promotional(), self.created_at, self.lot_id)
+        (
+            self.priority,
+            expiry,
+            !self.source.is_promotional(),
+            self.created_at,
+            self.lot_id,
+        )
     }
 }
 
@@ -223,7 +233,11 @@ impl Hold {
 
     /// Credits it keeps from being spent: its amount while pending, else none.
     pub(super) fn held(&self) -> i64 {
-        if self.state.status == Status::Pending { self.amount } else { 0 }
+        if self.state.status == Status::Pending {
+            self.amount
+        } else {
+            0
+        }
     }
 }
 

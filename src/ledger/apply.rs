@@ -21,7 +21,11 @@ pub struct Inconsistent {
 /// # Errors
 /// [`Inconsistent`] where the entry does not follow from the state; the state is then not to be used any more.
 pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Inconsistent> {
-    let broken = |problem| Inconsistent { user_id: entry.user_id, seq: entry.seq, problem };
+    let broken = |problem| Inconsistent {
+        user_id: entry.user_id,
+        seq: entry.seq,
+        problem,
+    };
     if state.account.user_id != entry.user_id || state.account.seq + 1 != entry.seq {
         return Err(broken("the number does not follow"));
     }
@@ -30,14 +34,19 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Inconsistent> {
         state.lots.insert(lot.lot_id, lot.clone());
     }
     for change in &effects.lots {
-        let lot = state.lots.get_mut(&change.lot).ok_or_else(|| broken("it changes an unknown lot"))?;
+        let lot = state
+            .lots
+            .get_mut(&change.lot)
+            .ok_or_else(|| broken("it changes an unknown lot"))?;
         change_lot(lot, change).map_err(broken)?;
     }
     if let Some(hold) = &effects.new_hold {
         state.holds.insert(hold.consumption_id, hold.clone());
     }
     if let Some(after) = &effects.hold {
-        let id = entry.consumption_id.ok_or_else(|| broken("it changes a hold it does not name"))?;
+        let id = entry
+            .consumption_id
+            .ok_or_else(|| broken("it changes a hold it does not name"))?;
         change_hold(&mut state.holds, id, after).map_err(broken)?;
     }
     for (id, after) in &effects.funded {
@@ -60,11 +69,7 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Inconsistent> {
     Ok(())
 }
 
-fn change_hold(
-    holds: &mut BTreeMap<Uuid, Hold>,
-    id: Uuid,
-    after: &HoldState,
-) -> Result<(), &'static str> {
+fn change_hold(holds: &mut BTreeMap<Uuid, Hold>, id: Uuid, after: &HoldState) -> Result<(), &'static str> {
     let hold = holds.get_mut(&id).ok_or("it changes an unknown hold")?;
     hold.state.clone_from(after);
     Ok(())
@@ -124,8 +129,12 @@ impl State {
     ///
     /// `next_pending` is the first deadline among the pending holds that were not loaded, where that was looked up.
     pub fn note_deadlines(&mut self, looked_up: bool, next_pending: Option<Timestamp>) {
-        self.account.next_lot_deadline =
-            self.lots.values().filter(|lot| lot.remaining > 0).filter_map(|lot| lot.expires_at).min();
+        self.account.next_lot_deadline = self
+            .lots
+            .values()
+            .filter(|lot| lot.remaining > 0)
+            .filter_map(|lot| lot.expires_at)
+            .min();
         if looked_up {
             self.account.next_hold_deadline = self
                 .holds

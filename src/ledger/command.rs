@@ -27,11 +27,20 @@ impl Metadata {
         let value: serde_json::Value =
             serde_json::from_str(json).map_err(|e| invalid("metadata", "is not JSON", "a JSON object", e))?;
         if !value.is_object() {
-            return Err(invalid("metadata", "must be a JSON object", "a JSON object", kind_of(&value)));
+            return Err(invalid(
+                "metadata",
+                "must be a JSON object",
+                "a JSON object",
+                kind_of(&value),
+            ));
         }
         let mut text = String::with_capacity(json.len());
         write_sorted(&value, &mut text);
-        if text.len() > METADATA_BYTES_MAX { Err(metadata_too_long(text.len())) } else { Ok(Metadata(text)) }
+        if text.len() > METADATA_BYTES_MAX {
+            Err(metadata_too_long(text.len()))
+        } else {
+            Ok(Metadata(text))
+        }
     }
 
     /// The canonical text.
@@ -54,7 +63,12 @@ impl fmt::Debug for Metadata {
 }
 
 fn metadata_too_long(len: usize) -> Refusal {
-    invalid("metadata", "is too long; keep a reference instead", format!("{METADATA_BYTES_MAX} bytes"), len)
+    invalid(
+        "metadata",
+        "is too long; keep a reference instead",
+        format!("{METADATA_BYTES_MAX} bytes"),
+        len,
+    )
 }
 
 fn kind_of(value: &serde_json::Value) -> &'static str {
@@ -273,7 +287,15 @@ impl Grant {
     /// `amount` credits that never expire.
     #[must_use]
     pub fn new(user_id: Uuid, amount: i64, source: Source) -> Self {
-        Grant { user_id, amount, source, priority: 0, expires_at: None, cost: None, reference: None }
+        Grant {
+            user_id,
+            amount,
+            source,
+            priority: 0,
+            expires_at: None,
+            cost: None,
+            reference: None,
+        }
     }
 
     /// Lower burns first; 0 by default.
@@ -297,7 +319,13 @@ impl Gift {
     /// `amount` credits that never expire.
     #[must_use]
     pub fn new(user_id: Uuid, amount: i64, reason: impl Into<String>) -> Self {
-        Gift { user_id, amount, reason: reason.into(), operator: None, expires_at: None }
+        Gift {
+            user_id,
+            amount,
+            reason: reason.into(),
+            operator: None,
+            expires_at: None,
+        }
     }
 }
 
@@ -312,7 +340,14 @@ impl Consume {
     /// A hold of `amount` credits.
     #[must_use]
     pub fn new(user_id: Uuid, amount: i64) -> Self {
-        Consume { user_id, amount, feature: None, ttl: None, reference: None, metadata: None }
+        Consume {
+            user_id,
+            amount,
+            feature: None,
+            ttl: None,
+            reference: None,
+            metadata: None,
+        }
     }
 }
 
@@ -331,13 +366,21 @@ impl Confirm {
     /// All that is held.
     #[must_use]
     pub fn all(consumption_id: Uuid) -> Self {
-        Confirm { consumption_id, amount: None, overage: Overage::Reject, late: Late::Reject }
+        Confirm {
+            consumption_id,
+            amount: None,
+            overage: Overage::Reject,
+            late: Late::Reject,
+        }
     }
 
     /// What was really used.
     #[must_use]
     pub fn amount(consumption_id: Uuid, amount: i64) -> Self {
-        Confirm { amount: Some(amount), ..Confirm::all(consumption_id) }
+        Confirm {
+            amount: Some(amount),
+            ..Confirm::all(consumption_id)
+        }
     }
 
     /// What to do when that is more than is held.
@@ -359,13 +402,20 @@ impl Refund {
     /// All of it.
     #[must_use]
     pub fn all(consumption_id: Uuid) -> Self {
-        Refund { consumption_id, amount: None, reason: None }
+        Refund {
+            consumption_id,
+            amount: None,
+            reason: None,
+        }
     }
 
     /// A part of a confirmed consumption.
     #[must_use]
     pub fn part(consumption_id: Uuid, amount: i64) -> Self {
-        Refund { amount: Some(amount), ..Refund::all(consumption_id) }
+        Refund {
+            amount: Some(amount),
+            ..Refund::all(consumption_id)
+        }
     }
 }
 
@@ -378,7 +428,12 @@ impl Adjust {
     /// `amount` more credits, or fewer where it is negative.
     #[must_use]
     pub fn new(user_id: Uuid, amount: i64, reason: impl Into<String>) -> Self {
-        Adjust { user_id, amount, reason: reason.into(), operator: None }
+        Adjust {
+            user_id,
+            amount,
+            reason: reason.into(),
+            operator: None,
+        }
     }
 }
 
@@ -391,7 +446,13 @@ impl Clawback {
     /// All that has not expired or been taken back; what is missing is forgiven.
     #[must_use]
     pub fn all(user_id: Uuid, lot_id: Uuid) -> Self {
-        Clawback { user_id, lot_id, amount: None, shortfall: Shortfall::Forgive, reason: None }
+        Clawback {
+            user_id,
+            lot_id,
+            amount: None,
+            shortfall: Shortfall::Forgive,
+            reason: None,
+        }
     }
 
     /// What about credits that are no longer there.
@@ -516,7 +577,12 @@ impl Command {
                 instant("expires_at", c.expires_at)?;
                 if let Some(cost) = &c.cost {
                     if !(0..=CREDITS_MAX).contains(&cost.minor) {
-                        return Err(invalid("cost", "must be 0 or more minor units", CREDITS_MAX, cost.minor));
+                        return Err(invalid(
+                            "cost",
+                            "must be 0 or more minor units",
+                            CREDITS_MAX,
+                            cost.minor,
+                        ));
                     }
                     if cost.currency.len() != 3 || !cost.currency.bytes().all(|b| b.is_ascii_uppercase()) {
                         return Err(invalid(
@@ -549,7 +615,12 @@ impl Command {
             Action::Extend(c) => ttl("ttl", c.ttl),
             Action::Adjust(c) => {
                 if c.amount == 0 {
-                    return Err(invalid("amount", "must not be 0", "-2^53+1 .. 2^53-1 and not 0", 0));
+                    return Err(invalid(
+                        "amount",
+                        "must not be 0",
+                        "-2^53+1 .. 2^53-1 and not 0",
+                        0,
+                    ));
                 }
                 if c.amount.unsigned_abs() > CREDITS_MAX as u64 {
                     return Err(invalid("amount", "is too large", CREDITS_MAX, c.amount));
@@ -561,7 +632,12 @@ impl Command {
                 if (0..=CREDITS_MAX).contains(&c.credit_limit) {
                     Ok(())
                 } else {
-                    Err(invalid("credit_limit", "must be 0 .. 2^53-1", CREDITS_MAX, c.credit_limit))
+                    Err(invalid(
+                        "credit_limit",
+                        "must be 0 .. 2^53-1",
+                        CREDITS_MAX,
+                        c.credit_limit,
+                    ))
                 }
             }
             Action::Clawback(c) => {
@@ -656,7 +732,12 @@ pub(super) fn invalid(
     limit: impl ToString,
     value: impl ToString,
 ) -> Refusal {
-    Refusal::Invalid { field, problem, limit: limit.to_string(), value: value.to_string() }
+    Refusal::Invalid {
+        field,
+        problem,
+        limit: limit.to_string(),
+        value: value.to_string(),
+    }
 }
 
 fn amount(field: &'static str, n: i64) -> Result<(), Refusal> {
@@ -694,7 +775,12 @@ fn reference(field: &'static str, text: Option<&str>) -> Result<(), Refusal> {
 
 fn required(field: &'static str, text: &str) -> Result<(), Refusal> {
     if text.trim().is_empty() {
-        return Err(invalid(field, "must say something", "1 character or more", "nothing"));
+        return Err(invalid(
+            field,
+            "must say something",
+            "1 character or more",
+            "nothing",
+        ));
     }
     length(field, text, REFERENCE_BYTES_MAX)
 }
@@ -703,7 +789,12 @@ pub(crate) fn ttl(field: &'static str, ttl: Duration) -> Result<(), Refusal> {
     if (TTL_MIN..=TTL_MAX).contains(&ttl) {
         Ok(())
     } else {
-        Err(invalid(field, "must be 1 s to 30 d", "1 s .. 2592000 s", format!("{} s", ttl.as_secs_f64())))
+        Err(invalid(
+            field,
+            "must be 1 s to 30 d",
+            "1 s .. 2592000 s",
+            format!("{} s", ttl.as_secs_f64()),
+        ))
     }
 }
 

@@ -55,7 +55,13 @@ mod tests {
         assert_eq!(first.get_variant(), uuid::Variant::RFC4122);
         assert_eq!(first.as_u64_pair().0 >> 16, 1_790_000_000_123);
         assert_eq!(route_of_consumption(first), route(user));
-        assert!(first < derive(user, 1, &genesis, 1, at), "ids of one entry sort in the order they were made");
-        assert!(first < derive(user, 2, &genesis, 0, at), "ids of one millisecond sort by entry");
+        assert!(
+            first < derive(user, 1, &genesis, 1, at),
+            "ids of one entry sort in the order they were made"
+        );
+        assert!(
+            first < derive(user, 2, &genesis, 0, at),
+            "ids of one millisecond sort by entry"
+        );
     }
 }

@@ -247,7 +247,9 @@ pub(super) struct Canonical {
 
 impl Canonical {
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        Canonical { bytes: Vec::with_capacity(capacity) }
+        Canonical {
+            bytes: Vec::with_capacity(capacity),
+        }
     }
 
     pub(super) fn integer(&mut self, n: i64) {

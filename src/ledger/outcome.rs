@@ -162,7 +162,10 @@ impl Outcome {
     pub fn of(entry: &Entry, hold: Option<&Hold>) -> Option<Outcome> {
         if let Some(state) = &entry.effects.hold {
             let hold = hold?;
-            let then = Hold { state: state.clone(), ..hold.clone() };
+            let then = Hold {
+                state: state.clone(),
+                ..hold.clone()
+            };
             return Some(Outcome::Consumption(Consumption::from_hold(&then)));
         }
         match entry.kind {
@@ -260,7 +263,12 @@ impl Balance {
             .lots
             .values()
             .filter(|lot| lot.free(at) > 0)
-            .filter_map(|lot| Some(Expiring { at: lot.expires_at?, amount: lot.free(at) }))
+            .filter_map(|lot| {
+                Some(Expiring {
+                    at: lot.expires_at?,
+                    amount: lot.free(at),
+                })
+            })
             .collect();
         lots.sort_by_key(|e| e.at);
         for lot in lots {

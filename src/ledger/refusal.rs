@@ -45,7 +45,9 @@ pub enum Refusal {
         problem: &'static str,
     },
     /// The hold's deadline has passed.
-    #[error("the hold {id} expired at {expired_at}; its credits are back. Consume again, or confirm with late=recharge")]
+    #[error(
+        "the hold {id} expired at {expired_at}; its credits are back. Consume again, or confirm with late=recharge"
+    )]
     HoldExpired {
         /// The consumption.
         id: Uuid,

@@ -76,7 +76,10 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.parse::<jiff::Timestamp>() {
             Ok(t) => Ok(Timestamp(t.as_microsecond())),
-            Err(e) => Err(ParseTimestampError { text: text.to_string(), why: e.to_string() }),
+            Err(e) => Err(ParseTimestampError {
+                text: text.to_string(),
+                why: e.to_string(),
+            }),
         }
     }
 }

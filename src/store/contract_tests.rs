@@ -92,11 +92,17 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 fn command(action: Action) -> Command {
-    Command { action, idempotency_key: None }
+    Command {
+        action,
+        idempotency_key: None,
+    }
 }
 
 fn keyed(key: &str, action: Action) -> Command {
-    Command { action, idempotency_key: Some(key.into()) }
+    Command {
+        action,
+        idempotency_key: Some(key.into()),
+    }
 }
 
 fn grant(user_id: Uuid, amount: i64) -> Grant {
@@ -112,11 +118,23 @@ fn grant(user_id: Uuid, amount: i64) -> Grant {
 }
 
 fn consume(user_id: Uuid, amount: i64) -> Consume {
-    Consume { user_id, amount, feature: None, ttl: None, reference: None, metadata: None }
+    Consume {
+        user_id,
+        amount,
+        feature: None,
+        ttl: None,
+        reference: None,
+        metadata: None,
+    }
 }
 
 fn confirm(consumption_id: Uuid) -> Confirm {
-    Confirm { consumption_id, amount: None, overage: Overage::Reject, late: Late::Reject }
+    Confirm {
+        consumption_id,
+        amount: None,
+        overage: Overage::Reject,
+        late: Late::Reject,
+    }
 }
 
 fn consumption_id(outcome: &Outcome) -> Uuid {
@@ -146,11 +164,18 @@ fn writes(before: &LoadedAccount, entries: &[Entry]) -> Writes {
         holds.extend(entry.consumption_id.filter(|_| entry.effects.hold.is_some()));
         holds.extend(entry.effects.funded.iter().map(|(id, _)| *id));
     }
-    state.note_deadlines(before.looked_up_due && !before.state.more_due, before.next_pending);
+    state.note_deadlines(
+        before.looked_up_due && !before.state.more_due,
+        before.next_pending,
+    );
     let user_id = state.account.user_id;
     let lot = |id: &Uuid| (user_id, state.lots[id].clone());
     let gift = |entry: &Entry| {
-        let lot = entry.effects.new_lots.first().filter(|_| entry.kind == Kind::Gift)?;
+        let lot = entry
+            .effects
+            .new_lots
+            .first()
+            .filter(|_| entry.kind == Kind::Gift)?;
         Some(GiftRow {
             user_id,
             lot_id: lot.lot_id,
@@ -169,7 +194,10 @@ fn writes(before: &LoadedAccount, entries: &[Entry]) -> Writes {
         new_lots: new_lots.iter().map(lot).collect(),
         lots: lots.difference(&new_lots).map(lot).collect(),
         new_holds: new_holds.iter().map(|id| state.holds[id].clone()).collect(),
-        holds: holds.difference(&new_holds).map(|id| state.holds[id].clone()).collect(),
+        holds: holds
+            .difference(&new_holds)
+            .map(|id| state.holds[id].clone())
+            .collect(),
         gifts: entries.iter().filter_map(gift).collect(),
         entries: entries.to_vec(),
     }
@@ -191,7 +219,10 @@ fn together(all: impl IntoIterator<Item = Writes>) -> Writes {
 
 fn needs(command: &Command, now: Timestamp) -> Needs {
     use crate::ledger::Target;
-    let mut needs = Needs { now: Some(now), ..Needs::default() };
+    let mut needs = Needs {
+        now: Some(now),
+        ..Needs::default()
+    };
     match command.target() {
         Target::Account(user_id) => {
             needs.accounts.push(user_id);
@@ -203,7 +234,11 @@ fn needs(command: &Command, now: Timestamp) -> Needs {
 }
 
 fn needs_account(user_id: Uuid, now: Timestamp) -> Needs {
-    Needs { now: Some(now), accounts: vec![user_id], ..Needs::default() }
+    Needs {
+        now: Some(now),
+        accounts: vec![user_id],
+        ..Needs::default()
+    }
 }
 
 /// Loads and decides; nothing is written yet.
@@ -230,22 +265,40 @@ async fn load_one<C: Committer>(committer: &mut C, needs: &Needs) -> LoadedAccou
 }
 
 fn every_entry() -> EntryFilter {
-    EntryFilter { limit: usize::MAX, ..EntryFilter::default() }
+    EntryFilter {
+        limit: usize::MAX,
+        ..EntryFilter::default()
+    }
 }
 
 fn every_hold() -> HoldFilter {
-    HoldFilter { status: None, now: T0, before: None, limit: usize::MAX }
+    HoldFilter {
+        status: None,
+        now: T0,
+        before: None,
+        limit: usize::MAX,
+    }
 }
 
 /// An entry as it comes back: a new hold is only in its own row.
 fn as_stored(entry: &Entry) -> Entry {
-    let effects = Effects { new_hold: None, ..entry.effects.clone() };
-    Entry { effects, ..entry.clone() }
+    let effects = Effects {
+        new_hold: None,
+        ..entry.effects.clone()
+    };
+    Entry {
+        effects,
+        ..entry.clone()
+    }
 }
 
 /// An account made by hand, with figures that the rules would take long to reach.
 fn account_by_hand(user_id: Uuid, seq: i64) -> Account {
-    Account { seq, hash: Hash::of(&seq.to_be_bytes()), ..Account::new(user_id, T0) }
+    Account {
+        seq,
+        hash: Hash::of(&seq.to_be_bytes()),
+        ..Account::new(user_id, T0)
+    }
 }
 
 fn hold_by_hand(user_id: Uuid, n: u64, expires_at: Timestamp) -> Hold {
@@ -288,7 +341,10 @@ fn lot_by_hand(n: u64, amount: i64) -> Lot {
 }
 
 fn entry_by_hand(user_id: Uuid, seq: i64) -> Entry {
-    let effects = Effects { granted: seq, ..Effects::default() };
+    let effects = Effects {
+        granted: seq,
+        ..Effects::default()
+    };
     Entry {
         user_id,
         seq,
@@ -311,13 +367,26 @@ fn entry_by_hand(user_id: Uuid, seq: i64) -> Entry {
 }
 
 fn new_account(account: Account) -> Vec<AccountWrite> {
-    vec![AccountWrite { account, expected_seq: None }]
+    vec![AccountWrite {
+        account,
+        expected_seq: None,
+    }]
 }
 
 async fn append<S: Subject>(store: &S, writes: Writes) {
     let mut committer = store.committer();
-    let accounts = writes.accounts.iter().map(|write| write.account.user_id).collect();
-    committer.load(&Needs { accounts, ..Needs::default() }).await.unwrap();
+    let accounts = writes
+        .accounts
+        .iter()
+        .map(|write| write.account.user_id)
+        .collect();
+    committer
+        .load(&Needs {
+            accounts,
+            ..Needs::default()
+        })
+        .await
+        .unwrap();
     assert_eq!(committer.append(&writes).await.unwrap(), NOBODY);
 }
 
@@ -344,15 +413,30 @@ pub(crate) async fn absent_things_are_absent(store: impl Subject) {
     assert_eq!(account.state, State::new(user, T0));
     assert!(!account.exists && !account.looked_up_due && account.next_pending.is_none());
     assert!(loaded.owners.is_empty() && loaded.priors.is_empty());
-    assert_eq!(committer.landed(&[(user, 1, Hash::genesis(user))]).await.unwrap(), [false]);
+    assert_eq!(
+        committer.landed(&[(user, 1, Hash::genesis(user))]).await.unwrap(),
+        [false]
+    );
 
     let reader = store.reader();
     assert!(reader.account(user, T0).await.unwrap().is_none());
     assert!(reader.entries(user, every_entry()).await.unwrap().is_empty());
     assert!(reader.holds(user, every_hold()).await.unwrap().is_empty());
     assert!(reader.hold(id(2)).await.unwrap().is_none());
-    assert!(reader.due(Due::Holds, Timestamp::MAX, None, 10).await.unwrap().is_empty());
-    assert!(reader.due(Due::Lots, Timestamp::MAX, None, 10).await.unwrap().is_empty());
+    assert!(
+        reader
+            .due(Due::Holds, Timestamp::MAX, None, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        reader
+            .due(Due::Lots, Timestamp::MAX, None, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let mut snapshot = reader.snapshot().await.unwrap();
     assert!(snapshot.accounts(None, 10).await.unwrap().is_empty());
     assert!(snapshot.entries(None, 10).await.unwrap().is_empty());
@@ -392,9 +476,16 @@ fn full_rows(user: Uuid) -> Writes {
             expired: 20,
             clawed: 30,
             claim: 40,
-            priority: if n % 2 == 0 { -limits::PRIORITY_MAX } else { limits::PRIORITY_MAX },
+            priority: if n % 2 == 0 {
+                -limits::PRIORITY_MAX
+            } else {
+                limits::PRIORITY_MAX
+            },
             expires_at: Some(Timestamp::MAX),
-            cost: Some(Money { minor: most, currency: "CNY".into() }),
+            cost: Some(Money {
+                minor: most,
+                currency: "CNY".into(),
+            }),
             reference: Some(long.clone()),
             origin: Some(id(7)),
             created_at: Timestamp::MIN,
@@ -422,7 +513,16 @@ fn full_rows(user: Uuid) -> Writes {
                 captured,
                 reversed,
                 borrowed: 3,
-                pins: vec![Pin { lot_id: id(100), amount: most }, Pin { lot_id: id(101), amount: 1 }],
+                pins: vec![
+                    Pin {
+                        lot_id: id(100),
+                        amount: most,
+                    },
+                    Pin {
+                        lot_id: id(101),
+                        amount: 1,
+                    },
+                ],
                 expires_at: Timestamp::MAX,
                 settled_at: (*status != Status::Pending).then_some(at(5)),
             },
@@ -432,7 +532,13 @@ fn full_rows(user: Uuid) -> Writes {
         let full = n % 2 == 0;
         let effects = if full {
             Effects {
-                lots: vec![LotChange { lot: id(100), remaining: -1, expired: 2, clawed: 3, claim: -4 }],
+                lots: vec![LotChange {
+                    lot: id(100),
+                    remaining: -1,
+                    expired: 2,
+                    clawed: 3,
+                    claim: -4,
+                }],
                 new_lots: vec![plain.clone()],
                 hold: Some(holds[1].state.clone()),
                 funded: vec![(id(201), holds[2].state.clone())],
@@ -481,18 +587,32 @@ fn full_rows(user: Uuid) -> Writes {
 async fn assert_rows(store: &impl Subject, user: Uuid, account: &Account, rows: &Writes) {
     let loaded = load_one(&mut store.committer(), &needs_account(user, T0)).await;
     assert_eq!(loaded.state.account, *account);
-    let lots: BTreeMap<Uuid, Lot> = rows.new_lots.iter().map(|(_, lot)| (lot.lot_id, lot.clone())).collect();
-    let open = lots.clone().into_iter().filter(|(_, lot)| lot.remaining > 0).collect();
+    let lots: BTreeMap<Uuid, Lot> = rows
+        .new_lots
+        .iter()
+        .map(|(_, lot)| (lot.lot_id, lot.clone()))
+        .collect();
+    let open = lots
+        .clone()
+        .into_iter()
+        .filter(|(_, lot)| lot.remaining > 0)
+        .collect();
     assert_eq!(loaded.state.lots, open);
 
     let mut holds = rows.new_holds.clone();
     holds.sort_by_key(|hold| std::cmp::Reverse(hold.consumption_id));
     assert_eq!(store.reader().holds(user, every_hold()).await.unwrap(), holds);
     for hold in &holds {
-        assert_eq!(store.reader().hold(hold.consumption_id).await.unwrap().as_ref(), Some(hold));
+        assert_eq!(
+            store.reader().hold(hold.consumption_id).await.unwrap().as_ref(),
+            Some(hold)
+        );
     }
     let newest_first: Vec<Entry> = rows.entries.iter().rev().cloned().collect();
-    assert_eq!(store.reader().entries(user, every_entry()).await.unwrap(), newest_first);
+    assert_eq!(
+        store.reader().entries(user, every_entry()).await.unwrap(),
+        newest_first
+    );
 
     let mut snapshot = store.reader().snapshot().await.unwrap();
     assert_eq!(snapshot.accounts(None, 10).await.unwrap(), [account.clone()]);
@@ -500,8 +620,13 @@ async fn assert_rows(store: &impl Subject, user: Uuid, account: &Account, rows: 
     assert_eq!(snapshot.lots(None, 100).await.unwrap(), stored);
     holds.reverse();
     assert_eq!(snapshot.holds(None, 100).await.unwrap(), holds);
-    let entries: Vec<Entry> =
-        snapshot.entries(None, 100).await.unwrap().into_iter().map(Result::unwrap).collect();
+    let entries: Vec<Entry> = snapshot
+        .entries(None, 100)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
     assert_eq!(entries, rows.entries);
 }
 
@@ -513,7 +638,15 @@ pub(crate) async fn every_field_comes_back(store: impl Subject) {
 
     let bare = account_by_hand(id(2), 1);
     let accounts = new_account(bare.clone());
-    append(&store, Writes { accounts, entries: vec![entry_by_hand(id(2), 1)], ..Writes::default() }).await;
+    append(
+        &store,
+        Writes {
+            accounts,
+            entries: vec![entry_by_hand(id(2), 1)],
+            ..Writes::default()
+        },
+    )
+    .await;
     let loaded = load_one(&mut store.committer(), &needs_account(id(2), T0)).await;
     assert_eq!(loaded.state.account, bare);
 }
@@ -524,7 +657,11 @@ pub(crate) async fn every_field_can_change(store: impl Subject) {
     append(&store, rows.clone()).await;
     let seq = rows.entries.len() as i64 + 1;
     // `created_at` stays as it is.
-    let mut account = Account { created_at: T0, updated_at: at(7), ..account_by_hand(user, seq) };
+    let mut account = Account {
+        created_at: T0,
+        updated_at: at(7),
+        ..account_by_hand(user, seq)
+    };
     account.next_hold_deadline = Some(at(3));
     for (_, lot) in &mut rows.new_lots {
         // Closed ones open and open ones close; and some stay open.
@@ -534,20 +671,27 @@ pub(crate) async fn every_field_can_change(store: impl Subject) {
         lot.claim = 3;
         lot.amount = lot.amount.max(100);
     }
-    rows.new_lots.retain(|(_, lot)| lot.remaining + lot.expired + lot.clawed <= lot.amount);
+    rows.new_lots
+        .retain(|(_, lot)| lot.remaining + lot.expired + lot.clawed <= lot.amount);
     for hold in &mut rows.new_holds {
         hold.state = HoldState {
             status: Status::Refunded,
             captured: 9,
             reversed: 9,
             borrowed: 0,
-            pins: vec![Pin { lot_id: id(3), amount: 4 }],
+            pins: vec![Pin {
+                lot_id: id(3),
+                amount: 4,
+            }],
             expires_at: at(11),
             settled_at: Some(at(12)),
         };
     }
     let change = Writes {
-        accounts: vec![AccountWrite { account: account.clone(), expected_seq: Some(seq - 1) }],
+        accounts: vec![AccountWrite {
+            account: account.clone(),
+            expected_seq: Some(seq - 1),
+        }],
         lots: rows.new_lots.clone(),
         holds: rows.new_holds.clone(),
         entries: vec![entry_by_hand(user, seq)],
@@ -563,7 +707,10 @@ pub(crate) async fn every_field_can_change(store: impl Subject) {
         lot.remaining = 1 - lot.remaining;
     }
     let change = Writes {
-        accounts: vec![AccountWrite { account: account.clone(), expected_seq: Some(seq) }],
+        accounts: vec![AccountWrite {
+            account: account.clone(),
+            expected_seq: Some(seq),
+        }],
         lots: rows.new_lots.clone(),
         entries: vec![entry_by_hand(user, seq + 1)],
         ..Writes::default()
@@ -587,7 +734,10 @@ pub(crate) async fn a_history_comes_back_the_same_everywhere(store: impl Subject
         let action = match step % 12 {
             0 => Action::Grant(Grant {
                 expires_at: Some(at(now + 4000)),
-                cost: Some(Money { minor: 990, currency: "CNY".into() }),
+                cost: Some(Money {
+                    minor: 990,
+                    currency: "CNY".into(),
+                }),
                 reference: Some(format!("order-{step}")),
                 ..grant(user, 400)
             }),
@@ -598,26 +748,36 @@ pub(crate) async fn a_history_comes_back_the_same_everywhere(store: impl Subject
                 operator: None,
                 expires_at: None,
             }),
-            2 => Action::SetCreditLimit(SetCreditLimit { user_id: user, credit_limit: 500 }),
+            2 => Action::SetCreditLimit(SetCreditLimit {
+                user_id: user,
+                credit_limit: 500,
+            }),
             3 | 4 | 5 | 8 => Action::Consume(Consume {
                 feature: Some("image".into()),
                 metadata: Some(Metadata::parse("{\"a\":[1,null]}").unwrap()),
                 ..consume(user, 70 + step as i64)
             }),
             6 | 9 => match oldest(&mut held) {
-                Some(id) => Action::Confirm(Confirm { amount: Some(50), late: Late::Recharge, ..confirm(id) }),
+                Some(id) => Action::Confirm(Confirm {
+                    amount: Some(50),
+                    late: Late::Recharge,
+                    ..confirm(id)
+                }),
                 None => continue,
             },
             7 => match oldest(&mut held) {
-                Some(consumption_id) => {
-                    Action::Refund(Refund { consumption_id, amount: None, reason: None })
-                }
+                Some(consumption_id) => Action::Refund(Refund {
+                    consumption_id,
+                    amount: None,
+                    reason: None,
+                }),
                 None => continue,
             },
             10 => match held.last() {
-                Some(&consumption_id) => {
-                    Action::Extend(Extend { consumption_id, ttl: Duration::from_secs(5000) })
-                }
+                Some(&consumption_id) => Action::Extend(Extend {
+                    consumption_id,
+                    ttl: Duration::from_secs(5000),
+                }),
                 None => continue,
             },
             _ => match granted.pop() {
@@ -633,7 +793,9 @@ pub(crate) async fn a_history_comes_back_the_same_everywhere(store: impl Subject
         };
         let command = keyed(&format!("key-{step}"), action);
         let loaded = committer.load(&needs(&command, at(now))).await.unwrap();
-        let Some(account) = loaded.accounts.get(&user) else { panic!("step {step}: not loaded") };
+        let Some(account) = loaded.accounts.get(&user) else {
+            panic!("step {step}: not loaded")
+        };
         let Ok(decision) = decide(&account.state, &command, at(now), &RULES) else {
             committer.append(&Writes::default()).await.unwrap();
             continue;
@@ -643,7 +805,10 @@ pub(crate) async fn a_history_comes_back_the_same_everywhere(store: impl Subject
         for entry in &decision.entries {
             apply(&mut model, entry).unwrap();
         }
-        model.account = written.accounts.first().map_or(model.account, |write| write.account.clone());
+        model.account = written
+            .accounts
+            .first()
+            .map_or(model.account, |write| write.account.clone());
         match &decision.outcome {
             Outcome::Consumption(c) if matches!(command.action, Action::Consume(_)) => held.push(c.id),
             Outcome::Receipt(receipt) => granted.extend(receipt.lot.as_ref().map(|lot| lot.lot_id)),
@@ -652,12 +817,25 @@ pub(crate) async fn a_history_comes_back_the_same_everywhere(store: impl Subject
     }
     assert!(model.account.seq > 100, "{:?}", model.account);
     let mut snapshot = store.reader().snapshot().await.unwrap();
-    assert_eq!(snapshot.accounts(None, 10).await.unwrap(), [model.account.clone()]);
-    let lots: BTreeMap<Uuid, Lot> =
-        snapshot.lots(None, 1000).await.unwrap().into_iter().map(|(_, lot)| (lot.lot_id, lot)).collect();
+    assert_eq!(
+        snapshot.accounts(None, 10).await.unwrap(),
+        [model.account.clone()]
+    );
+    let lots: BTreeMap<Uuid, Lot> = snapshot
+        .lots(None, 1000)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|(_, lot)| (lot.lot_id, lot))
+        .collect();
     assert_eq!(lots, model.lots);
-    let holds: BTreeMap<Uuid, Hold> =
-        snapshot.holds(None, 1000).await.unwrap().into_iter().map(|h| (h.consumption_id, h)).collect();
+    let holds: BTreeMap<Uuid, Hold> = snapshot
+        .holds(None, 1000)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|h| (h.consumption_id, h))
+        .collect();
     assert_eq!(holds, model.holds);
     let mut previous = Hash::genesis(user);
     for entry in snapshot.journal(user, 0, usize::MAX).await.unwrap() {
@@ -667,7 +845,10 @@ pub(crate) async fn a_history_comes_back_the_same_everywhere(store: impl Subject
     }
     assert_eq!(previous, model.account.hash);
     let sums = snapshot.sums().await.unwrap();
-    assert_eq!(sums.available + sums.held + sums.counter_accounts.values().sum::<i128>(), 0);
+    assert_eq!(
+        sums.available + sums.held + sums.counter_accounts.values().sum::<i128>(),
+        0
+    );
     assert_eq!(sums.held, i128::from(model.account.held));
 }
 
@@ -689,16 +870,32 @@ pub(crate) async fn a_consumption_leads_to_its_account(store: impl Subject) {
     committer.append(&Writes::default()).await.unwrap();
     assert_eq!(loaded.owners.len(), 2);
     assert_eq!((loaded.owners[&of_a], loaded.owners[&of_b]), (a, b));
-    assert_eq!(loaded.accounts.keys().copied().collect::<BTreeSet<_>>(), BTreeSet::from([a, b]));
-    let holds = |user: &Uuid| loaded.accounts[user].state.holds.keys().copied().collect::<Vec<_>>();
+    assert_eq!(
+        loaded.accounts.keys().copied().collect::<BTreeSet<_>>(),
+        BTreeSet::from([a, b])
+    );
+    let holds = |user: &Uuid| {
+        loaded.accounts[user]
+            .state
+            .holds
+            .keys()
+            .copied()
+            .collect::<Vec<_>>()
+    };
     assert_eq!((holds(&a), holds(&b)), (vec![of_a], vec![of_b]));
-    assert!(loaded.accounts.values().all(|account| account.exists && !account.looked_up_due));
+    assert!(
+        loaded
+            .accounts
+            .values()
+            .all(|account| account.exists && !account.looked_up_due)
+    );
 }
 
 pub(crate) async fn lots_are_loaded_that_are_open_named_or_pinned(store: impl Subject) {
     let user = id(1);
     let mut committer = store.committer();
-    let mut lot = async |amount| lot_id(&run(&mut committer, T0, command(Action::Grant(grant(user, amount)))).await);
+    let mut lot =
+        async |amount| lot_id(&run(&mut committer, T0, command(Action::Grant(grant(user, amount)))).await);
     let (spent, pinned, open) = (lot(10).await, lot(20).await, lot(30).await);
     let other = lot_id(&run(&mut committer, T0, command(Action::Grant(grant(id(2), 5)))).await);
     let first = consumption_id(&run(&mut committer, T0, command(Action::Consume(consume(user, 10)))).await);
@@ -708,25 +905,49 @@ pub(crate) async fn lots_are_loaded_that_are_open_named_or_pinned(store: impl Su
     let mut lots = async |needs: Needs| -> BTreeSet<Uuid> {
         let mut loaded = committer.load(&needs).await.unwrap();
         committer.append(&Writes::default()).await.unwrap();
-        loaded.accounts.remove(&user).unwrap().state.lots.into_keys().collect()
+        loaded
+            .accounts
+            .remove(&user)
+            .unwrap()
+            .state
+            .lots
+            .into_keys()
+            .collect()
     };
     let plain = needs_account(user, T0);
     assert_eq!(lots(plain.clone()).await, BTreeSet::from([open]));
     let named = vec![(user, spent), (user, id(98)), (id(2), other), (user, other)];
-    assert_eq!(lots(Needs { lots: named, ..plain.clone() }).await, BTreeSet::from([open, spent]));
-    let held = Needs { consumptions: vec![second], ..Needs::default() };
+    assert_eq!(
+        lots(Needs {
+            lots: named,
+            ..plain.clone()
+        })
+        .await,
+        BTreeSet::from([open, spent])
+    );
+    let held = Needs {
+        consumptions: vec![second],
+        ..Needs::default()
+    };
     assert_eq!(lots(held).await, BTreeSet::from([open, pinned]));
-    let confirmed = Needs { consumptions: vec![first], ..Needs::default() };
+    let confirmed = Needs {
+        consumptions: vec![first],
+        ..Needs::default()
+    };
     assert_eq!(lots(confirmed).await, BTreeSet::from([open, spent]));
     // Holds that are due, too.
-    assert_eq!(lots(needs_account(user, at(3600))).await, BTreeSet::from([open, pinned]));
+    assert_eq!(
+        lots(needs_account(user, at(3600))).await,
+        BTreeSet::from([open, pinned])
+    );
 }
 
 /// An account with holds that are due one second apart, two at a time, and one that is due much later.
 async fn with_due_holds(store: &impl Subject, user: Uuid, count: u64) -> Vec<Uuid> {
     let first = 1000 * user.as_u64_pair().1;
-    let mut holds: Vec<Hold> =
-        (0..count).map(|n| hold_by_hand(user, first + n, at(1 + n / 2))).collect();
+    let mut holds: Vec<Hold> = (0..count)
+        .map(|n| hold_by_hand(user, first + n, at(1 + n / 2)))
+        .collect();
     holds.push(hold_by_hand(user, first + 998, at(1_000_000)));
     let mut settled = hold_by_hand(user, first + 999, at(1));
     settled.state.status = Status::Expired;
@@ -739,8 +960,16 @@ async fn with_due_holds(store: &impl Subject, user: Uuid, count: u64) -> Vec<Uui
         ..account_by_hand(user, 1)
     };
     let entries = vec![entry_by_hand(user, 1)];
-    append(store, Writes { accounts: new_account(account), new_holds: holds.clone(), entries, ..Writes::default() })
-        .await;
+    append(
+        store,
+        Writes {
+            accounts: new_account(account),
+            new_holds: holds.clone(),
+            entries,
+            ..Writes::default()
+        },
+    )
+    .await;
     holds.truncate(count as usize);
     holds.sort_by_key(|hold| (hold.state.expires_at, hold.consumption_id));
     holds.into_iter().map(|hold| hold.consumption_id).collect()
@@ -749,7 +978,12 @@ async fn with_due_holds(store: &impl Subject, user: Uuid, count: u64) -> Vec<Uui
 pub(crate) async fn due_holds_come_in_order_and_in_parts(store: impl Subject) {
     let max = DUE_HOLDS_MAX;
     let mut committer = store.committer();
-    for (user, count) in [(id(1), max - 1), (id(2), max), (id(3), max + 1), (id(4), 2 * max + 7)] {
+    for (user, count) in [
+        (id(1), max - 1),
+        (id(2), max),
+        (id(3), max + 1),
+        (id(4), 2 * max + 7),
+    ] {
         let in_order = with_due_holds(&store, user, count as u64).await;
         let last = at(1 + count as u64);
         let account = load_one(&mut committer, &needs_account(user, last)).await;
@@ -757,13 +991,21 @@ pub(crate) async fn due_holds_come_in_order_and_in_parts(store: impl Subject) {
         assert_eq!(account.state.more_due, count > max, "{count}");
         assert_eq!(account.next_pending, Some(at(1_000_000)));
         let expected: BTreeSet<Uuid> = in_order.iter().take(max).copied().collect();
-        assert_eq!(account.state.holds.into_keys().collect::<BTreeSet<_>>(), expected, "{count}");
+        assert_eq!(
+            account.state.holds.into_keys().collect::<BTreeSet<_>>(),
+            expected,
+            "{count}"
+        );
 
         let all = store.reader().account(user, last).await.unwrap().unwrap();
         assert!(!all.state.more_due && all.looked_up_due && all.exists);
         assert_eq!(all.next_pending, Some(at(1_000_000)));
         let expected: BTreeSet<Uuid> = in_order.into_iter().collect();
-        assert_eq!(all.state.holds.into_keys().collect::<BTreeSet<_>>(), expected, "{count}");
+        assert_eq!(
+            all.state.holds.into_keys().collect::<BTreeSet<_>>(),
+            expected,
+            "{count}"
+        );
     }
 }
 
@@ -781,7 +1023,10 @@ pub(crate) async fn due_holds_are_looked_up_when_the_deadline_has_passed(store: 
     let account = load_one(&mut committer, &needs_account(user, at(2_000_000))).await;
     assert_eq!((account.state.holds.len(), account.next_pending), (5, None));
     // Nobody asks for a time: nothing is due.
-    let timeless = Needs { accounts: vec![user], ..Needs::default() };
+    let timeless = Needs {
+        accounts: vec![user],
+        ..Needs::default()
+    };
     let account = load_one(&mut committer, &timeless).await;
     assert!(!account.looked_up_due && account.state.holds.is_empty());
 }
@@ -790,7 +1035,10 @@ pub(crate) async fn borrowing_holds_are_loaded_where_there_is_debt_of_theirs(sto
     let user = id(1);
     let mut committer = store.committer();
     run(&mut committer, T0, command(Action::Grant(grant(user, 10)))).await;
-    let limit = SetCreditLimit { user_id: user, credit_limit: 100 };
+    let limit = SetCreditLimit {
+        user_id: user,
+        credit_limit: 100,
+    };
     run(&mut committer, T0, command(Action::SetCreditLimit(limit))).await;
     let paid = consumption_id(&run(&mut committer, T0, command(Action::Consume(consume(user, 4)))).await);
     let half = consumption_id(&run(&mut committer, T0, command(Action::Consume(consume(user, 16)))).await);
@@ -799,23 +1047,46 @@ pub(crate) async fn borrowing_holds_are_loaded_where_there_is_debt_of_theirs(sto
     run(&mut committer, T0, command(Action::Confirm(confirm(spent)))).await;
     let account = load_one(&mut committer, &needs_account(user, T0)).await;
     assert_eq!(account.state.account.borrowed, 30);
-    assert_eq!(account.state.holds.keys().copied().collect::<BTreeSet<_>>(), BTreeSet::from([half, all]));
-    assert_eq!(account.state.lots.len(), 1, "the lot that `half` is pinned to is closed but needed");
+    assert_eq!(
+        account.state.holds.keys().copied().collect::<BTreeSet<_>>(),
+        BTreeSet::from([half, all])
+    );
+    assert_eq!(
+        account.state.lots.len(),
+        1,
+        "the lot that `half` is pinned to is closed but needed"
+    );
 
     run(&mut committer, T0, command(Action::Grant(grant(user, 1000)))).await;
     let account = load_one(&mut committer, &needs_account(user, T0)).await;
     assert_eq!(account.state.account.borrowed, 0);
     assert!(account.state.holds.is_empty());
-    assert!(store.reader().hold(paid).await.unwrap().is_some_and(|hold| hold.state.borrowed == 0));
+    assert!(
+        store
+            .reader()
+            .hold(paid)
+            .await
+            .unwrap()
+            .is_some_and(|hold| hold.state.borrowed == 0)
+    );
     let funded = store.reader().hold(all).await.unwrap().unwrap();
-    assert_eq!((funded.state.borrowed, funded.state.pins.len()), (0, 1), "written though no command named it");
+    assert_eq!(
+        (funded.state.borrowed, funded.state.pins.len()),
+        (0, 1),
+        "written though no command named it"
+    );
 }
 
 pub(crate) async fn keys_lead_to_their_entry_and_its_consumption(store: impl Subject) {
     let (a, b) = (id(1), id(2));
     let mut committer = store.committer();
     for user in [a, b] {
-        run(&mut committer, T0, keyed("grant", Action::Grant(grant(user, 100)))).await;
+        run(
+            &mut committer,
+            T0,
+            keyed("grant", Action::Grant(grant(user, 100))),
+        )
+        .await;
     }
     let held = run(&mut committer, T0, keyed("take", Action::Consume(consume(a, 10)))).await;
     let taken = consumption_id(&held);
@@ -838,15 +1109,27 @@ pub(crate) async fn keys_lead_to_their_entry_and_its_consumption(store: impl Sub
     };
     let loaded = committer.load(&wanted).await.unwrap();
     committer.append(&Writes::default()).await.unwrap();
-    let found: BTreeSet<(Uuid, &str)> = loaded.priors.keys().map(|(user, key)| (*user, key.as_str())).collect();
+    let found: BTreeSet<(Uuid, &str)> = loaded
+        .priors
+        .keys()
+        .map(|(user, key)| (*user, key.as_str()))
+        .collect();
     assert_eq!(found, BTreeSet::from([(a, "grant"), (a, "take"), (a, "keep")]));
     let prior = |key: &str| &loaded.priors[&(a, key.to_owned())];
     assert!(prior("grant").hold.is_none());
     assert_eq!(prior("take").entry.seq, 2);
     let hold = prior("take").hold.as_ref().unwrap();
-    assert_eq!((hold.consumption_id, hold.state.status), (taken, Status::Confirmed), "as it is by now");
+    assert_eq!(
+        (hold.consumption_id, hold.state.status),
+        (taken, Status::Confirmed),
+        "as it is by now"
+    );
     let replay = |key: &str, action| prior(key).replay(&command(action).fingerprint()).unwrap();
-    assert_eq!(replay("take", Action::Consume(consume(a, 10))), held, "as it was then");
+    assert_eq!(
+        replay("take", Action::Consume(consume(a, 10))),
+        held,
+        "as it was then"
+    );
     assert_eq!(replay("keep", Action::Confirm(confirm(taken))), confirmed);
 }
 
@@ -858,9 +1141,19 @@ pub(crate) async fn a_key_that_was_not_looked_up_is_not_written_twice(store: imp
     }
     run(&mut committer, T0, keyed("once", Action::Consume(consume(a, 10)))).await;
     // Decided without asking for the key.
-    let (again, _) = decided(&mut committer, T0, &keyed("once", Action::Consume(consume(a, 10)))).await;
+    let (again, _) = decided(
+        &mut committer,
+        T0,
+        &keyed("once", Action::Consume(consume(a, 10))),
+    )
+    .await;
     committer.append(&Writes::default()).await.unwrap();
-    let (neighbour, _) = decided(&mut committer, T0, &keyed("once", Action::Consume(consume(b, 10)))).await;
+    let (neighbour, _) = decided(
+        &mut committer,
+        T0,
+        &keyed("once", Action::Consume(consume(b, 10))),
+    )
+    .await;
     let both = together([again, neighbour]);
     let wrote_neighbour = match committer.append(&both).await {
         Ok(stale) => {
@@ -870,13 +1163,28 @@ pub(crate) async fn a_key_that_was_not_looked_up_is_not_written_twice(store: imp
         Err(StoreError::Busy(_)) => false,
         Err(other) => panic!("{other}"),
     };
-    let held = async |user| store.reader().account(user, T0).await.unwrap().unwrap().state.account.held;
+    let held = async |user| {
+        store
+            .reader()
+            .account(user, T0)
+            .await
+            .unwrap()
+            .unwrap()
+            .state
+            .account
+            .held
+    };
     assert_eq!(held(a).await, 10);
     assert_eq!(held(b).await, if wrote_neighbour { 10 } else { 0 });
     assert_eq!(store.reader().holds(a, every_hold()).await.unwrap().len(), 1);
     assert_eq!(store.reader().entries(a, every_entry()).await.unwrap().len(), 2);
     // And the committer is fine.
-    run(&mut committer, T0, keyed("twice", Action::Consume(consume(a, 10)))).await;
+    run(
+        &mut committer,
+        T0,
+        keyed("twice", Action::Consume(consume(a, 10))),
+    )
+    .await;
 }
 
 pub(crate) async fn stale_accounts_are_named_and_left_alone(store: impl Subject) {
@@ -889,7 +1197,13 @@ pub(crate) async fn stale_accounts_are_named_and_left_alone(store: impl Subject)
     for action in [
         Action::Consume(consume(a, 10)),
         Action::Consume(consume(b, 10)),
-        Action::Gift(Gift { user_id: c, amount: 5, reason: "x".into(), operator: None, expires_at: None }),
+        Action::Gift(Gift {
+            user_id: c,
+            amount: 5,
+            reason: "x".into(),
+            operator: None,
+            expires_at: None,
+        }),
     ] {
         plans.push(decided(&mut late, T0, &command(action)).await.0);
         late.append(&Writes::default()).await.unwrap();
@@ -906,13 +1220,26 @@ pub(crate) async fn stale_accounts_are_named_and_left_alone(store: impl Subject)
     let account = async |user| store.reader().account(user, T0).await.unwrap().unwrap().state;
     let (state_a, state_b, state_c) = (account(a).await, account(b).await, account(c).await);
     assert_eq!((state_a.account.seq, state_a.account.held), (2, 60));
-    assert_eq!((state_b.account.seq, state_b.account.held), (2, 10), "a neighbour is not held up");
+    assert_eq!(
+        (state_b.account.seq, state_b.account.held),
+        (2, 10),
+        "a neighbour is not held up"
+    );
     assert_eq!((state_c.account.seq, state_c.account.available), (1, 7));
-    assert_eq!(state_a.lots.values().map(|lot| lot.remaining).collect::<Vec<_>>(), [40]);
+    assert_eq!(
+        state_a.lots.values().map(|lot| lot.remaining).collect::<Vec<_>>(),
+        [40]
+    );
     assert_eq!(state_c.lots.len(), 1);
     for (user, holds, entries) in [(a, 1, 2), (b, 1, 2), (c, 0, 1)] {
-        assert_eq!(store.reader().holds(user, every_hold()).await.unwrap().len(), holds);
-        assert_eq!(store.reader().entries(user, every_entry()).await.unwrap().len(), entries);
+        assert_eq!(
+            store.reader().holds(user, every_hold()).await.unwrap().len(),
+            holds
+        );
+        assert_eq!(
+            store.reader().entries(user, every_entry()).await.unwrap().len(),
+            entries
+        );
     }
     let mut snapshot = store.reader().snapshot().await.unwrap();
     assert_eq!(snapshot.lots(None, 100).await.unwrap().len(), 3);
@@ -922,7 +1249,10 @@ pub(crate) async fn stale_accounts_are_named_and_left_alone(store: impl Subject)
 pub(crate) async fn an_empty_append_ends_what_load_began(store: impl Subject) {
     let user = id(1);
     let (mut first, mut second) = (store.committer(), store.committer());
-    let locking = Needs { lock: true, ..needs_account(user, T0) };
+    let locking = Needs {
+        lock: true,
+        ..needs_account(user, T0)
+    };
     first.load(&locking).await.unwrap();
     assert_eq!(first.append(&Writes::default()).await.unwrap(), NOBODY);
     run(&mut second, T0, command(Action::Grant(grant(user, 100)))).await;
@@ -944,7 +1274,14 @@ pub(crate) async fn a_load_that_is_never_appended_changes_nothing(store: impl Su
     drop(committer);
     let mut committer = store.committer();
     run(&mut committer, T0, command(Action::Grant(grant(user, 1)))).await;
-    let account = store.reader().account(user, T0).await.unwrap().unwrap().state.account;
+    let account = store
+        .reader()
+        .account(user, T0)
+        .await
+        .unwrap()
+        .unwrap()
+        .state
+        .account;
     assert_eq!((account.seq, account.available), (3, 111));
 }
 
@@ -953,7 +1290,10 @@ pub(crate) async fn a_locked_account_is_never_stale(store: impl Subject) {
     let mut committer = store.committer();
     run(&mut committer, T0, command(Action::Grant(grant(user, 1000)))).await;
     let take = command(Action::Consume(consume(user, 1)));
-    let locking = Needs { lock: true, ..needs_account(user, T0) };
+    let locking = Needs {
+        lock: true,
+        ..needs_account(user, T0)
+    };
     let loaded = committer.load(&locking).await.unwrap();
     // Another committer, on a thread of its own since it may block, tries as hard as it can to come between.
     let mut rival = store.committer();
@@ -976,9 +1316,22 @@ pub(crate) async fn a_locked_account_is_never_stale(store: impl Subject) {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let account = &loaded.accounts[&user];
     let decision = decide(&account.state, &take, T0, &RULES).unwrap();
-    assert_eq!(committer.append(&writes(account, &decision.entries)).await.unwrap(), NOBODY);
+    assert_eq!(
+        committer
+            .append(&writes(account, &decision.entries))
+            .await
+            .unwrap(),
+        NOBODY
+    );
     rival.join().unwrap();
-    let account = store.reader().account(user, T0).await.unwrap().unwrap().state.account;
+    let account = store
+        .reader()
+        .account(user, T0)
+        .await
+        .unwrap()
+        .unwrap()
+        .state
+        .account;
     assert_eq!((account.seq, account.held), (3, 2));
 }
 
@@ -1008,7 +1361,9 @@ pub(crate) async fn committers_side_by_side_lose_nothing(store: impl Subject) {
                             };
                             let account = loaded.accounts.values().next().unwrap();
                             let decided = decide(&account.state, &take, T0, &RULES);
-                            let writes = decided.as_ref().map_or_else(|_| Writes::default(), |d| writes(account, &d.entries));
+                            let writes = decided
+                                .as_ref()
+                                .map_or_else(|_| Writes::default(), |d| writes(account, &d.entries));
                             match committer.append(&writes).await {
                                 Ok(stale) if stale.is_empty() => {
                                     granted += usize::from(decided.is_ok());
@@ -1028,7 +1383,10 @@ pub(crate) async fn committers_side_by_side_lose_nothing(store: impl Subject) {
     assert_eq!(granted, users.len() * (500 / 75), "rule hold-at-consume");
     for user in users {
         let state = store.reader().account(user, T0).await.unwrap().unwrap().state;
-        assert_eq!((state.account.available, state.account.held, state.account.seq), (50, 450, 7));
+        assert_eq!(
+            (state.account.available, state.account.held, state.account.seq),
+            (50, 450, 7)
+        );
         assert_eq!(state.lots.values().map(|lot| lot.remaining).sum::<i64>(), 50);
         assert_eq!(store.reader().holds(user, every_hold()).await.unwrap().len(), 6);
     }
@@ -1044,8 +1402,16 @@ pub(crate) async fn landed_finds_exactly_what_is_there(store: impl Subject) {
     assert_eq!(committer.landed(&[here]).await.unwrap(), [false]);
     committer.load(&needs_account(user, T0)).await.unwrap();
     committer.append(&writes).await.unwrap();
-    let asked = [(user, 2, entry.hash), here, (user, 1, Hash::genesis(user)), (id(2), 1, entry.hash)];
-    assert_eq!(committer.landed(&asked).await.unwrap(), [false, true, false, false]);
+    let asked = [
+        (user, 2, entry.hash),
+        here,
+        (user, 1, Hash::genesis(user)),
+        (id(2), 1, entry.hash),
+    ];
+    assert_eq!(
+        committer.landed(&asked).await.unwrap(),
+        [false, true, false, false]
+    );
     committer.reconnect().await.unwrap();
     assert_eq!(committer.landed(&[here]).await.unwrap(), [true]);
     assert!(committer.landed(&[]).await.unwrap().is_empty());
@@ -1058,7 +1424,10 @@ pub(crate) async fn journals_are_read_in_pages_and_filtered(store: impl Subject)
     for n in 0..9 {
         let action = match n % 3 {
             0 => Action::Grant(grant(user, 10)),
-            1 => Action::SetCreditLimit(SetCreditLimit { user_id: user, credit_limit: n }),
+            1 => Action::SetCreditLimit(SetCreditLimit {
+                user_id: user,
+                credit_limit: n,
+            }),
             _ => Action::Consume(consume(user, 1)),
         };
         run(&mut committer, at(n as u64), command(action)).await;
@@ -1069,14 +1438,71 @@ pub(crate) async fn journals_are_read_in_pages_and_filtered(store: impl Subject)
         entries.iter().map(|entry| entry.seq).collect()
     };
     assert_eq!(read(every_entry()).await, [9, 8, 7, 6, 5, 4, 3, 2, 1]);
-    assert_eq!(read(EntryFilter { limit: 3, ..every_entry() }).await, [9, 8, 7]);
-    assert_eq!(read(EntryFilter { limit: 3, before: Some(7), ..every_entry() }).await, [6, 5, 4]);
-    assert!(read(EntryFilter { before: Some(1), ..every_entry() }).await.is_empty());
-    assert!(read(EntryFilter { limit: 0, ..every_entry() }).await.is_empty());
-    assert_eq!(read(EntryFilter { kind: Some(Kind::Consume), ..every_entry() }).await, [9, 6, 3]);
-    assert!(read(EntryFilter { kind: Some(Kind::Gift), ..every_entry() }).await.is_empty());
-    assert_eq!(read(EntryFilter { since: Some(at(6)), ..every_entry() }).await, [9, 8, 7]);
-    assert_eq!(read(EntryFilter { until: Some(at(2)), ..every_entry() }).await, [2, 1]);
+    assert_eq!(
+        read(EntryFilter {
+            limit: 3,
+            ..every_entry()
+        })
+        .await,
+        [9, 8, 7]
+    );
+    assert_eq!(
+        read(EntryFilter {
+            limit: 3,
+            before: Some(7),
+            ..every_entry()
+        })
+        .await,
+        [6, 5, 4]
+    );
+    assert!(
+        read(EntryFilter {
+            before: Some(1),
+            ..every_entry()
+        })
+        .await
+        .is_empty()
+    );
+    assert!(
+        read(EntryFilter {
+            limit: 0,
+            ..every_entry()
+        })
+        .await
+        .is_empty()
+    );
+    assert_eq!(
+        read(EntryFilter {
+            kind: Some(Kind::Consume),
+            ..every_entry()
+        })
+        .await,
+        [9, 6, 3]
+    );
+    assert!(
+        read(EntryFilter {
+            kind: Some(Kind::Gift),
+            ..every_entry()
+        })
+        .await
+        .is_empty()
+    );
+    assert_eq!(
+        read(EntryFilter {
+            since: Some(at(6)),
+            ..every_entry()
+        })
+        .await,
+        [9, 8, 7]
+    );
+    assert_eq!(
+        read(EntryFilter {
+            until: Some(at(2)),
+            ..every_entry()
+        })
+        .await,
+        [2, 1]
+    );
     let all = EntryFilter {
         kind: Some(Kind::Grant),
         since: Some(at(1)),
@@ -1097,11 +1523,18 @@ pub(crate) async fn consumptions_are_read_in_pages_and_filtered(store: impl Subj
     let mut ids = vec![store.reader().holds(user, every_hold()).await.unwrap()[0].consumption_id];
     for n in 1..8 {
         let ttl = Some(Duration::from_secs(if n < 4 { 100 } else { 10_000 }));
-        let taken = Action::Consume(Consume { ttl, ..consume(user, 1) });
+        let taken = Action::Consume(Consume {
+            ttl,
+            ..consume(user, 1)
+        });
         ids.push(consumption_id(&run(&mut committer, at(n), command(taken)).await));
     }
     run(&mut committer, at(9), command(Action::Confirm(confirm(ids[6])))).await;
-    let refund = Refund { consumption_id: ids[7], amount: None, reason: None };
+    let refund = Refund {
+        consumption_id: ids[7],
+        amount: None,
+        reason: None,
+    };
     run(&mut committer, at(9), command(Action::Refund(refund))).await;
     // Written down as expired: 1. Due but not written down: 2 and 3. Live: 0, 4 and 5.
     let mut hold = store.reader().hold(ids[1]).await.unwrap().unwrap();
@@ -1113,30 +1546,101 @@ pub(crate) async fn consumptions_are_read_in_pages_and_filtered(store: impl Subj
     };
     let loaded = load_one(&mut committer, &needs_account(user, T0)).await;
     let seq = loaded.state.account.seq;
-    let account = Account { seq: seq + 1, ..loaded.state.account };
-    let accounts = vec![AccountWrite { account, expected_seq: Some(seq) }];
+    let account = Account {
+        seq: seq + 1,
+        ..loaded.state.account
+    };
+    let accounts = vec![AccountWrite {
+        account,
+        expected_seq: Some(seq),
+    }];
     let entries = vec![entry_by_hand(user, seq + 1)];
-    append(&store, Writes { accounts, holds: vec![hold], entries, ..Writes::default() }).await;
+    append(
+        &store,
+        Writes {
+            accounts,
+            holds: vec![hold],
+            entries,
+            ..Writes::default()
+        },
+    )
+    .await;
 
     let read = async |filter: HoldFilter| -> Vec<usize> {
         let holds = store.reader().holds(user, filter).await.unwrap();
-        holds.iter().map(|hold| ids.iter().position(|id| *id == hold.consumption_id).unwrap()).collect()
+        holds
+            .iter()
+            .map(|hold| ids.iter().position(|id| *id == hold.consumption_id).unwrap())
+            .collect()
     };
-    let late = HoldFilter { now: at(3000), ..every_hold() };
-    let status = |status| HoldFilter { status: Some(status), ..late.clone() };
+    let late = HoldFilter {
+        now: at(3000),
+        ..every_hold()
+    };
+    let status = |status| HoldFilter {
+        status: Some(status),
+        ..late.clone()
+    };
     assert_eq!(read(late.clone()).await, [7, 6, 5, 4, 3, 2, 1, 0]);
-    assert_eq!(read(HoldFilter { limit: 3, ..late.clone() }).await, [7, 6, 5]);
-    assert_eq!(read(HoldFilter { limit: 3, before: Some(ids[5]), ..late.clone() }).await, [4, 3, 2]);
-    assert!(read(HoldFilter { before: Some(ids[0]), ..late.clone() }).await.is_empty());
-    assert_eq!(read(HoldFilter { before: Some(Uuid::max()), limit: 1, ..late.clone() }).await, [7]);
+    assert_eq!(
+        read(HoldFilter {
+            limit: 3,
+            ..late.clone()
+        })
+        .await,
+        [7, 6, 5]
+    );
+    assert_eq!(
+        read(HoldFilter {
+            limit: 3,
+            before: Some(ids[5]),
+            ..late.clone()
+        })
+        .await,
+        [4, 3, 2]
+    );
+    assert!(
+        read(HoldFilter {
+            before: Some(ids[0]),
+            ..late.clone()
+        })
+        .await
+        .is_empty()
+    );
+    assert_eq!(
+        read(HoldFilter {
+            before: Some(Uuid::max()),
+            limit: 1,
+            ..late.clone()
+        })
+        .await,
+        [7]
+    );
     assert_eq!(read(status(Status::Pending)).await, [5, 4, 0]);
     assert_eq!(read(status(Status::Expired)).await, [3, 2, 1]);
     assert_eq!(read(status(Status::Confirmed)).await, [6]);
     assert_eq!(read(status(Status::Refunded)).await, [7]);
-    assert_eq!(read(HoldFilter { before: Some(ids[3]), ..status(Status::Expired) }).await, [2, 1]);
-    let due = |now| HoldFilter { now, ..status(Status::Expired) };
-    assert_eq!(read(due(at(102))).await, [2, 1], "a deadline has passed when now >= deadline");
-    assert_eq!(read(due(Timestamp::from_micros(at(102).as_micros() - 1))).await, [1]);
+    assert_eq!(
+        read(HoldFilter {
+            before: Some(ids[3]),
+            ..status(Status::Expired)
+        })
+        .await,
+        [2, 1]
+    );
+    let due = |now| HoldFilter {
+        now,
+        ..status(Status::Expired)
+    };
+    assert_eq!(
+        read(due(at(102))).await,
+        [2, 1],
+        "a deadline has passed when now >= deadline"
+    );
+    assert_eq!(
+        read(due(Timestamp::from_micros(at(102).as_micros() - 1))).await,
+        [1]
+    );
 }
 
 pub(crate) async fn due_accounts_come_in_order_of_deadline(store: impl Subject) {
@@ -1151,7 +1655,10 @@ pub(crate) async fn due_accounts_come_in_order_of_deadline(store: impl Subject) 
             next_lot_deadline: deadline.map(|t| t.plus(Duration::from_secs(100))),
             ..account_by_hand(user, 1)
         };
-        rows.accounts.push(AccountWrite { account, expected_seq: None });
+        rows.accounts.push(AccountWrite {
+            account,
+            expected_seq: None,
+        });
         rows.entries.push(entry_by_hand(user, 1));
         in_order.extend(deadline.map(|t| (t, user)));
     }
@@ -1164,7 +1671,10 @@ pub(crate) async fn due_accounts_come_in_order_of_deadline(store: impl Subject) 
     assert_eq!(reader.due(Due::Holds, now, None, 100).await.unwrap(), due);
     let mut paged = Vec::new();
     loop {
-        let page = reader.due(Due::Holds, now, paged.last().copied(), 3).await.unwrap();
+        let page = reader
+            .due(Due::Holds, now, paged.last().copied(), 3)
+            .await
+            .unwrap();
         if page.is_empty() {
             break;
         }
@@ -1174,7 +1684,10 @@ pub(crate) async fn due_accounts_come_in_order_of_deadline(store: impl Subject) 
     assert_eq!(paged, due);
     assert!(reader.due(Due::Lots, now, None, 100).await.unwrap().is_empty());
     let lots = reader.due(Due::Lots, at(107), None, 100).await.unwrap();
-    assert_eq!(lots.iter().map(|(_, user)| user).collect::<Vec<_>>(), due.iter().map(|(_, user)| user).collect::<Vec<_>>());
+    assert_eq!(
+        lots.iter().map(|(_, user)| user).collect::<Vec<_>>(),
+        due.iter().map(|(_, user)| user).collect::<Vec<_>>()
+    );
 }
 
 pub(crate) async fn a_snapshot_does_not_move(store: impl Subject) {
@@ -1193,14 +1706,39 @@ pub(crate) async fn a_snapshot_does_not_move(store: impl Subject) {
     for user in &users {
         run(&mut committer, T0, command(Action::Consume(consume(*user, 40)))).await;
     }
-    assert!(accounts.iter().all(|account| account.seq == 1 && account.available == 100));
+    assert!(
+        accounts
+            .iter()
+            .all(|account| account.seq == 1 && account.available == 100)
+    );
     assert_eq!(snapshot.entries(None, 100).await.unwrap().len(), 3);
     assert!(snapshot.holds(None, 100).await.unwrap().is_empty());
-    assert!(snapshot.lots(None, 100).await.unwrap().iter().all(|(_, lot)| lot.remaining == 100));
+    assert!(
+        snapshot
+            .lots(None, 100)
+            .await
+            .unwrap()
+            .iter()
+            .all(|(_, lot)| lot.remaining == 100)
+    );
     let sums = snapshot.sums().await.unwrap();
     assert_eq!((sums.available, sums.held), (300, 0));
-    assert_eq!(sums.counter_accounts, BTreeMap::from([("issued.purchase".into(), -300)]));
-    assert_eq!(store.reader().snapshot().await.unwrap().entries(None, 100).await.unwrap().len(), 10);
+    assert_eq!(
+        sums.counter_accounts,
+        BTreeMap::from([("issued.purchase".into(), -300)])
+    );
+    assert_eq!(
+        store
+            .reader()
+            .snapshot()
+            .await
+            .unwrap()
+            .entries(None, 100)
+            .await
+            .unwrap()
+            .len(),
+        10
+    );
 }
 
 pub(crate) async fn a_snapshot_is_read_in_pages(store: impl Subject) {
@@ -1255,8 +1793,15 @@ pub(crate) async fn sums_pass_2_to_the_63(store: impl Subject) {
     let mut rows = Writes::default();
     for n in 0..1_100 {
         let user = id(n + 1);
-        let account = Account { available: most, held: most, ..account_by_hand(user, 2) };
-        rows.accounts.push(AccountWrite { account, expected_seq: None });
+        let account = Account {
+            available: most,
+            held: most,
+            ..account_by_hand(user, 2)
+        };
+        rows.accounts.push(AccountWrite {
+            account,
+            expected_seq: None,
+        });
         for (seq, counter_account) in [(1, "issued.purchase"), (2, "held")] {
             rows.entries.push(Entry {
                 change: most,
@@ -1271,7 +1816,10 @@ pub(crate) async fn sums_pass_2_to_the_63(store: impl Subject) {
     let total = 1_100 * i128::from(most);
     assert!(total > i128::from(i64::MAX));
     assert_eq!((sums.available, sums.held), (total, total));
-    let counter = BTreeMap::from([("issued.purchase".into(), -2 * total), ("held".into(), -2 * total)]);
+    let counter = BTreeMap::from([
+        ("issued.purchase".into(), -2 * total),
+        ("held".into(), -2 * total),
+    ]);
     assert_eq!(sums.counter_accounts, counter);
 }
 

@@ -1,8 +1,8 @@
 //! A store in memory, for tests: ordered maps under one lock, and nothing that could be clever.
 
 use super::{
-    Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter, KeyScope, Loaded,
-    LoadedAccount, Needs, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry, Sums, Writes,
+    Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter, KeyScope, Loaded, LoadedAccount, Needs,
+    Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry, Sums, Writes,
 };
 use crate::ledger::{Account, Effects, Entry, Hash, Hold, Lot, Prior, State, Status, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -53,7 +53,10 @@ impl MemoryStore {
     /// The writing side.
     pub(crate) fn committer(&self) -> MemoryCommitter {
         let number = self.shared.committers.fetch_add(1, Ordering::Relaxed);
-        MemoryCommitter { number, shared: Arc::clone(&self.shared) }
+        MemoryCommitter {
+            number,
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     fn read<T: Send + 'static>(&self, f: impl FnOnce(&Books) -> T) -> Reading<'_, T> {
@@ -68,7 +71,10 @@ impl MemoryStore {
 
 impl Clone for MemoryStore {
     fn clone(&self) -> Self {
-        MemoryStore { shared: Arc::clone(&self.shared), closed: AtomicBool::new(false) }
+        MemoryStore {
+            shared: Arc::clone(&self.shared),
+            closed: AtomicBool::new(false),
+        }
     }
 }
 
@@ -129,7 +135,9 @@ impl Committer for MemoryCommitter {
     async fn landed(&mut self, entries: &[(Uuid, i64, Hash)]) -> StoreResult<Vec<bool>> {
         let books = self.shared.books();
         let landed = |(user_id, seq, hash): &(Uuid, i64, Hash)| {
-            books.entry(*user_id, *seq).is_some_and(|entry| entry.hash == *hash)
+            books
+                .entry(*user_id, *seq)
+                .is_some_and(|entry| entry.hash == *hash)
         };
         Ok(entries.iter().map(landed).collect())
     }
@@ -166,10 +174,22 @@ impl Books {
                 KeyScope::Consumption(id) => self.owners.get(id).copied(),
             };
             let Some(user_id) = owner else { continue };
-            let carried = self.keys.get(&(user_id, key.clone())).and_then(|seq| self.entry(user_id, *seq));
+            let carried = self
+                .keys
+                .get(&(user_id, key.clone()))
+                .and_then(|seq| self.entry(user_id, *seq));
             if let Some(entry) = carried {
-                let hold = entry.consumption_id.and_then(|id| self.holds.get(&(user_id, id))).cloned();
-                loaded.priors.insert((user_id, key.clone()), Prior { entry: entry.clone(), hold });
+                let hold = entry
+                    .consumption_id
+                    .and_then(|id| self.holds.get(&(user_id, id)))
+                    .cloned();
+                loaded.priors.insert(
+                    (user_id, key.clone()),
+                    Prior {
+                        entry: entry.clone(),
+                        hold,
+                    },
+                );
             }
         }
         loaded
@@ -188,30 +208,60 @@ impl Books {
         if let Some(account) = stored {
             state.account = account.clone();
         }
-        let pending: Vec<&Hold> =
-            self.holds_of(user_id).filter(|hold| hold.state.status == Status::Pending).collect();
+        let pending: Vec<&Hold> = self
+            .holds_of(user_id)
+            .filter(|hold| hold.state.status == Status::Pending)
+            .collect();
         let mut holds = named.unwrap_or_default();
         let mut next_pending = None;
-        let due_at = now.filter(|now| state.account.next_hold_deadline.is_some_and(|first| first <= *now));
+        let due_at = now.filter(|now| {
+            state
+                .account
+                .next_hold_deadline
+                .is_some_and(|first| first <= *now)
+        });
         if let Some(now) = due_at {
-            let mut due: Vec<&Hold> = pending.iter().copied().filter(|h| h.state.expires_at <= now).collect();
+            let mut due: Vec<&Hold> = pending
+                .iter()
+                .copied()
+                .filter(|h| h.state.expires_at <= now)
+                .collect();
             due.sort_by_key(|hold| (hold.state.expires_at, hold.consumption_id));
             state.more_due = due_max.is_some_and(|max| due.len() > max);
             holds.extend(due.into_iter().take(due_max.unwrap_or(usize::MAX)).cloned());
-            next_pending = pending.iter().map(|h| h.state.expires_at).filter(|t| *t > now).min();
+            next_pending = pending
+                .iter()
+                .map(|h| h.state.expires_at)
+                .filter(|t| *t > now)
+                .min();
         }
         if state.account.borrowed > 0 {
-            holds.extend(pending.iter().filter(|hold| hold.state.borrowed > 0).map(|hold| (*hold).clone()));
+            holds.extend(
+                pending
+                    .iter()
+                    .filter(|hold| hold.state.borrowed > 0)
+                    .map(|hold| (*hold).clone()),
+            );
         }
-        let pinned: BTreeSet<Uuid> =
-            holds.iter().flat_map(|hold| hold.state.pins.iter().map(|pin| pin.lot_id)).collect();
+        let pinned: BTreeSet<Uuid> = holds
+            .iter()
+            .flat_map(|hold| hold.state.pins.iter().map(|pin| pin.lot_id))
+            .collect();
         state.lots = self
             .lots_of(user_id)
             .filter(|lot| lot.remaining > 0 || pinned.contains(&lot.lot_id))
             .map(|lot| (lot.lot_id, lot.clone()))
             .collect();
-        state.holds = holds.into_iter().map(|hold| (hold.consumption_id, hold)).collect();
-        LoadedAccount { state, exists: stored.is_some(), looked_up_due: due_at.is_some(), next_pending }
+        state.holds = holds
+            .into_iter()
+            .map(|hold| (hold.consumption_id, hold))
+            .collect();
+        LoadedAccount {
+            state,
+            exists: stored.is_some(),
+            looked_up_due: due_at.is_some(),
+            next_pending,
+        }
     }
 
     fn append(&mut self, writes: &Writes) -> Vec<Uuid> {
@@ -229,38 +279,65 @@ impl Books {
             }
         }
         let fresh = |user_id: &Uuid| !stale.contains(user_id);
-        for write in writes.accounts.iter().filter(|write| fresh(&write.account.user_id)) {
+        for write in writes
+            .accounts
+            .iter()
+            .filter(|write| fresh(&write.account.user_id))
+        {
             self.accounts.insert(write.account.user_id, write.account.clone());
         }
-        for (user_id, lot) in writes.new_lots.iter().chain(&writes.lots).filter(|(id, _)| fresh(id)) {
+        for (user_id, lot) in writes
+            .new_lots
+            .iter()
+            .chain(&writes.lots)
+            .filter(|(id, _)| fresh(id))
+        {
             self.lots.insert((*user_id, lot.lot_id), lot.clone());
         }
-        for hold in writes.new_holds.iter().chain(&writes.holds).filter(|hold| fresh(&hold.user_id)) {
+        for hold in writes
+            .new_holds
+            .iter()
+            .chain(&writes.holds)
+            .filter(|hold| fresh(&hold.user_id))
+        {
             self.owners.insert(hold.consumption_id, hold.user_id);
-            self.holds.insert((hold.user_id, hold.consumption_id), hold.clone());
+            self.holds
+                .insert((hold.user_id, hold.consumption_id), hold.clone());
         }
-        self.gifts.extend(writes.gifts.iter().filter(|gift| fresh(&gift.user_id)).cloned());
+        self.gifts
+            .extend(writes.gifts.iter().filter(|gift| fresh(&gift.user_id)).cloned());
         for entry in writes.entries.iter().filter(|entry| fresh(&entry.user_id)) {
             if let Some(key) = &entry.idempotency_key {
                 self.keys.insert((entry.user_id, key.clone()), entry.seq);
             }
             // As from a database: a new hold has a row of its own and is no part of the entry.
-            let effects = Effects { new_hold: None, ..entry.effects.clone() };
-            self.entries.entry(entry.user_id).or_default().push(Entry { effects, ..entry.clone() });
+            let effects = Effects {
+                new_hold: None,
+                ..entry.effects.clone()
+            };
+            self.entries.entry(entry.user_id).or_default().push(Entry {
+                effects,
+                ..entry.clone()
+            });
         }
         stale.into_iter().collect()
     }
 
     fn lots_of(&self, user_id: Uuid) -> impl Iterator<Item = &Lot> {
-        self.lots.range((user_id, Uuid::nil())..=(user_id, Uuid::max())).map(|(_, lot)| lot)
+        self.lots
+            .range((user_id, Uuid::nil())..=(user_id, Uuid::max()))
+            .map(|(_, lot)| lot)
     }
 
     fn holds_of(&self, user_id: Uuid) -> impl DoubleEndedIterator<Item = &Hold> {
-        self.holds.range((user_id, Uuid::nil())..=(user_id, Uuid::max())).map(|(_, hold)| hold)
+        self.holds
+            .range((user_id, Uuid::nil())..=(user_id, Uuid::max()))
+            .map(|(_, hold)| hold)
     }
 
     fn hold(&self, consumption_id: Uuid) -> Option<&Hold> {
-        self.holds.get(&(*self.owners.get(&consumption_id)?, consumption_id))
+        self.holds
+            .get(&(*self.owners.get(&consumption_id)?, consumption_id))
     }
 
     fn entry(&self, user_id: Uuid, seq: i64) -> Option<&Entry> {
@@ -301,11 +378,19 @@ impl Reader for MemoryStore {
 
     fn holds(&self, user_id: Uuid, filter: HoldFilter) -> Reading<'_, Vec<Hold>> {
         let wanted = |hold: &&Hold| {
-            filter.status.is_none_or(|status| status_at(hold, filter.now) == status)
+            filter
+                .status
+                .is_none_or(|status| status_at(hold, filter.now) == status)
                 && filter.before.is_none_or(|before| hold.consumption_id < before)
         };
         self.read(|books| {
-            books.holds_of(user_id).rev().filter(wanted).take(filter.limit).cloned().collect()
+            books
+                .holds_of(user_id)
+                .rev()
+                .filter(wanted)
+                .take(filter.limit)
+                .cloned()
+                .collect()
         })
     }
 
@@ -362,11 +447,16 @@ fn later<K: Ord, V>(table: &BTreeMap<K, V>, after: Option<K>) -> impl Iterator<I
 
 impl Snapshot for Books {
     fn accounts(&mut self, after: Option<Uuid>, limit: usize) -> Reading<'_, Vec<Account>> {
-        ready(Ok(later(&self.accounts, after).take(limit).map(|(_, account)| account.clone()).collect()))
+        ready(Ok(later(&self.accounts, after)
+            .take(limit)
+            .map(|(_, account)| account.clone())
+            .collect()))
     }
 
     fn entries(&mut self, after: Option<(Uuid, i64)>, limit: usize) -> Reading<'_, Vec<StoredEntry>> {
-        let journals = self.entries.range(after.map_or(Uuid::nil(), |(user_id, _)| user_id)..);
+        let journals = self
+            .entries
+            .range(after.map_or(Uuid::nil(), |(user_id, _)| user_id)..);
         let entries = journals.flat_map(|(_, journal)| journal);
         let later = entries.filter(|entry| after.is_none_or(|after| (entry.user_id, entry.seq) > after));
         ready(Ok(later.take(limit).cloned().map(Ok).collect()))
@@ -378,12 +468,20 @@ impl Snapshot for Books {
     }
 
     fn holds(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Vec<Hold>> {
-        ready(Ok(later(&self.holds, after).take(limit).map(|(_, hold)| hold.clone()).collect()))
+        ready(Ok(later(&self.holds, after)
+            .take(limit)
+            .map(|(_, hold)| hold.clone())
+            .collect()))
     }
 
     fn journal(&mut self, user_id: Uuid, after: i64, limit: usize) -> Reading<'_, Vec<StoredEntry>> {
         let journal = self.entries.get(&user_id).into_iter().flatten();
-        ready(Ok(journal.filter(|entry| entry.seq > after).take(limit).cloned().map(Ok).collect()))
+        ready(Ok(journal
+            .filter(|entry| entry.seq > after)
+            .take(limit)
+            .cloned()
+            .map(Ok)
+            .collect()))
     }
 
     fn sums(&mut self) -> Reading<'_, Sums> {
@@ -393,8 +491,10 @@ impl Snapshot for Books {
             sums.held += i128::from(account.held);
         }
         for entry in self.entries.values().flatten() {
-            *sums.counter_accounts.entry(entry.counter_account.to_string()).or_default() -=
-                i128::from(entry.change) + i128::from(entry.held_change);
+            *sums
+                .counter_accounts
+                .entry(entry.counter_account.to_string())
+                .or_default() -= i128::from(entry.change) + i128::from(entry.held_change);
         }
         ready(Ok(sums))
     }

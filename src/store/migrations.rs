@@ -37,7 +37,12 @@ pub(crate) struct Applied {
 /// `Failed` where the history is not the beginning of `known`: this library must not touch such a database.
 pub(crate) fn outstanding<'a>(known: &'a [Migration], history: &[Applied]) -> StoreResult<&'a [Migration]> {
     let newest_known = known.iter().map(|m| m.version).max().unwrap_or(0);
-    if let Some(newer) = history.iter().map(|a| a.version).filter(|v| *v > newest_known).max() {
+    if let Some(newer) = history
+        .iter()
+        .map(|a| a.version)
+        .filter(|v| *v > newest_known)
+        .max()
+    {
         return Err(StoreError::Failed {
             problem: format!("the database has migration {newer}, this library knows up to {newest_known}"),
             remedy: "upgrade jointo_credits",
@@ -94,13 +99,32 @@ mod tests {
     use super::*;
 
     const KNOWN: &[Migration] = &[
-        Migration { version: 1, name: "ledger", sql: "CREATE TABLE a" },
-        Migration { version: 2, name: "orders", sql: "CREATE TABLE b" },
+        Migration {
+            version: 1,
+            name: "ledger",
+            sql: "CREATE TABLE a",
+        },
+        Migration {
+            version: 2,
+            name: "orders",
+            sql: "CREATE TABLE b",
+        },
     ];
 
     fn applied(versions: &[i64]) -> Vec<Applied> {
-        let checksum = |v: i64| KNOWN.iter().find(|m| m.version == v).map_or_else(String::new, Migration::checksum);
-        versions.iter().map(|&version| Applied { version, checksum: checksum(version) }).collect()
+        let checksum = |v: i64| {
+            KNOWN
+                .iter()
+                .find(|m| m.version == v)
+                .map_or_else(String::new, Migration::checksum)
+        };
+        versions
+            .iter()
+            .map(|&version| Applied {
+                version,
+                checksum: checksum(version),
+            })
+            .collect()
     }
 
     fn problem(result: StoreResult<()>) -> String {
@@ -116,7 +140,10 @@ mod tests {
     #[test]
     fn a_history_that_is_not_ours_is_refused() {
         let check = |history: &[Applied]| problem(check(KNOWN, Some(history)));
-        assert_eq!(problem(super::check(KNOWN, None)), "the database has no credit tables; run migrate()");
+        assert_eq!(
+            problem(super::check(KNOWN, None)),
+            "the database has no credit tables; run migrate()"
+        );
         assert_eq!(check(&[]), "the database has no credit tables; run migrate()");
         assert_eq!(
             check(&applied(&[1])),
@@ -129,6 +156,8 @@ mod tests {
         assert!(check(&applied(&[2])).starts_with("the database's history lacks migration 1"));
         let mut edited = applied(&[1, 2]);
         edited[1].checksum = "0".repeat(64);
-        assert!(check(&edited).starts_with("migration 2 (orders) was applied to the database in another form"));
+        assert!(
+            check(&edited).starts_with("migration 2 (orders) was applied to the database in another form")
+        );
     }
 }

@@ -4,27 +4,41 @@ use crate::child::ALICE;
 use crate::database::{self, Database, Kind};
 use crate::on_every_database;
 use jointo_credits::{
-    Adjust, Confirm, Consume, Error, Extend, Gift, Grant, Ledger, Metadata, Money, Refund, Refusal, SetCreditLimit,
-    Settings, Source, Timestamp, Written,
+    Adjust, Confirm, Consume, Error, Extend, Gift, Grant, Ledger, Metadata, Money, Refund, Refusal,
+    SetCreditLimit, Settings, Source, Timestamp, Written,
 };
 use std::time::Duration;
 
-
 fn field(error: &Error) -> (&'static str, String, String) {
     match error {
-        Error::Refused(Refusal::Invalid { field, limit, value, .. }) => (field, limit.clone(), value.clone()),
+        Error::Refused(Refusal::Invalid {
+            field, limit, value, ..
+        }) => (field, limit.clone(), value.clone()),
         other => panic!("{other}"),
     }
 }
 
 #[tokio::test]
 async fn urls_and_settings() {
-    for url in ["", "nonsense", "mysql://localhost/x", "sqlite:", "sqlite:///", "sqlite://relative.db", "http://x"] {
+    for url in [
+        "",
+        "nonsense",
+        "mysql://localhost/x",
+        "sqlite:",
+        "sqlite:///",
+        "sqlite://relative.db",
+        "http://x",
+    ] {
         let error = Ledger::connect(url).await.unwrap_err();
         assert_eq!(field(&error).0, "url", "{url}");
     }
-    let secret = Ledger::connect("postgresql://user:pass word@:bad port/x").await.unwrap_err();
-    assert!(!secret.to_string().contains("pass word"), "a password must not be shown: {secret}");
+    let secret = Ledger::connect("postgresql://user:pass word@:bad port/x")
+        .await
+        .unwrap_err();
+    assert!(
+        !secret.to_string().contains("pass word"),
+        "a password must not be shown: {secret}"
+    );
     let settings = || Settings::new("memory:");
     let day = Duration::from_secs(24 * 3600);
     for (settings, name) in [
@@ -55,8 +69,19 @@ async fn databases_that_are_not_there() {
         "sqlite:////nonexistent/folder/credits.db".to_owned(),
         format!("{}_that_is_not_there", database::server()),
     ] {
-        let error = Settings::new(&url).connect_timeout(Duration::from_secs(2)).connect().await.unwrap_err();
-        let Error::Unavailable { outcome: Written::No, remedy, .. } = &error else { panic!("{url}: {error}") };
+        let error = Settings::new(&url)
+            .connect_timeout(Duration::from_secs(2))
+            .connect()
+            .await
+            .unwrap_err();
+        let Error::Unavailable {
+            outcome: Written::No,
+            remedy,
+            ..
+        } = &error
+        else {
+            panic!("{url}: {error}")
+        };
         assert!(!remedy.is_empty());
     }
 }
@@ -140,40 +165,84 @@ on_every_database! {
 async fn a_read_only_sqlite_file() {
     let database = Database::fresh(Kind::SqliteFile).await;
     let ledger = database.ledger().await;
-    ledger.grant(Grant::new(ALICE, 100, Source::Purchase), None).await.unwrap();
+    ledger
+        .grant(Grant::new(ALICE, 100, Source::Purchase), None)
+        .await
+        .unwrap();
     // Another process keeps it locked for longer than the ledger waits.
-    let impatient = database.settings().connect_timeout(Duration::from_millis(100)).patience(Duration::from_millis(100));
+    let impatient = database
+        .settings()
+        .connect_timeout(Duration::from_millis(100))
+        .patience(Duration::from_millis(100));
     let impatient = impatient.connect().await.unwrap();
     let blocker = rusqlite::Connection::open(database.sqlite_path()).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = impatient.consume(Consume::new(ALICE, 1), None).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { outcome: Written::No, .. }), "{error}");
-    assert_eq!(impatient.balance(ALICE).await.unwrap().available, 100, "reads go on");
+    assert!(
+        matches!(
+            error,
+            Error::Unavailable {
+                outcome: Written::No,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(
+        impatient.balance(ALICE).await.unwrap().available,
+        100,
+        "reads go on"
+    );
     blocker.execute_batch("ROLLBACK").unwrap();
     impatient.consume(Consume::new(ALICE, 1), None).await.unwrap();
     impatient.close().await;
     ledger.close().await;
     // A file that is no database.
     let path = database.folder().join("noise.db");
-    std::fs::write(&path, "this is no database, and long enough to have a header of its own".repeat(20)).unwrap();
-    let noise = Settings::new(format!("sqlite:///{}", path.display())).connect().await;
+    std::fs::write(
+        &path,
+        "this is no database, and long enough to have a header of its own".repeat(20),
+    )
+    .unwrap();
+    let noise = Settings::new(format!("sqlite:///{}", path.display()))
+        .connect()
+        .await;
     let error = match noise {
         Err(error) => error,
         Ok(ledger) => ledger.migrate().await.unwrap_err(),
     };
-    assert!(matches!(error, Error::Unavailable { outcome: Written::No, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::Unavailable {
+                outcome: Written::No,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_postgres_that_takes_no_writes() {
     let database = Database::fresh(Kind::Postgres).await;
     let ledger = database.ledger().await;
-    ledger.grant(Grant::new(ALICE, 100, Source::Purchase), None).await.unwrap();
+    ledger
+        .grant(Grant::new(ALICE, 100, Source::Purchase), None)
+        .await
+        .unwrap();
     ledger.close().await;
     let read_only = format!("{}?options=-c%20default_transaction_read_only%3Don", database.url);
     let ledger = Settings::new(read_only).connect().await.unwrap();
     let error = ledger.consume(Consume::new(ALICE, 1), None).await.unwrap_err();
-    let Error::Unavailable { outcome: Written::No, remedy, .. } = &error else { panic!("{error}") };
+    let Error::Unavailable {
+        outcome: Written::No,
+        remedy,
+        ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
     assert!(remedy.contains("primary"), "{error}");
     assert_eq!(ledger.balance(ALICE).await.unwrap().available, 100);
     ledger.close().await;
@@ -185,14 +254,22 @@ async fn a_database_that_refuses_one_row() {
     use sqlx::{Connection, Executor};
     let database = Database::fresh(Kind::Postgres).await;
     let ledger = database.ledger().await;
-    ledger.grant(Grant::new(ALICE, 100, Source::Purchase), None).await.unwrap();
+    ledger
+        .grant(Grant::new(ALICE, 100, Source::Purchase), None)
+        .await
+        .unwrap();
     let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
     connection
         .execute("ALTER TABLE credit_consumption_logs ADD CHECK (feature IS DISTINCT FROM 'forbidden')")
         .await
         .unwrap();
     let consumes = (0..20)
-        .map(|n| (Consume::new(ALICE, 1).feature(if n == 7 { "forbidden" } else { "allowed" }), None))
+        .map(|n| {
+            (
+                Consume::new(ALICE, 1).feature(if n == 7 { "forbidden" } else { "allowed" }),
+                None,
+            )
+        })
         .collect();
     let results = ledger.consume_many(consumes).await.unwrap();
     for (n, result) in results.iter().enumerate() {

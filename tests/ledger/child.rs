@@ -36,7 +36,13 @@ pub struct Running {
 /// Starts a child. It says `ready` and waits for a line on its standard input, so that several begin together.
 pub async fn start(role: Role, database: &Database, number: u64) -> Running {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["child::main", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .args([
+            "child::main",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(ROLE, format!("{role:?}"))
         .env(URL, &database.url)
         .env(NUMBER, number.to_string())
@@ -55,7 +61,12 @@ impl Running {
     pub async fn until(&mut self, word: &str) -> Vec<String> {
         let mut before = Vec::new();
         loop {
-            let line = self.lines.next_line().await.unwrap().expect("the child ended early");
+            let line = self
+                .lines
+                .next_line()
+                .await
+                .unwrap()
+                .expect("the child ended early");
             if line.ends_with(word) {
                 return before;
             }
@@ -93,10 +104,16 @@ async fn main() {
     let Some(role) = told(ROLE) else { return };
     let number: u64 = told(NUMBER).unwrap().parse().unwrap();
     let patience = Duration::from_secs(60);
-    let settings = Settings::new(told(URL).unwrap()).max_connections(2).patience(patience).connect_timeout(patience);
+    let settings = Settings::new(told(URL).unwrap())
+        .max_connections(2)
+        .patience(patience)
+        .connect_timeout(patience);
     let ledger = settings.connect().await.unwrap();
     say(format_args!("ready"));
-    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()))
+        .await
+        .unwrap()
+        .unwrap();
     match role.as_str() {
         "Twenty" => twenty(&ledger, number).await,
         "Mixed" => mixed(&ledger, number, 300, 16).await,
@@ -112,7 +129,10 @@ async fn twenty(ledger: &Ledger, number: u64) {
     for n in 0..20 {
         let ledger = ledger.clone();
         tasks.spawn(async move {
-            match ledger.consume(Consume::new(ALICE, 75), Some(&format!("{number}-{n}"))).await {
+            match ledger
+                .consume(Consume::new(ALICE, 75), Some(&format!("{number}-{n}")))
+                .await
+            {
                 Ok(hold) => say(format_args!("granted {}", hold.id)),
                 Err(Error::Refused(refusal)) => say(format_args!("refused {}", refusal.code())),
                 Err(other) => say(format_args!("failed {other}")),
@@ -158,12 +178,30 @@ pub async fn mixed(ledger: &Ledger, number: u64, steps: u64, tasks: u64) {
                 let hold = holds.get(dice.roll(holds.len().max(1) as u64) as usize).copied();
                 let amount = dice.roll(50) as i64 + 1;
                 let result = match (dice.roll(10), hold) {
-                    (0, _) => ledger.grant(Grant::new(user, amount, Source::Purchase), Some(&key)).await.map(|r| {
-                        lots.push((user, r.lot.unwrap().lot_id));
-                    }),
-                    (1, _) => ledger.gift(Gift::new(user, amount, "welcome"), None).await.map(|_| issued += amount),
-                    (2, Some(id)) => ledger.extend(Extend { consumption_id: id, ttl: Duration::from_secs(5) }, None).await.map(drop),
-                    (3, _) => ledger.adjust(Adjust::new(user, -amount, "correction"), None).await.map(|_| issued -= amount),
+                    (0, _) => ledger
+                        .grant(Grant::new(user, amount, Source::Purchase), Some(&key))
+                        .await
+                        .map(|r| {
+                            lots.push((user, r.lot.unwrap().lot_id));
+                        }),
+                    (1, _) => ledger
+                        .gift(Gift::new(user, amount, "welcome"), None)
+                        .await
+                        .map(|_| issued += amount),
+                    (2, Some(id)) => ledger
+                        .extend(
+                            Extend {
+                                consumption_id: id,
+                                ttl: Duration::from_secs(5),
+                            },
+                            None,
+                        )
+                        .await
+                        .map(drop),
+                    (3, _) => ledger
+                        .adjust(Adjust::new(user, -amount, "correction"), None)
+                        .await
+                        .map(|_| issued -= amount),
                     (4, Some(id)) => ledger.refund(Refund::all(id), None).await.map(drop),
                     (5 | 6, Some(id)) => {
                         let confirm = Confirm::amount(id, amount).overage(Overage::Available);
@@ -171,10 +209,16 @@ pub async fn mixed(ledger: &Ledger, number: u64, steps: u64, tasks: u64) {
                     }
                     (7, _) if !lots.is_empty() => {
                         let (user, lot) = lots.remove(0);
-                        ledger.clawback(Clawback::all(user, lot).amount(1), None).await.map(drop)
+                        ledger
+                            .clawback(Clawback::all(user, lot).amount(1), None)
+                            .await
+                            .map(drop)
                     }
                     _ => ledger
-                        .consume(Consume::new(user, amount).ttl(Duration::from_secs(1 + dice.roll(3))), Some(&key))
+                        .consume(
+                            Consume::new(user, amount).ttl(Duration::from_secs(1 + dice.roll(3))),
+                            Some(&key),
+                        )
                         .await
                         .map(|hold| holds.push(hold.id)),
                 };
@@ -196,7 +240,10 @@ pub const ENDLESS_CALLERS: u64 = 16;
 pub fn endless_step(number: u64, caller: u64, n: u64) -> (Consume, String) {
     let amount = (caller * 7 + n * 3) % 11 + 1;
     let user = account((caller + n) % 10);
-    (Consume::new(user, amount as i64).ttl(Duration::from_secs(3600 * 24)), format!("{number}-{caller}-{n}"))
+    (
+        Consume::new(user, amount as i64).ttl(Duration::from_secs(3600 * 24)),
+        format!("{number}-{caller}-{n}"),
+    )
 }
 
 async fn endless(ledger: &Ledger, number: u64) {

@@ -15,16 +15,36 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Self {
-        let bin: PathBuf = std::env::var("JOINTO_CREDITS_PG_BIN").expect("run `make test`").into();
+        let bin: PathBuf = std::env::var("JOINTO_CREDITS_PG_BIN")
+            .expect("run `make test`")
+            .into();
         let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse().ok());
         let owner = number("JOINTO_CREDITS_PG_UID").zip(number("JOINTO_CREDITS_PG_GID"));
         let folder = tempfile::tempdir().unwrap();
         if let Some((uid, gid)) = owner {
             std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).unwrap();
         }
-        let cluster = Cluster { folder, bin, owner, port: 0 };
+        let cluster = Cluster {
+            folder,
+            bin,
+            owner,
+            port: 0,
+        };
         let data = cluster.data();
-        cluster.run("initdb", &["-D", &data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8"]);
+        cluster.run(
+            "initdb",
+            &[
+                "-D",
+                &data,
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "--no-sync",
+                "-E",
+                "UTF8",
+            ],
+        );
         let mut cluster = cluster;
         // A port that is free now can be taken a moment later: then another is tried.
         for _ in 0..20 {
@@ -69,15 +89,34 @@ impl Cluster {
             self.folder.path().display()
         );
         let log = self.folder.path().join("log").display().to_string();
-        self.command("pg_ctl", &["-D", &self.data(), "-l", &log, "-o", &options, "-w", "-t", "60", "start"])
-            .status()
-            .unwrap()
-            .success()
+        self.command(
+            "pg_ctl",
+            &[
+                "-D",
+                &self.data(),
+                "-l",
+                &log,
+                "-o",
+                &options,
+                "-w",
+                "-t",
+                "60",
+                "start",
+            ],
+        )
+        .status()
+        .unwrap()
+        .success()
     }
 
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.bin.join(program));
-        command.args(arguments).env("LC_ALL", "C").current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(arguments)
+            .env("LC_ALL", "C")
+            .current_dir("/")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         if let Some((uid, gid)) = self.owner {
             command.uid(uid).gid(gid).env("HOME", self.folder.path());
         }
@@ -92,6 +131,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let _ = self.command("pg_ctl", &["-D", &self.data(), "-m", "immediate", "stop"]).status();
+        let _ = self
+            .command("pg_ctl", &["-D", &self.data(), "-m", "immediate", "stop"])
+            .status();
     }
 }

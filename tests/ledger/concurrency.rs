@@ -59,7 +59,10 @@ on_every_database! {
 async fn twenty_in_each(kind: Kind, processes: u64) {
     let database = Database::fresh(kind).await;
     let ledger = database.ledger().await;
-    ledger.grant(Grant::new(ALICE, 500, Source::Purchase), None).await.unwrap();
+    ledger
+        .grant(Grant::new(ALICE, 500, Source::Purchase), None)
+        .await
+        .unwrap();
     let mut children = Vec::new();
     for number in 0..processes {
         children.push(start(Role::Twenty, &database, number).await);
@@ -70,7 +73,10 @@ async fn twenty_in_each(kind: Kind, processes: u64) {
         lines.extend(child.until("done").await);
     }
     let granted = lines.iter().filter(|line| line.starts_with("granted")).count();
-    let refused = lines.iter().filter(|line| line.starts_with("refused insufficient_credits")).count();
+    let refused = lines
+        .iter()
+        .filter(|line| line.starts_with("refused insufficient_credits"))
+        .count();
     assert_eq!((granted, refused), (6, 20 * processes as usize - 6), "{lines:#?}");
     let balance = ledger.balance(ALICE).await.unwrap();
     assert_eq!((balance.available, balance.held), (50, 450));
@@ -103,7 +109,10 @@ async fn mixed_in_each(kind: Kind, processes: u64) {
     let database = Database::fresh(kind).await;
     let ledger = database.ledger().await;
     for n in 0..10 {
-        ledger.grant(Grant::new(account(n), 1_000, Source::Purchase), None).await.unwrap();
+        ledger
+            .grant(Grant::new(account(n), 1_000, Source::Purchase), None)
+            .await
+            .unwrap();
     }
     let mut children = Vec::new();
     for number in 0..processes {
@@ -159,13 +168,18 @@ async fn the_same_keys_in_two_ledgers(kind: Kind) {
     let database = Database::fresh(kind).await;
     let one = database.ledger().await;
     let two = database.ledger().await;
-    one.grant(Grant::new(ALICE, 1_000, Source::Purchase), None).await.unwrap();
+    one.grant(Grant::new(ALICE, 1_000, Source::Purchase), None)
+        .await
+        .unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..200 {
         let ledger = if n % 2 == 0 { one.clone() } else { two.clone() };
         tasks.spawn(async move {
             let key = format!("key-{}", n / 4);
-            (n / 4, ledger.consume(Consume::new(ALICE, 10), Some(&key)).await.unwrap())
+            (
+                n / 4,
+                ledger.consume(Consume::new(ALICE, 10), Some(&key)).await.unwrap(),
+            )
         });
     }
     let mut ids = std::collections::HashMap::new();

@@ -12,7 +12,13 @@ use uuid::Uuid;
 
 async fn opening(ledger: &Ledger) {
     for n in 0..10 {
-        ledger.grant(Grant::new(account(n), 100_000_000, Source::Purchase), Some("opening")).await.unwrap();
+        ledger
+            .grant(
+                Grant::new(account(n), 100_000_000, Source::Purchase),
+                Some("opening"),
+            )
+            .await
+            .unwrap();
     }
 }
 
@@ -42,7 +48,12 @@ async fn killed_under_load(kind: Kind) {
         let mut acknowledged: HashMap<(u64, u64), Uuid> = HashMap::new();
         let enough = 40 + 60 * round as usize;
         while acknowledged.len() < enough {
-            let line = child.lines.next_line().await.unwrap().expect("the child ended early");
+            let line = child
+                .lines
+                .next_line()
+                .await
+                .unwrap()
+                .expect("the child ended early");
             acknowledged.extend(acknowledgement(&line));
         }
         child.child.kill().await.unwrap(); // SIGKILL
@@ -51,7 +62,9 @@ async fn killed_under_load(kind: Kind) {
         }
         // Each caller goes on where it was: one step beyond what was acknowledged may have been under way.
         for caller in 0..ENDLESS_CALLERS {
-            let steps = (0..).take_while(|n| acknowledged.contains_key(&(caller, *n))).count() as u64;
+            let steps = (0..)
+                .take_while(|n| acknowledged.contains_key(&(caller, *n)))
+                .count() as u64;
             for n in 0..=steps {
                 let (consume, key) = endless_step(round, caller, n);
                 expected += consume.amount;
@@ -62,7 +75,11 @@ async fn killed_under_load(kind: Kind) {
                 assert_eq!(ledger.consume(consume, Some(&key)).await.unwrap(), hold);
             }
         }
-        assert_eq!(held(&ledger).await, expected, "nothing is there twice, and nothing is missing");
+        assert_eq!(
+            held(&ledger).await,
+            expected,
+            "nothing is there twice, and nothing is missing"
+        );
         assert_sound(&ledger).await;
     }
     ledger.close().await;
@@ -70,7 +87,10 @@ async fn killed_under_load(kind: Kind) {
 
 fn acknowledgement(line: &str) -> Option<((u64, u64), Uuid)> {
     let mut words = line.strip_prefix("ack ")?.split(' ');
-    Some(((words.next()?.parse().ok()?, words.next()?.parse().ok()?), words.next()?.parse().ok()?))
+    Some((
+        (words.next()?.parse().ok()?, words.next()?.parse().ok()?),
+        words.next()?.parse().ok()?,
+    ))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,7 +108,9 @@ async fn a_process_is_killed_under_load_on_sqlite() {
 async fn postgres_is_stopped_immediately_under_load() {
     let cluster = Cluster::start();
     let database = Database::on(&cluster.url()).await;
-    let ledger = database.open(database.settings().patience(Duration::from_secs(60))).await;
+    let ledger = database
+        .open(database.settings().patience(Duration::from_secs(60)))
+        .await;
     opening(&ledger).await;
     let stop = Arc::new(AtomicBool::new(false));
     let mut callers = tokio::task::JoinSet::new();
@@ -141,15 +163,32 @@ async fn postgres_is_stopped_immediately_under_load() {
 async fn a_server_that_stays_away() {
     let cluster = Cluster::start();
     let database = Database::on(&cluster.url()).await;
-    let ledger = database.open(database.settings().patience(Duration::from_millis(300))).await;
+    let ledger = database
+        .open(database.settings().patience(Duration::from_millis(300)))
+        .await;
     opening(&ledger).await;
     cluster.stop_immediately();
-    let error = ledger.consume(Consume::new(account(1), 5), Some("k")).await.unwrap_err();
+    let error = ledger
+        .consume(Consume::new(account(1), 5), Some("k"))
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), "unavailable", "{error}");
-    assert_eq!(ledger.balance(account(1)).await.unwrap_err().code(), "unavailable");
+    assert_eq!(
+        ledger.balance(account(1)).await.unwrap_err().code(),
+        "unavailable"
+    );
     cluster.up();
-    let hold = ledger.consume(Consume::new(account(1), 5), Some("k")).await.unwrap();
-    assert_eq!(ledger.consume(Consume::new(account(1), 5), Some("k")).await.unwrap(), hold);
+    let hold = ledger
+        .consume(Consume::new(account(1), 5), Some("k"))
+        .await
+        .unwrap();
+    assert_eq!(
+        ledger
+            .consume(Consume::new(account(1), 5), Some("k"))
+            .await
+            .unwrap(),
+        hold
+    );
     assert_eq!(ledger.balance(account(1)).await.unwrap().held, 5);
     ledger.close().await;
 }

@@ -7,42 +7,96 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 /// What is done, and the kind of fault that must be named. `{lot}` and `{hold}` are filled in.
 const DAMAGE: &[(&str, FaultKind)] = &[
-    ("UPDATE credit_accounts SET available = available + 1", FaultKind::Account),
+    (
+        "UPDATE credit_accounts SET available = available + 1",
+        FaultKind::Account,
+    ),
     ("UPDATE credit_accounts SET held = held + 1", FaultKind::Account),
     ("UPDATE credit_accounts SET spent = spent + 1", FaultKind::Account),
-    ("UPDATE credit_accounts SET granted = granted - 1", FaultKind::Account),
+    (
+        "UPDATE credit_accounts SET granted = granted - 1",
+        FaultKind::Account,
+    ),
     ("UPDATE credit_accounts SET credit_limit = 5", FaultKind::Account),
     ("UPDATE credit_accounts SET seq = seq + 1", FaultKind::Account),
-    ("UPDATE credit_accounts SET next_hold_deadline = NULL", FaultKind::Account),
+    (
+        "UPDATE credit_accounts SET next_hold_deadline = NULL",
+        FaultKind::Account,
+    ),
     ("DELETE FROM credit_accounts", FaultKind::Account),
     ("UPDATE credit_lots SET remaining = remaining - 1", FaultKind::Lot),
     ("UPDATE credit_lots SET amount = amount + 1", FaultKind::Lot),
     ("UPDATE credit_lots SET source = 'gift'", FaultKind::Lot),
     ("UPDATE credit_lots SET priority = 9", FaultKind::Lot),
     ("DELETE FROM credit_lots", FaultKind::Lot),
-    ("UPDATE credit_consumption_logs SET amount = amount + 1", FaultKind::Hold),
+    (
+        "UPDATE credit_consumption_logs SET amount = amount + 1",
+        FaultKind::Hold,
+    ),
     ("UPDATE credit_consumption_logs SET borrowed = 1", FaultKind::Hold),
-    ("UPDATE credit_consumption_logs SET captured = captured + 1 WHERE status = 'confirmed'", FaultKind::Hold),
-    ("UPDATE credit_consumption_logs SET metadata = '{}'", FaultKind::Hold),
-    ("UPDATE credit_consumption_logs SET feature = 'other'", FaultKind::Hold),
+    (
+        "UPDATE credit_consumption_logs SET captured = captured + 1 WHERE status = 'confirmed'",
+        FaultKind::Hold,
+    ),
+    (
+        "UPDATE credit_consumption_logs SET metadata = '{}'",
+        FaultKind::Hold,
+    ),
+    (
+        "UPDATE credit_consumption_logs SET feature = 'other'",
+        FaultKind::Hold,
+    ),
     ("DELETE FROM credit_consumption_logs", FaultKind::Hold),
-    ("UPDATE credit_transactions SET change = change + 1 WHERE seq = 2", FaultKind::Hash),
-    ("UPDATE credit_transactions SET reference = 'x' WHERE seq = 2", FaultKind::Hash),
-    ("UPDATE credit_transactions SET counter_account = 'earned.x' WHERE seq = 3", FaultKind::Hash),
-    ("UPDATE credit_transactions SET data = '{}' WHERE seq = 2", FaultKind::Hash),
-    ("UPDATE credit_transactions SET data = 'no json' WHERE seq = 2", FaultKind::Entry),
-    ("UPDATE credit_transactions SET hash = (SELECT hash FROM credit_transactions WHERE seq = 1) WHERE seq = 2", FaultKind::Hash),
-    ("UPDATE credit_transactions SET seq = 40 WHERE seq = 4", FaultKind::Sequence),
-    ("DELETE FROM credit_transactions WHERE seq = 2", FaultKind::Sequence),
-    ("DELETE FROM credit_transactions WHERE seq = 4", FaultKind::Account),
+    (
+        "UPDATE credit_transactions SET change = change + 1 WHERE seq = 2",
+        FaultKind::Hash,
+    ),
+    (
+        "UPDATE credit_transactions SET reference = 'x' WHERE seq = 2",
+        FaultKind::Hash,
+    ),
+    (
+        "UPDATE credit_transactions SET counter_account = 'earned.x' WHERE seq = 3",
+        FaultKind::Hash,
+    ),
+    (
+        "UPDATE credit_transactions SET data = '{}' WHERE seq = 2",
+        FaultKind::Hash,
+    ),
+    (
+        "UPDATE credit_transactions SET data = 'no json' WHERE seq = 2",
+        FaultKind::Entry,
+    ),
+    (
+        "UPDATE credit_transactions SET hash = (SELECT hash FROM credit_transactions WHERE seq = 1) WHERE seq = 2",
+        FaultKind::Hash,
+    ),
+    (
+        "UPDATE credit_transactions SET seq = 40 WHERE seq = 4",
+        FaultKind::Sequence,
+    ),
+    (
+        "DELETE FROM credit_transactions WHERE seq = 2",
+        FaultKind::Sequence,
+    ),
+    (
+        "DELETE FROM credit_transactions WHERE seq = 4",
+        FaultKind::Account,
+    ),
     ("DELETE FROM credit_transactions", FaultKind::Account),
 ];
 
 async fn books(database: &Database) -> Ledger {
     let ledger = database.ledger().await;
-    ledger.grant(Grant::new(ALICE, 100, Source::Purchase), None).await.unwrap();
+    ledger
+        .grant(Grant::new(ALICE, 100, Source::Purchase), None)
+        .await
+        .unwrap();
     let metadata = Metadata::parse(r#"{"model": "m1"}"#).unwrap();
-    let hold = ledger.consume(Consume::new(ALICE, 30).feature("text").metadata(metadata), None).await.unwrap();
+    let hold = ledger
+        .consume(Consume::new(ALICE, 30).feature("text").metadata(metadata), None)
+        .await
+        .unwrap();
     ledger.confirm(Confirm::amount(hold.id, 20), None).await.unwrap();
     ledger.consume(Consume::new(ALICE, 5), None).await.unwrap();
     assert!(ledger.verify().await.unwrap().is_clean());
@@ -51,7 +105,10 @@ async fn books(database: &Database) -> Ledger {
 
 async fn assert_named(ledger: &Ledger, sql: &str, kind: FaultKind) {
     let verification = ledger.verify().await.unwrap();
-    let named = verification.faults.iter().any(|fault| fault.user_id == ALICE && fault.kind == kind);
+    let named = verification
+        .faults
+        .iter()
+        .any(|fault| fault.user_id == ALICE && fault.kind == kind);
     assert!(named, "{sql}: {:#?}", verification.faults);
     assert_eq!(verification.is_clean(), verification.fault_count == 0);
 }
@@ -65,9 +122,15 @@ async fn on_postgres() {
         if sql.contains("credit_transactions") && !sql.contains("accounts") {
             let refused = connection.execute(*sql).await.unwrap_err();
             assert!(refused.to_string().contains("append-only"), "{refused}");
-            connection.execute("TRUNCATE credit_transactions").await.unwrap_err();
+            connection
+                .execute("TRUNCATE credit_transactions")
+                .await
+                .unwrap_err();
             assert!(ledger.verify().await.unwrap().is_clean());
-            connection.execute("ALTER TABLE credit_transactions DISABLE TRIGGER ALL").await.unwrap();
+            connection
+                .execute("ALTER TABLE credit_transactions DISABLE TRIGGER ALL")
+                .await
+                .unwrap();
         }
         connection.execute(*sql).await.unwrap();
         assert_named(&ledger, sql, *kind).await;
@@ -88,7 +151,11 @@ async fn on_sqlite() {
             let mut triggers = connection
                 .prepare("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'credit_transactions'")
                 .unwrap();
-            let names: Vec<String> = triggers.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+            let names: Vec<String> = triggers
+                .query_map([], |row| row.get(0))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
             assert!(!names.is_empty());
             for name in names {
                 connection.execute(&format!("DROP TRIGGER {name}"), []).unwrap();
@@ -123,7 +190,13 @@ async fn rows_without_entries_are_named() {
     }
     let verification = ledger.verify().await.unwrap();
     for kind in [FaultKind::Account, FaultKind::Lot, FaultKind::Hold] {
-        assert!(verification.faults.iter().any(|f| f.kind == kind && f.user_id != ALICE), "{kind}");
+        assert!(
+            verification
+                .faults
+                .iter()
+                .any(|f| f.kind == kind && f.user_id != ALICE),
+            "{kind}"
+        );
     }
     ledger.close().await;
 }

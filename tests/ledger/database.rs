@@ -37,14 +37,27 @@ pub fn server() -> String {
 impl Database {
     pub async fn fresh(kind: Kind) -> Self {
         match kind {
-            Kind::Memory => Database { kind, url: "memory:".into(), folder: None, postgres: None },
-            Kind::SqliteMemory => {
-                Database { kind, url: "sqlite::memory:".into(), folder: None, postgres: None }
-            }
+            Kind::Memory => Database {
+                kind,
+                url: "memory:".into(),
+                folder: None,
+                postgres: None,
+            },
+            Kind::SqliteMemory => Database {
+                kind,
+                url: "sqlite::memory:".into(),
+                folder: None,
+                postgres: None,
+            },
             Kind::SqliteFile => {
                 let folder = tempfile::tempdir().unwrap();
                 let url = format!("sqlite:///{}", folder.path().join("credits.db").display());
-                Database { kind, url, folder: Some(folder), postgres: None }
+                Database {
+                    kind,
+                    url,
+                    folder: Some(folder),
+                    postgres: None,
+                }
             }
             Kind::Postgres => Database::on(&server()).await,
         }
@@ -53,9 +66,16 @@ impl Database {
     /// A database of its own on the PostgreSQL server at `server`.
     pub async fn on(server: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("t_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "t_{}_{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let mut admin = PgConnection::connect(server).await.unwrap();
-        admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+        admin
+            .execute(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .await
+            .unwrap();
         admin.close().await.unwrap();
         let (base, _) = server.rsplit_once('/').unwrap();
         Database {
@@ -93,13 +113,22 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let Some((server, name)) = self.postgres.take() else { return };
+        let Some((server, name)) = self.postgres.take() else {
+            return;
+        };
         // Dropping can't await, and may happen inside a runtime: so on a thread with its own.
         let gone = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 let mut admin = PgConnection::connect(&server).await?;
-                admin.execute(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).await?;
+                admin
+                    .execute(AssertSqlSafe(format!(
+                        "DROP DATABASE IF EXISTS {name} WITH (FORCE)"
+                    )))
+                    .await?;
                 admin.close().await
             })
         });

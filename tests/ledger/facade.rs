@@ -3,8 +3,8 @@
 use crate::database::{self, Database, START, clock};
 use crate::on_every_database;
 use jointo_credits::{
-    Adjust, Clawback, Clock, Confirm, Consume, ConsumptionFilter, Error, Extend, Gift, Grant, Kind, Late, Money,
-    Metadata, Overage, Refund, Refusal, SetCreditLimit, Shortfall, Source, Status, TransactionFilter,
+    Adjust, Clawback, Clock, Confirm, Consume, ConsumptionFilter, Error, Extend, Gift, Grant, Kind, Late,
+    Metadata, Money, Overage, Refund, Refusal, SetCreditLimit, Shortfall, Source, Status, TransactionFilter,
 };
 use std::time::Duration;
 use uuid::Uuid;

@@ -1,6 +1,12 @@
 //! The ledger on real databases: run with `make test`, which brings a PostgreSQL server.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 #![allow(missing_docs)]
 
 mod bad_input;
@@ -14,4 +20,13 @@ mod database;
 mod engine;
 mod facade;
 mod migrations;
+mod model;
 mod within;
+
+// Shared with other test programs, which use the rest of them.
+#[allow(dead_code)]
+#[path = "../support/history.rs"]
+mod history;
+#[allow(dead_code)]
+#[path = "../support/subject.rs"]
+mod subject;

@@ -44,8 +44,14 @@ async fn a_newer_database_is_refused() {
         .execute("INSERT INTO credit_migrations (version, name, checksum) VALUES (999, 'future', 'x')")
         .await
         .unwrap();
-    for error in [ledger.migrate().await.unwrap_err(), ledger.check().await.unwrap_err()] {
-        assert!(error.to_string().contains("999") && error.to_string().contains("upgrade"), "{error}");
+    for error in [
+        ledger.migrate().await.unwrap_err(),
+        ledger.check().await.unwrap_err(),
+    ] {
+        assert!(
+            error.to_string().contains("999") && error.to_string().contains("upgrade"),
+            "{error}"
+        );
     }
     ledger.close().await;
 
@@ -53,10 +59,19 @@ async fn a_newer_database_is_refused() {
     let ledger = database.ledger().await;
     let connection = rusqlite::Connection::open(database.sqlite_path()).unwrap();
     connection
-        .execute("INSERT INTO credit_migrations (version, name, checksum, applied_at) VALUES (999, 'f', 'x', 0)", [])
+        .execute(
+            "INSERT INTO credit_migrations (version, name, checksum, applied_at) VALUES (999, 'f', 'x', 0)",
+            [],
+        )
         .unwrap();
-    for error in [ledger.migrate().await.unwrap_err(), ledger.check().await.unwrap_err()] {
-        assert!(error.to_string().contains("999") && error.to_string().contains("upgrade"), "{error}");
+    for error in [
+        ledger.migrate().await.unwrap_err(),
+        ledger.check().await.unwrap_err(),
+    ] {
+        assert!(
+            error.to_string().contains("999") && error.to_string().contains("upgrade"),
+            "{error}"
+        );
     }
     ledger.close().await;
 }
@@ -66,17 +81,34 @@ async fn a_schema_of_its_own() {
     let database = Database::fresh(Kind::Postgres).await;
     let plain = database.ledger().await;
     let ledger = database.open(database.settings().schema("Billing_1")).await;
-    ledger.gift(Gift::new(ALICE, 50, "welcome"), Some("k")).await.unwrap();
+    ledger
+        .gift(Gift::new(ALICE, 50, "welcome"), Some("k"))
+        .await
+        .unwrap();
     let hold = ledger.consume(Consume::new(ALICE, 20), Some("j")).await.unwrap();
-    assert_eq!(ledger.consume(Consume::new(ALICE, 20), Some("j")).await.unwrap(), hold);
-    assert_eq!(plain.balance(ALICE).await.unwrap().available, 0, "the other ledger is another one");
+    assert_eq!(
+        ledger.consume(Consume::new(ALICE, 20), Some("j")).await.unwrap(),
+        hold
+    );
+    assert_eq!(
+        plain.balance(ALICE).await.unwrap().available,
+        0,
+        "the other ledger is another one"
+    );
     assert_eq!(ledger.balance(ALICE).await.unwrap().available, 30);
     assert!(ledger.verify().await.unwrap().is_clean());
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
-    let count = connection.fetch_one("SELECT count(*) FROM \"Billing_1\".credit_gifts").await.unwrap();
+    let count = connection
+        .fetch_one("SELECT count(*) FROM \"Billing_1\".credit_gifts")
+        .await
+        .unwrap();
     assert_eq!(count.get::<i64, _>(0), 1);
     let mut tx = connection.begin().await.unwrap();
-    ledger.within(&mut tx).consume(Consume::new(ALICE, 5), None).await.unwrap();
+    ledger
+        .within(&mut tx)
+        .consume(Consume::new(ALICE, 5), None)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(ledger.balance(ALICE).await.unwrap().held, 25);
     ledger.close().await;
@@ -92,9 +124,13 @@ async fn what_the_existing_backend_finds_in_postgres() {
     let database = Database::fresh(Kind::Postgres).await;
     let ledger = database.ledger().await;
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
-    for table in
-        ["credit_transactions", "credit_consumption_logs", "credit_packages", "credit_pricing", "credit_gifts"]
-    {
+    for table in [
+        "credit_transactions",
+        "credit_consumption_logs",
+        "credit_packages",
+        "credit_pricing",
+        "credit_gifts",
+    ] {
         let there = sqlx::query_scalar::<_, bool>("SELECT to_regclass($1) IS NOT NULL")
             .bind(table)
             .fetch_one(&mut connection)
@@ -111,7 +147,12 @@ async fn what_the_existing_backend_finds_in_postgres() {
     .unwrap();
     assert_eq!(
         triggers,
-        ["credit_consumption_logs", "credit_packages", "credit_pricing", "credit_transactions"]
+        [
+            "credit_consumption_logs",
+            "credit_packages",
+            "credit_pricing",
+            "credit_transactions"
+        ]
     );
     // RFC 9562: version 7, variant 10, milliseconds first, and in order of time.
     let ids = sqlx::query_scalar::<_, uuid::Uuid>("SELECT gen_uuid_v7() FROM generate_series(1, 2000)")
@@ -123,7 +164,10 @@ async fn what_the_existing_backend_finds_in_postgres() {
         .await
         .unwrap();
     for id in &ids {
-        assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
+        assert_eq!(
+            (id.get_version_num(), id.get_variant()),
+            (7, uuid::Variant::RFC4122)
+        );
         let millis = (id.as_u128() >> 80) as i64;
         assert!((now - 60_000..=now).contains(&millis));
     }
@@ -131,7 +175,10 @@ async fn what_the_existing_backend_finds_in_postgres() {
     assert!(ids.windows(2).all(|pair| moment(&pair[0]) <= moment(&pair[1])));
     assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), 2_000);
     // updated_at moves by itself where a host edits a row.
-    connection.execute("INSERT INTO credit_packages (name, price, credits) VALUES ('a', 9.90, 100)").await.unwrap();
+    connection
+        .execute("INSERT INTO credit_packages (name, price, credits) VALUES ('a', 9.90, 100)")
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(2)).await;
     let row = connection
         .fetch_one("UPDATE credit_packages SET name = 'b' RETURNING updated_at > created_at AS later")
@@ -154,10 +201,12 @@ async fn a_guest_leaves_the_host_s_functions_alone() {
         .await
         .unwrap();
     let ledger = database.ledger().await;
-    let source = sqlx::query_scalar::<_, String>("SELECT prosrc FROM pg_proc WHERE proname = 'update_updated_at_column'")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let source = sqlx::query_scalar::<_, String>(
+        "SELECT prosrc FROM pg_proc WHERE proname = 'update_updated_at_column'",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
     assert!(source.contains("2001-01-01"));
     ledger.close().await;
 }

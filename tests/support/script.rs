@@ -375,7 +375,7 @@ fn options(verb: &str, words: &[String]) -> Result<BTreeMap<&'static str, String
         "key",
         "as",
     ];
-    if words.len() < places.len() || (words.len() - places.len()) % 2 != 0 {
+    if words.len() < places.len() || !(words.len() - places.len()).is_multiple_of(2) {
         return Err(format!("{verb} needs {places:?}, then pairs"));
     }
     let (fixed, pairs) = words.split_at(places.len());
@@ -412,9 +412,9 @@ fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
-        let end = if rest.starts_with('"') {
+        let end = if let Some(quoted) = rest.strip_prefix('"') {
             let mut escaped = false;
-            let inside = rest[1..].find(|c| {
+            let inside = quoted.find(|c| {
                 let ends = c == '"' && !escaped;
                 escaped = c == '\\' && !escaped;
                 ends

@@ -103,11 +103,18 @@ fn settle(
         expires_at: hold.state.expires_at,
         settled_at: Some(draft.now),
     };
-    let after = Hold { state: state.clone(), ..hold.clone() };
+    let after = Hold {
+        state: state.clone(),
+        ..hold.clone()
+    };
     draft.set_hold(hold, state);
     draft.effects().spent = amount;
     draft.pay_debt(draft.now);
-    draft.seal_command(Kind::Confirm, earned(hold.feature.as_deref()), About::consumption(hold));
+    draft.seal_command(
+        Kind::Confirm,
+        earned(hold.feature.as_deref()),
+        About::consumption(hold),
+    );
     draft.after_return(returned, draft.now);
     Ok(Outcome::Consumption(Consumption::from_hold(&after)))
 }
@@ -122,7 +129,12 @@ struct Split {
 /// The first `amount` of what is held, in burn order and credit last; and the rest.
 fn split(hold: &Hold, amount: i64) -> Split {
     let mut left = amount;
-    let mut split = Split { pins: Vec::new(), borrowed: 0, rest: Vec::new(), rest_borrowed: 0 };
+    let mut split = Split {
+        pins: Vec::new(),
+        borrowed: 0,
+        rest: Vec::new(),
+        rest_borrowed: 0,
+    };
     for &Pin { lot_id, amount } in &hold.state.pins {
         let kept = amount.min(left);
         left -= kept;
@@ -130,7 +142,10 @@ fn split(hold: &Hold, amount: i64) -> Split {
             split.pins.push(Pin { lot_id, amount: kept });
         }
         if amount > kept {
-            split.rest.push(Pin { lot_id, amount: amount - kept });
+            split.rest.push(Pin {
+                lot_id,
+                amount: amount - kept,
+            });
         }
     }
     split.borrowed = hold.state.borrowed.min(left);

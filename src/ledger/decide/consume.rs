@@ -2,16 +2,17 @@
 
 use super::draft::{About, Draft};
 use super::{expired, is_live, named, wrong_state};
-use crate::ledger::{
-    Consume, Consumption, Extend, Hash, Hold, HoldState, Kind, Outcome, Refusal, Status,
-};
+use crate::ledger::{Consume, Consumption, Extend, Hash, Hold, HoldState, Kind, Outcome, Refusal, Status};
 use alloc::string::ToString;
 
 /// Rule **hold-at-consume**: the check and the hold are one step.
 pub(super) fn consume(draft: &mut Draft<'_>, c: &Consume) -> Result<Outcome, Refusal> {
     let available = draft.account.spendable();
     if c.amount > available {
-        return Err(Refusal::Insufficient { required: c.amount, available });
+        return Err(Refusal::Insufficient {
+            required: c.amount,
+            available,
+        });
     }
     draft.check_ceiling("amount", draft.account.held, c.amount)?;
     let consumption_id = draft.new_id(draft.now);
@@ -38,11 +39,16 @@ pub(super) fn consume(draft: &mut Draft<'_>, c: &Consume) -> Result<Outcome, Ref
     };
     let outcome = Outcome::Consumption(Consumption::from_hold(&hold));
     draft.effects().feature.clone_from(&c.feature);
-    draft.effects().metadata_sha256 =
-        c.metadata.as_ref().map(|m| Hash::of(m.as_str().as_bytes()).to_string());
+    draft.effects().metadata_sha256 = c
+        .metadata
+        .as_ref()
+        .map(|m| Hash::of(m.as_str().as_bytes()).to_string());
     draft.add_hold(hold);
-    let about =
-        About { consumption_id: Some(consumption_id), reference: c.reference.clone(), ..About::default() };
+    let about = About {
+        consumption_id: Some(consumption_id),
+        reference: c.reference.clone(),
+        ..About::default()
+    };
     draft.seal_command(Kind::Consume, "held".into(), about);
     Ok(outcome)
 }
@@ -56,7 +62,15 @@ pub(super) fn extend(draft: &mut Draft<'_>, c: &Extend) -> Result<Outcome, Refus
         _ => {}
     }
     let expires_at = hold.state.expires_at.max(draft.now.plus(c.ttl));
-    record(draft, &hold, Kind::Extend, HoldState { expires_at, ..hold.state.clone() })
+    record(
+        draft,
+        &hold,
+        Kind::Extend,
+        HoldState {
+            expires_at,
+            ..hold.state.clone()
+        },
+    )
 }
 
 /// An entry that moves no credits: it records how the consumption stands, and the command's key.
@@ -66,7 +80,10 @@ pub(super) fn record(
     kind: Kind,
     state: HoldState,
 ) -> Result<Outcome, Refusal> {
-    let after = Hold { state: state.clone(), ..hold.clone() };
+    let after = Hold {
+        state: state.clone(),
+        ..hold.clone()
+    };
     draft.set_hold(hold, state);
     draft.seal_command(kind, "none".into(), About::consumption(hold));
     Ok(Outcome::Consumption(Consumption::from_hold(&after)))

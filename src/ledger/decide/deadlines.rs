@@ -25,7 +25,11 @@ pub fn mature(state: &State, now: Timestamp, rules: &Rules) -> Vec<Entry> {
 #[must_use]
 pub fn mature_loaded(state: &State, now: Timestamp, rules: &Rules) -> Vec<Entry> {
     let mut draft = Draft::without_command(state, now, rules);
-    let last_due = draft.pending().map(|h| h.state.expires_at).filter(|t| *t <= now).max();
+    let last_due = draft
+        .pending()
+        .map(|h| h.state.expires_at)
+        .filter(|t| *t <= now)
+        .max();
     if let Some(until) = last_due {
         draft.mature(until);
     }
@@ -67,17 +71,31 @@ impl Draft<'_> {
     fn expire_lot(&mut self, lot_id: Uuid) {
         let Some(lot) = self.lot(lot_id) else { return };
         let (left, reference) = (lot.remaining, lot.reference.clone());
-        self.change_lot(LotChange { remaining: -left, expired: left, ..LotChange::of(lot_id) });
-        let about = About { lot_id: Some(lot_id), reference, ..About::default() };
+        self.change_lot(LotChange {
+            remaining: -left,
+            expired: left,
+            ..LotChange::of(lot_id)
+        });
+        let about = About {
+            lot_id: Some(lot_id),
+            reference,
+            ..About::default()
+        };
         self.seal(Kind::ExpireLot, Cow::Borrowed("expired"), about);
     }
 
     fn expire_hold(&mut self, consumption_id: Uuid) {
-        let Some(hold) = self.hold(consumption_id).cloned() else { return };
+        let Some(hold) = self.hold(consumption_id).cloned() else {
+            return;
+        };
         let at = hold.state.expires_at;
         let returned = self.release(&hold, Status::Expired, at);
         let reference = hold.reference;
-        let about = About { consumption_id: Some(consumption_id), reference, ..About::default() };
+        let about = About {
+            consumption_id: Some(consumption_id),
+            reference,
+            ..About::default()
+        };
         self.seal(Kind::ExpireHold, Cow::Borrowed("held"), about);
         self.after_return(&returned, at);
     }
@@ -125,7 +143,10 @@ impl Draft<'_> {
             let (priority, reference) = (lot.priority, lot.reference.clone());
             if moved < pin.amount {
                 let remaining = pin.amount - moved;
-                self.change_lot(LotChange { remaining, ..LotChange::of(pin.lot_id) });
+                self.change_lot(LotChange {
+                    remaining,
+                    ..LotChange::of(pin.lot_id)
+                });
                 returned.push(pin.lot_id);
             }
             if let (Some(grace), 1..) = (grace, moved) {
@@ -177,10 +198,17 @@ impl Draft<'_> {
                     ..LotChange::of(lot_id)
                 });
                 self.effects().granted = -claimed;
-                let about = About { lot_id: Some(lot_id), reference, ..About::default() };
+                let about = About {
+                    lot_id: Some(lot_id),
+                    reference,
+                    ..About::default()
+                };
                 self.seal(Kind::Clawback, issued(source), about);
             }
-            if self.lot(lot_id).is_some_and(|lot| lot.remaining > 0 && lot.has_expired(t)) {
+            if self
+                .lot(lot_id)
+                .is_some_and(|lot| lot.remaining > 0 && lot.has_expired(t))
+            {
                 self.expire_lot(lot_id);
             }
         }

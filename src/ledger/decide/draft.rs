@@ -11,12 +11,7 @@ use crate::ledger::{
     Account, Command, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, LotChange, Pin, Refusal, Rules,
     State, Status, Timestamp, id,
 };
-use alloc::{
-    borrow::Cow,
-    collections::BTreeMap,
-    string::String,
-    vec::Vec,
-};
+use alloc::{borrow::Cow, collections::BTreeMap, string::String, vec::Vec};
 use uuid::Uuid;
 
 pub(super) struct Draft<'a> {
@@ -45,7 +40,10 @@ pub(super) struct About {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(state: &'a State, command: &'a Command, now: Timestamp, rules: &'a Rules) -> Self {
-        Draft { command: Some(command), ..Draft::without_command(state, now, rules) }
+        Draft {
+            command: Some(command),
+            ..Draft::without_command(state, now, rules)
+        }
     }
 
     pub(super) fn without_command(state: &'a State, now: Timestamp, rules: &'a Rules) -> Self {
@@ -85,24 +83,43 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn hold(&self, consumption_id: Uuid) -> Option<&Hold> {
-        self.holds.get(&consumption_id).or_else(|| self.base.holds.get(&consumption_id))
+        self.holds
+            .get(&consumption_id)
+            .or_else(|| self.base.holds.get(&consumption_id))
     }
 
     pub(super) fn lots(&self) -> impl Iterator<Item = &Lot> {
-        let untouched = self.base.lots.values().filter(|lot| !self.lots.contains_key(&lot.lot_id));
+        let untouched = self
+            .base
+            .lots
+            .values()
+            .filter(|lot| !self.lots.contains_key(&lot.lot_id));
         self.lots.values().chain(untouched)
     }
 
     pub(super) fn pending(&self) -> impl Iterator<Item = &Hold> {
-        let untouched = self.base.holds.values().filter(|h| !self.holds.contains_key(&h.consumption_id));
-        self.holds.values().chain(untouched).filter(|h| h.state.status == Status::Pending)
+        let untouched = self
+            .base
+            .holds
+            .values()
+            .filter(|h| !self.holds.contains_key(&h.consumption_id));
+        self.holds
+            .values()
+            .chain(untouched)
+            .filter(|h| h.state.status == Status::Pending)
     }
 
     // Changes, each recorded in the entry under way.
 
     /// An id for something that the entry under way makes at `at`.
     pub(super) fn new_id(&mut self, at: Timestamp) -> Uuid {
-        let id = id::derive(self.account.user_id, self.account.seq + 1, &self.account.hash, self.ids, at);
+        let id = id::derive(
+            self.account.user_id,
+            self.account.seq + 1,
+            &self.account.hash,
+            self.ids,
+            at,
+        );
         self.ids += 1;
         id
     }
@@ -136,7 +153,10 @@ impl<'a> Draft<'a> {
 
     /// The consumption that the entry is about stands like this afterwards.
     pub(super) fn set_hold(&mut self, hold: &Hold, state: HoldState) {
-        let after = Hold { state, ..hold.clone() };
+        let after = Hold {
+            state,
+            ..hold.clone()
+        };
         self.held_change += after.held() - hold.held();
         self.effects.hold = Some(after.state.clone());
         self.holds.insert(after.consumption_id, after);
@@ -160,16 +180,25 @@ impl<'a> Draft<'a> {
         if left == 0 {
             return pins;
         }
-        let mut lots: Vec<_> =
-            self.lots().filter(|lot| lot.free(t) > 0).map(|lot| (lot.burn_order(), lot.free(t))).collect();
+        let mut lots: Vec<_> = self
+            .lots()
+            .filter(|lot| lot.free(t) > 0)
+            .map(|lot| (lot.burn_order(), lot.free(t)))
+            .collect();
         lots.sort_unstable();
         for ((.., lot_id), free) in lots {
             let taken = free.min(left);
             if taken == 0 {
                 break;
             }
-            pins.push(Pin { lot_id, amount: taken });
-            self.change_lot(LotChange { remaining: -taken, ..LotChange::of(lot_id) });
+            pins.push(Pin {
+                lot_id,
+                amount: taken,
+            });
+            self.change_lot(LotChange {
+                remaining: -taken,
+                ..LotChange::of(lot_id)
+            });
             left -= taken;
         }
         pins
@@ -199,25 +228,24 @@ impl<'a> Draft<'a> {
             pins.into_iter().for_each(|pin| merge(&mut hold.state.pins, pin));
             hold.state.borrowed -= paid;
             self.change_debt(-paid, -paid);
-            self.effects.funded.push((hold.consumption_id, hold.state.clone()));
+            self.effects
+                .funded
+                .push((hold.consumption_id, hold.state.clone()));
             self.holds.insert(hold.consumption_id, hold);
         }
     }
 
     /// Closes the entry under way. `t` is when it takes effect (a deadline may lie before `now`).
-    pub(super) fn seal(&mut self, kind: Kind, counter_account: Cow<'static, str>, about: About) -> &Entry {
-        self.close(kind, counter_account, about, None)
+    pub(super) fn seal(&mut self, kind: Kind, counter_account: Cow<'static, str>, about: About) {
+        self.close(kind, counter_account, about, None);
     }
 
     /// Closes the entry that records the command itself: it carries the command's key.
-    pub(super) fn seal_command(
-        &mut self,
-        kind: Kind,
-        counter_account: Cow<'static, str>,
-        about: About,
-    ) -> &Entry {
-        let key = self.command.and_then(|c| Some((c.idempotency_key.clone()?, c.fingerprint())));
-        self.close(kind, counter_account, about, key)
+    pub(super) fn seal_command(&mut self, kind: Kind, counter_account: Cow<'static, str>, about: About) {
+        let key = self
+            .command
+            .and_then(|c| Some((c.idempotency_key.clone()?, c.fingerprint())));
+        self.close(kind, counter_account, about, key);
     }
 
     fn close(
@@ -226,7 +254,7 @@ impl<'a> Draft<'a> {
         counter_account: Cow<'static, str>,
         about: About,
         key: Option<(String, Hash)>,
-    ) -> &Entry {
+    ) {
         let (idempotency_key, request_hash) = key.unzip();
         let entry = Entry {
             user_id: self.account.user_id,
@@ -250,14 +278,15 @@ impl<'a> Draft<'a> {
         let fits = self.account.record(&entry);
         debug_assert!(fits.is_ok(), "{fits:?}: {entry:?}");
         self.ids = 0;
-        let at = self.entries.len();
         self.entries.push(entry.seal(&mut self.account));
-        &self.entries[at]
     }
 
     /// Refuses what would take a figure past 2^53 - 1: not exact in JSON any more.
     pub(super) fn check_ceiling(&self, field: &'static str, figure: i64, more: i64) -> Result<(), Refusal> {
-        if figure.checked_add(more).is_some_and(|sum| sum.abs() <= CREDITS_MAX) {
+        if figure
+            .checked_add(more)
+            .is_some_and(|sum| sum.abs() <= CREDITS_MAX)
+        {
             Ok(())
         } else {
             Err(invalid(
@@ -280,6 +309,12 @@ pub(super) fn merge(pins: &mut Vec<Pin>, pin: Pin) {
 
 impl LotChange {
     pub(super) fn of(lot: Uuid) -> Self {
-        LotChange { lot, remaining: 0, expired: 0, clawed: 0, claim: 0 }
+        LotChange {
+            lot,
+            remaining: 0,
+            expired: 0,
+            clawed: 0,
+            claim: 0,
+        }
     }
 }

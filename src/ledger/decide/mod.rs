@@ -31,12 +31,7 @@ pub struct Decision {
 ///
 /// # Errors
 /// The first [`Refusal`] in order of precedence. Nothing is changed then.
-pub fn decide(
-    state: &State,
-    command: &Command,
-    now: Timestamp,
-    rules: &Rules,
-) -> Result<Decision, Refusal> {
+pub fn decide(state: &State, command: &Command, now: Timestamp, rules: &Rules) -> Result<Decision, Refusal> {
     command.validate()?;
     let mut draft = Draft::new(state, command, now, rules);
     draft.mature(now);
@@ -56,20 +51,33 @@ pub fn decide(
             Outcome::Matured(matured)
         }
     };
-    Ok(Decision { entries: draft.finish(), outcome })
+    Ok(Decision {
+        entries: draft.finish(),
+        outcome,
+    })
 }
 
 /// The consumption, as it is now, or the refusal that there is none.
 fn named<'a>(draft: &'a Draft<'_>, consumption_id: Uuid) -> Result<&'a Hold, Refusal> {
-    draft.hold(consumption_id).ok_or(Refusal::NotFound { what: "consumption", id: consumption_id })
+    draft.hold(consumption_id).ok_or(Refusal::NotFound {
+        what: "consumption",
+        id: consumption_id,
+    })
 }
 
 fn wrong_state(hold: &Hold, problem: &'static str) -> Refusal {
-    Refusal::InvalidState { id: hold.consumption_id, state: hold.state.status, problem }
+    Refusal::InvalidState {
+        id: hold.consumption_id,
+        state: hold.state.status,
+        problem,
+    }
 }
 
 fn expired(hold: &Hold) -> Refusal {
-    Refusal::HoldExpired { id: hold.consumption_id, expired_at: hold.state.expires_at }
+    Refusal::HoldExpired {
+        id: hold.consumption_id,
+        expired_at: hold.state.expires_at,
+    }
 }
 
 fn is_live(hold: &Hold) -> bool {

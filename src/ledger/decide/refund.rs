@@ -29,7 +29,11 @@ pub(super) fn refund(draft: &mut Draft<'_>, c: &Refund) -> Result<Outcome, Refus
             amount => reverse(draft, &hold, amount, c),
         },
         Status::Refunded => {
-            let given_back = if state.reversed > 0 { state.reversed } else { hold.amount };
+            let given_back = if state.reversed > 0 {
+                state.reversed
+            } else {
+                hold.amount
+            };
             if c.amount.is_none_or(|n| n == given_back) {
                 repeat(draft, &hold, Kind::Refund)
             } else {
@@ -55,16 +59,16 @@ fn release(draft: &mut Draft<'_>, hold: &Hold, c: &Refund) -> Result<Outcome, Re
     now(draft, hold)
 }
 
-fn reverse(
-    draft: &mut Draft<'_>,
-    hold: &Hold,
-    amount: Option<i64>,
-    c: &Refund,
-) -> Result<Outcome, Refusal> {
+fn reverse(draft: &mut Draft<'_>, hold: &Hold, amount: Option<i64>, c: &Refund) -> Result<Outcome, Refusal> {
     let most = hold.state.captured - hold.state.reversed;
     let amount = amount.unwrap_or(most);
     if amount > most {
-        return Err(invalid("amount", "is more than was captured and not yet given back", most, amount));
+        return Err(invalid(
+            "amount",
+            "is more than was captured and not yet given back",
+            most,
+            amount,
+        ));
     }
     // What came last goes back first: what was taken on credit, then the lots in reverse burn order.
     let from_credit = hold.state.borrowed.min(amount);
@@ -72,11 +76,19 @@ fn reverse(
     let reversed = hold.state.reversed + amount;
     let whole = reversed == hold.state.captured;
     let state = HoldState {
-        status: if whole { Status::Refunded } else { Status::Confirmed },
+        status: if whole {
+            Status::Refunded
+        } else {
+            Status::Confirmed
+        },
         reversed,
         borrowed: hold.state.borrowed - from_credit,
         pins,
-        settled_at: if whole { Some(draft.now) } else { hold.state.settled_at },
+        settled_at: if whole {
+            Some(draft.now)
+        } else {
+            hold.state.settled_at
+        },
         ..hold.state.clone()
     };
     draft.set_hold(hold, state);
@@ -93,7 +105,11 @@ fn reverse(
     }
     let returned = draft.give_back(&back, draft.now, Some(draft.rules.reversal_grace));
     draft.pay_debt(draft.now);
-    draft.seal_command(Kind::Reverse, earned(hold.feature.as_deref()), About::consumption(hold));
+    draft.seal_command(
+        Kind::Reverse,
+        earned(hold.feature.as_deref()),
+        About::consumption(hold),
+    );
     draft.after_return(&returned, draft.now);
     now(draft, hold)
 }
@@ -107,7 +123,10 @@ fn unwind(pins: &[Pin], amount: i64) -> (Vec<Pin>, Vec<Pin>) {
         let given = pin.amount.min(left);
         left -= given;
         pin.amount -= given;
-        back.push(Pin { lot_id: pin.lot_id, amount: given });
+        back.push(Pin {
+            lot_id: pin.lot_id,
+            amount: given,
+        });
         if pin.amount == 0 {
             kept.pop();
         }
@@ -116,5 +135,8 @@ fn unwind(pins: &[Pin], amount: i64) -> (Vec<Pin>, Vec<Pin>) {
 }
 
 fn now(draft: &Draft<'_>, hold: &Hold) -> Result<Outcome, Refusal> {
-    Ok(Outcome::Consumption(Consumption::from_hold(named(draft, hold.consumption_id)?)))
+    Ok(Outcome::Consumption(Consumption::from_hold(named(
+        draft,
+        hold.consumption_id,
+    )?)))
 }

@@ -69,8 +69,11 @@ fn text(mask: u16) -> String {
     if mask & ACCOUNTS != 0 {
         let mut columns = vec![("user_id", "uuid"), ("expected", "int8")];
         columns.extend(ACCOUNT_FIGURES);
-        let sets: Vec<String> =
-            names.iter().filter(|n| **n != "created_at").map(|n| format!("{n} = u.{n}")).collect();
+        let sets: Vec<String> = names
+            .iter()
+            .filter(|n| **n != "created_at")
+            .map(|n| format!("{n} = u.{n}"))
+            .collect();
         with.push(format!(
             "changed AS (UPDATE {{s}}credit_accounts a SET {} FROM {} \
              WHERE a.user_id = u.user_id AND a.seq = u.expected RETURNING a.user_id)",
@@ -226,8 +229,10 @@ pub(super) async fn append(
     statements: &Statements,
     writes: &Writes,
 ) -> StoreResult<Vec<Uuid>> {
-    let (new_accounts, accounts): (Vec<&AccountWrite>, Vec<&AccountWrite>) =
-        writes.accounts.iter().partition(|write| write.expected_seq.is_none());
+    let (new_accounts, accounts): (Vec<&AccountWrite>, Vec<&AccountWrite>) = writes
+        .accounts
+        .iter()
+        .partition(|write| write.expected_seq.is_none());
     let flag = |off: bool, mask: u16| if off { 0 } else { mask };
     let mask = flag(new_accounts.is_empty(), NEW_ACCOUNTS)
         | flag(accounts.is_empty(), ACCOUNTS)
@@ -338,7 +343,9 @@ fn bind_new_lots<'q>(query: Statement<'q>, rows: &'q [(Uuid, Lot)]) -> Statement
         .bind(column(rows, |(_, lot)| lot.priority))
         .bind(column(rows, |(_, lot)| lot.expires_at))
         .bind(column(rows, |(_, lot)| lot.cost.as_ref().map(|c| c.minor)))
-        .bind(column(rows, |(_, lot)| lot.cost.as_ref().map(|c| c.currency.as_str())))
+        .bind(column(rows, |(_, lot)| {
+            lot.cost.as_ref().map(|c| c.currency.as_str())
+        }))
         .bind(column(rows, |(_, lot)| lot.reference.as_deref()))
         .bind(column(rows, |(_, lot)| lot.origin))
         .bind(column(rows, |(_, lot)| lot.created_at))
@@ -374,7 +381,10 @@ fn bind_new_holds<'q>(query: Statement<'q>, rows: &'q [Hold]) -> Statement<'q> {
 }
 
 fn bind_holds<'q>(query: Statement<'q>, rows: &'q [Hold], writes: &Writes) -> Statement<'q> {
-    let now = writes.entries.first().map_or(Timestamp::MIN, |entry| entry.created_at);
+    let now = writes
+        .entries
+        .first()
+        .map_or(Timestamp::MIN, |entry| entry.created_at);
     query
         .bind(column(rows, |h| h.consumption_id))
         .bind(column(rows, |h| h.user_id))

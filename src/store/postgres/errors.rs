@@ -7,7 +7,10 @@ pub(super) fn during_read(error: sqlx::Error) -> StoreError {
     match classify(&error) {
         Class::Gone => StoreError::Lost(error.to_string()),
         Class::Again => StoreError::Busy(error.to_string()),
-        Class::Stop(remedy) => StoreError::Failed { problem: error.to_string(), remedy },
+        Class::Stop(remedy) => StoreError::Failed {
+            problem: error.to_string(),
+            remedy,
+        },
     }
 }
 
@@ -16,7 +19,10 @@ pub(super) fn during_write(error: sqlx::Error) -> StoreError {
     match classify(&error) {
         Class::Gone => StoreError::Unknown(error.to_string()),
         Class::Again => StoreError::Busy(error.to_string()),
-        Class::Stop(remedy) => StoreError::Failed { problem: error.to_string(), remedy },
+        Class::Stop(remedy) => StoreError::Failed {
+            problem: error.to_string(),
+            remedy,
+        },
     }
 }
 

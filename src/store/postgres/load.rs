@@ -223,7 +223,12 @@ fn collect(rows: Vec<PgRow>, needs: &Needs, now: Timestamp, due_max: usize) -> S
         let looked_up_due = account.next_hold_deadline.is_some_and(|deadline| deadline <= now);
         let mut state = State::new(account.user_id, now);
         state.account = account;
-        let found = LoadedAccount { state, exists: true, looked_up_due, next_pending: None };
+        let found = LoadedAccount {
+            state,
+            exists: true,
+            looked_up_due,
+            next_pending: None,
+        };
         loaded.accounts.insert(packed.user_id, found);
     }
     let mut due: HashMap<Uuid, usize> = HashMap::new();
@@ -249,7 +254,10 @@ fn collect(rows: Vec<PgRow>, needs: &Needs, now: Timestamp, due_max: usize) -> S
             }
             _ => {}
         }
-        let account = loaded.accounts.entry(user_id).or_insert_with(|| absent(user_id, now));
+        let account = loaded
+            .accounts
+            .entry(user_id)
+            .or_insert_with(|| absent(user_id, now));
         match packed.tag {
             LOT => {
                 let lot = packed.lot()?;
@@ -276,7 +284,12 @@ fn collect(rows: Vec<PgRow>, needs: &Needs, now: Timestamp, due_max: usize) -> S
 }
 
 fn absent(user_id: Uuid, now: Timestamp) -> LoadedAccount {
-    LoadedAccount { state: State::new(user_id, now), exists: false, looked_up_due: false, next_pending: None }
+    LoadedAccount {
+        state: State::new(user_id, now),
+        exists: false,
+        looked_up_due: false,
+        next_pending: None,
+    }
 }
 
 /// Replays are rare, so the consumptions they name are fetched when there is one. Only what never changes in them is
@@ -286,7 +299,11 @@ async fn name_holds_of_priors(
     statements: &Statements,
     loaded: &mut Loaded,
 ) -> StoreResult<()> {
-    let ids: Vec<Uuid> = loaded.priors.values().filter_map(|prior| prior.entry.consumption_id).collect();
+    let ids: Vec<Uuid> = loaded
+        .priors
+        .values()
+        .filter_map(|prior| prior.entry.consumption_id)
+        .collect();
     if ids.is_empty() {
         return Ok(());
     }
@@ -332,7 +349,9 @@ pub(super) async fn outlive(connection: &mut PgConnection, pid: i32, began: i64)
             return Ok(());
         }
     }
-    Err(StoreError::Unknown("the server still runs the process that a write was lost with".into()))
+    Err(StoreError::Unknown(
+        "the server still runs the process that a write was lost with".into(),
+    ))
 }
 
 /// Whether each entry is in the journal, with that hash.
@@ -355,5 +374,7 @@ pub(super) async fn landed(
         .fetch_all(connection)
         .await
         .map_err(during_read)?;
-    rows.iter().map(|row| row.try_get(0).map_err(during_read)).collect()
+    rows.iter()
+        .map(|row| row.try_get(0).map_err(during_read))
+        .collect()
 }

@@ -27,7 +27,7 @@ use super::{Committer, Loaded, Needs, StoreError, StoreResult, Writes};
 use crate::ledger::Hash;
 use errors::{during_read, during_write};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Row, SqlStr, SqlSafeStr};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Row, SqlSafeStr, SqlStr};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,13 +57,22 @@ pub(crate) struct Statements {
 
 impl Statements {
     pub(crate) fn new(schema: Option<&str>, persistent: bool) -> Self {
-        let prefix = schema.map(|s| format!("\"{}\".", s.replace('"', "\"\""))).unwrap_or_default();
-        Statements { prefix, persistent, texts: std::sync::Mutex::new(HashMap::new()) }
+        let prefix = schema
+            .map(|s| format!("\"{}\".", s.replace('"', "\"\"")))
+            .unwrap_or_default();
+        Statements {
+            prefix,
+            persistent,
+            texts: std::sync::Mutex::new(HashMap::new()),
+        }
     }
 
     /// The text `name` in its variant `mask`, with every `{s}` replaced by the schema. Made by `make` the first time.
     pub(super) fn text(&self, name: &'static str, mask: u16, make: impl FnOnce() -> String) -> SqlStr {
-        let mut texts = self.texts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut texts = self
+            .texts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let text = texts
             .entry((name, mask))
             .or_insert_with(|| make().replace("{s}", &self.prefix).into());
@@ -93,7 +102,11 @@ impl PostgresStore {
         match probe {
             Ok(Ok(connection)) => {
                 let _ = connection.close().await;
-                Ok(PostgresStore { settings, pool, statements })
+                Ok(PostgresStore {
+                    settings,
+                    pool,
+                    statements,
+                })
             }
             Ok(Err(error)) => Err(during_read(error)),
             Err(_) => Err(StoreError::Lost(format!(
@@ -132,7 +145,10 @@ fn session_options(settings: &PostgresSettings, committer: bool) -> PgConnectOpt
     if settings.pgbouncer {
         return options.statement_cache_capacity(0);
     }
-    options = options.options([("jit", "off"), ("default_transaction_isolation", "read committed")]);
+    options = options.options([
+        ("jit", "off"),
+        ("default_transaction_isolation", "read committed"),
+    ]);
     if committer {
         options = options.options([
             ("plan_cache_mode", "force_generic_plan"),
@@ -189,7 +205,12 @@ impl PostgresCommitter {
                 .fetch_optional(&mut connection)
                 .await
                 .map_err(during_read)?;
-                row.and_then(|r| Some(Backend { pid: r.try_get(0).ok()?, began: r.try_get(1).ok()? }))
+                row.and_then(|r| {
+                    Some(Backend {
+                        pid: r.try_get(0).ok()?,
+                        began: r.try_get(1).ok()?,
+                    })
+                })
             };
             Ok((connection, backend))
         };
@@ -239,7 +260,10 @@ impl PostgresCommitter {
             append::append(connection, &statements, writes).await?
         };
         if locked {
-            sqlx::raw_sql("COMMIT").execute(&mut *connection).await.map_err(during_write)?;
+            sqlx::raw_sql("COMMIT")
+                .execute(&mut *connection)
+                .await
+                .map_err(during_write)?;
         }
         Ok(stale)
     }
@@ -320,6 +344,10 @@ pub(crate) mod within {
         statements: &Statements,
         rows: &Writes,
     ) -> StoreResult<Vec<Uuid>> {
-        if rows.is_empty() { Ok(Vec::new()) } else { writes::append(connection, statements, rows).await }
+        if rows.is_empty() {
+            Ok(Vec::new())
+        } else {
+            writes::append(connection, statements, rows).await
+        }
     }
 }

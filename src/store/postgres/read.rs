@@ -35,14 +35,20 @@ impl PostgresStore {
     }
 
     async fn loaded(&self, user_id: Uuid, now: Timestamp) -> StoreResult<Option<LoadedAccount>> {
-        let needs = Needs { now: Some(now), accounts: vec![user_id], ..Needs::default() };
+        let needs = Needs {
+            now: Some(now),
+            accounts: vec![user_id],
+            ..Needs::default()
+        };
         let mut tries = self.settings.max_connections;
         loop {
             let mut connection = self.pool.acquire().await.map_err(during_read)?;
             match load::load_with(&mut connection, &self.statements, &needs, usize::MAX >> 1).await {
                 Err(StoreError::Lost(_)) if tries > 0 => drop(connection.detach()),
                 Err(error) => return Err(error),
-                Ok(mut loaded) => return Ok(loaded.accounts.remove(&user_id).filter(|account| account.exists)),
+                Ok(mut loaded) => {
+                    return Ok(loaded.accounts.remove(&user_id).filter(|account| account.exists));
+                }
             }
             tries -= 1;
         }
@@ -55,7 +61,10 @@ fn packed(rows: &[PgRow]) -> impl Iterator<Item = StoreResult<Packed>> {
 
 fn sound(entry: StoredEntry) -> StoreResult<Entry> {
     entry.map_err(|damaged| StoreError::Failed {
-        problem: format!("entry {} of account {}: {}", damaged.seq, damaged.user_id, damaged.problem),
+        problem: format!(
+            "entry {} of account {}: {}",
+            damaged.seq, damaged.user_id, damaged.problem
+        ),
         remedy: "the books are damaged; run verify()",
     })
 }
@@ -98,9 +107,10 @@ impl Reader for PostgresStore {
             let (mask, status) = match filter.status {
                 None => (0, "true"),
                 Some(Status::Pending) => (1, "h.status = 'pending' AND h.expires_at > $3"),
-                Some(Status::Expired) => {
-                    (2, "(h.status = 'expired' OR (h.status = 'pending' AND h.expires_at <= $3))")
-                }
+                Some(Status::Expired) => (
+                    2,
+                    "(h.status = 'expired' OR (h.status = 'pending' AND h.expires_at <= $3))",
+                ),
                 Some(Status::Confirmed) => (3, "h.status = 'confirmed'"),
                 Some(Status::Refunded) => (4, "h.status = 'refunded'"),
             };
@@ -132,7 +142,9 @@ impl Reader for PostgresStore {
                     hold_columns(0, "h")
                 )
             });
-            let rows = self.rows(|| self.query(text.clone()).bind(consumption_id)).await?;
+            let rows = self
+                .rows(|| self.query(text.clone()).bind(consumption_id))
+                .await?;
             packed(&rows).next().map(|row| row?.hold()).transpose()
         })
     }
@@ -149,14 +161,19 @@ impl Reader for PostgresStore {
                 Due::Holds => (0, "next_hold_deadline"),
                 Due::Lots => (1, "next_lot_deadline"),
             };
-            let text = self.statements.text("due", mask | if after.is_some() { 2 } else { 0 }, || {
-                let position =
-                    if after.is_some() { format!("AND ({column}, user_id) > ($3, $4)") } else { String::new() };
-                format!(
-                    "SELECT {column}, user_id FROM {{s}}credit_accounts WHERE {column} <= $1 {position} \
+            let text = self
+                .statements
+                .text("due", mask | if after.is_some() { 2 } else { 0 }, || {
+                    let position = if after.is_some() {
+                        format!("AND ({column}, user_id) > ($3, $4)")
+                    } else {
+                        String::new()
+                    };
+                    format!(
+                        "SELECT {column}, user_id FROM {{s}}credit_accounts WHERE {column} <= $1 {position} \
                      ORDER BY {column}, user_id LIMIT $2"
-                )
-            });
+                    )
+                });
             let make = || {
                 let query = self.query(text.clone()).bind(now).bind(limit(count));
                 match after {
@@ -172,23 +189,35 @@ impl Reader for PostgresStore {
 
     fn snapshot(&self) -> Reading<'_, Box<dyn Snapshot>> {
         Box::pin(async move {
-            let mut connection =
-                session_options(&self.settings, false).connect().await.map_err(during_read)?;
+            let mut connection = session_options(&self.settings, false)
+                .connect()
+                .await
+                .map_err(during_read)?;
             sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 .execute(&mut connection)
                 .await
                 .map_err(during_read)?;
             let statements = Arc::clone(&self.statements);
-            let snapshot: Box<dyn Snapshot> = Box::new(PostgresSnapshot { connection, statements });
+            let snapshot: Box<dyn Snapshot> = Box::new(PostgresSnapshot {
+                connection,
+                statements,
+            });
             Ok(snapshot)
         })
     }
 
     fn migrate(&self) -> Reading<'_, ()> {
         Box::pin(async move {
-            let mut connection =
-                session_options(&self.settings, false).connect().await.map_err(during_read)?;
-            schema::migrate(&mut connection, self.settings.schema.as_deref(), &self.statements.prefix).await
+            let mut connection = session_options(&self.settings, false)
+                .connect()
+                .await
+                .map_err(during_read)?;
+            schema::migrate(
+                &mut connection,
+                self.settings.schema.as_deref(),
+                &self.statements.prefix,
+            )
+            .await
         })
     }
 
@@ -233,8 +262,12 @@ impl Snapshot for PostgresSnapshot {
                     account_columns(0, "a")
                 )
             });
-            let query = sqlx::query(text).bind(after.unwrap_or_default()).bind(limit(count));
-            packed(&self.rows(query).await?).map(|row| row?.account()).collect()
+            let query = sqlx::query(text)
+                .bind(after.unwrap_or_default())
+                .bind(limit(count));
+            packed(&self.rows(query).await?)
+                .map(|row| row?.account())
+                .collect()
         })
     }
 
@@ -249,7 +282,9 @@ impl Snapshot for PostgresSnapshot {
             });
             let (user_id, seq) = after.unwrap_or((Uuid::nil(), i64::MIN));
             let query = sqlx::query(text).bind(user_id).bind(seq).bind(limit(count));
-            packed(&self.rows(query).await?).map(|row| Ok(row?.entry())).collect()
+            packed(&self.rows(query).await?)
+                .map(|row| Ok(row?.entry()))
+                .collect()
         })
     }
 
@@ -284,7 +319,10 @@ impl Snapshot for PostgresSnapshot {
                 )
             });
             let (user_id, consumption_id) = after.unwrap_or_default();
-            let query = sqlx::query(text).bind(user_id).bind(consumption_id).bind(limit(count));
+            let query = sqlx::query(text)
+                .bind(user_id)
+                .bind(consumption_id)
+                .bind(limit(count));
             packed(&self.rows(query).await?).map(|row| row?.hold()).collect()
         })
     }
@@ -299,7 +337,9 @@ impl Snapshot for PostgresSnapshot {
                 )
             });
             let query = sqlx::query(text).bind(user_id).bind(after).bind(limit(count));
-            packed(&self.rows(query).await?).map(|row| Ok(row?.entry())).collect()
+            packed(&self.rows(query).await?)
+                .map(|row| Ok(row?.entry()))
+                .collect()
         })
     }
 

@@ -1,7 +1,8 @@
 //! Between rows and the ledger's types.
 
 use crate::ledger::{
-    Account, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Pin, Source, Status, Timestamp,
+    Account, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Pin, Source, Status,
+    Timestamp,
 };
 use crate::store::{DamagedEntry, StoreError, StoreResult, StoredEntry};
 use sqlx::encode::IsNull;
@@ -27,7 +28,10 @@ impl PgHasArrayType for Timestamp {
 
 impl Encode<'_, Postgres> for Timestamp {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        let micros = self.as_micros().checked_sub(EPOCH_2000_US).ok_or("time out of range")?;
+        let micros = self
+            .as_micros()
+            .checked_sub(EPOCH_2000_US)
+            .ok_or("time out of range")?;
         buffer.extend_from_slice(&micros.to_be_bytes());
         Ok(IsNull::No)
     }
@@ -38,7 +42,9 @@ impl Decode<'_, Postgres> for Timestamp {
         match value.format() {
             PgValueFormat::Binary => {
                 let micros = i64::from_be_bytes(value.as_bytes()?.try_into()?);
-                Ok(Timestamp::from_micros(micros.checked_add(EPOCH_2000_US).ok_or("time out of range")?))
+                Ok(Timestamp::from_micros(
+                    micros.checked_add(EPOCH_2000_US).ok_or("time out of range")?,
+                ))
             }
             PgValueFormat::Text => Err("times are read in binary form only".into()),
         }
@@ -163,7 +169,10 @@ impl Packed {
                 claim: self.number(4)?,
                 priority: i32::try_from(self.number(5)?).ok()?,
                 expires_at: self.time(0),
-                cost: self.number(6).zip(currency).map(|(minor, currency)| Money { minor, currency }),
+                cost: self
+                    .number(6)
+                    .zip(currency)
+                    .map(|(minor, currency)| Money { minor, currency }),
                 reference,
                 origin: self.ids.first().copied().flatten(),
                 created_at: self.time(1)?,
@@ -177,7 +186,13 @@ impl Packed {
         let (status, feature, reference, metadata) = (self.text(0), self.text(1), self.text(2), self.text(3));
         let read = || {
             let lots = self.ids.iter().copied().flatten();
-            let pins = lots.zip(&self.amounts).map(|(lot_id, amount)| Pin { lot_id, amount: *amount }).collect();
+            let pins = lots
+                .zip(&self.amounts)
+                .map(|(lot_id, amount)| Pin {
+                    lot_id,
+                    amount: *amount,
+                })
+                .collect();
             Some(Hold {
                 consumption_id: self.id?,
                 user_id: self.user_id,
@@ -203,9 +218,18 @@ impl Packed {
 
     pub(super) fn entry(mut self) -> StoredEntry {
         let (user_id, seq) = (self.user_id, self.number(0).unwrap_or_default());
-        let (kind, counter, reference, key, data) =
-            (self.text(0), self.text(1), self.text(2), self.text(3), self.text(4));
-        let damaged = |problem: String| DamagedEntry { user_id, seq, problem };
+        let (kind, counter, reference, key, data) = (
+            self.text(0),
+            self.text(1),
+            self.text(2),
+            self.text(3),
+            self.text(4),
+        );
+        let damaged = |problem: String| DamagedEntry {
+            user_id,
+            seq,
+            problem,
+        };
         let data = data.ok_or_else(|| damaged("it has no data".into()))?;
         let effects: Effects =
             serde_json::from_str(&data).map_err(|e| damaged(format!("its data can't be read: {e}")))?;

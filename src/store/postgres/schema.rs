@@ -53,22 +53,35 @@ pub(super) async fn check(connection: &mut PgConnection, prefix: &str) -> StoreR
         .await
         .map_err(during_read)?;
     let there: bool = row.try_get(0).map_err(during_read)?;
-    let history = if there { Some(applied(connection, prefix).await?) } else { None };
+    let history = if there {
+        Some(applied(connection, prefix).await?)
+    } else {
+        None
+    };
     check_history(MIGRATIONS, history.as_deref())
 }
 
 async fn applied(connection: &mut PgConnection, prefix: &str) -> StoreResult<Vec<Applied>> {
     let text = format!("SELECT version, checksum FROM {prefix}credit_migrations ORDER BY version");
-    let rows =
-        sqlx::query(AssertSqlSafe(text)).persistent(false).fetch_all(connection).await.map_err(during_read)?;
+    let rows = sqlx::query(AssertSqlSafe(text))
+        .persistent(false)
+        .fetch_all(connection)
+        .await
+        .map_err(during_read)?;
     let read = |row: &sqlx::postgres::PgRow| -> Result<_, sqlx::Error> {
-        Ok(Applied { version: row.try_get(0)?, checksum: row.try_get(1)? })
+        Ok(Applied {
+            version: row.try_get(0)?,
+            checksum: row.try_get(1)?,
+        })
     };
     rows.iter().map(|row| read(row).map_err(during_read)).collect()
 }
 
 /// Several statements at once. Safe: made of literals and a checked schema name.
 async fn run(connection: &mut PgConnection, script: String) -> StoreResult<()> {
-    sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await.map_err(during_write)?;
+    sqlx::raw_sql(AssertSqlSafe(script))
+        .execute(connection)
+        .await
+        .map_err(during_write)?;
     Ok(())
 }

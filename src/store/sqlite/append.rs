@@ -31,14 +31,33 @@ fn write(connection: &Connection, writes: &Writes, except: BTreeSet<Uuid>) -> At
     let mut stale = except;
     accounts(connection, writes, &mut stale)?;
     let fresh = |user_id: &Uuid| stale.is_empty() || !stale.contains(user_id);
-    if !entries(connection, writes.entries.iter().filter(|entry| fresh(&entry.user_id)))? {
+    if !entries(
+        connection,
+        writes.entries.iter().filter(|entry| fresh(&entry.user_id)),
+    )? {
         return Ok(Appended::KeysTaken(with_taken_keys(connection, writes)?));
     }
-    new_lots(connection, writes.new_lots.iter().filter(|(user_id, _)| fresh(user_id)))?;
-    lots(connection, writes.lots.iter().filter(|(user_id, _)| fresh(user_id)))?;
-    new_holds(connection, writes.new_holds.iter().filter(|hold| fresh(&hold.user_id)))?;
-    holds(connection, writes, writes.holds.iter().filter(|hold| fresh(&hold.user_id)))?;
-    gifts(connection, writes.gifts.iter().filter(|gift| fresh(&gift.user_id)))?;
+    new_lots(
+        connection,
+        writes.new_lots.iter().filter(|(user_id, _)| fresh(user_id)),
+    )?;
+    lots(
+        connection,
+        writes.lots.iter().filter(|(user_id, _)| fresh(user_id)),
+    )?;
+    new_holds(
+        connection,
+        writes.new_holds.iter().filter(|hold| fresh(&hold.user_id)),
+    )?;
+    holds(
+        connection,
+        writes,
+        writes.holds.iter().filter(|hold| fresh(&hold.user_id)),
+    )?;
+    gifts(
+        connection,
+        writes.gifts.iter().filter(|gift| fresh(&gift.user_id)),
+    )?;
     Ok(Appended::But(stale))
 }
 
@@ -51,13 +70,19 @@ struct Prepared<'c> {
 
 impl<'c> Prepared<'c> {
     fn new(connection: &'c Connection, sql: &'static str) -> Self {
-        Prepared { connection, sql, statement: None }
+        Prepared {
+            connection,
+            sql,
+            statement: None,
+        }
     }
 
     fn execute(&mut self, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
         match &mut self.statement {
             Some(statement) => statement.execute(values),
-            empty => empty.insert(self.connection.prepare_cached(self.sql)?).execute(values),
+            empty => empty
+                .insert(self.connection.prepare_cached(self.sql)?)
+                .execute(values),
         }
     }
 }
@@ -87,8 +112,10 @@ fn accounts(connection: &Connection, writes: &Writes, stale: &mut BTreeSet<Uuid>
         if stale.contains(&a.user_id) {
             continue;
         }
-        let (hold_deadline, lot_deadline) =
-            (a.next_hold_deadline.map(Timestamp::as_micros), a.next_lot_deadline.map(Timestamp::as_micros));
+        let (hold_deadline, lot_deadline) = (
+            a.next_hold_deadline.map(Timestamp::as_micros),
+            a.next_lot_deadline.map(Timestamp::as_micros),
+        );
         let written = match write.expected_seq {
             None => insert.execute(params![
                 blob(&a.user_id),
@@ -177,7 +204,9 @@ fn is_constraint(error: &rusqlite::Error) -> bool {
 
 /// Whether another entry carries this one's key.
 fn key_is_taken(connection: &Connection, entry: &Entry) -> rusqlite::Result<bool> {
-    let Some(key) = &entry.idempotency_key else { return Ok(false) };
+    let Some(key) = &entry.idempotency_key else {
+        return Ok(false);
+    };
     let other = connection
         .prepare_cached("SELECT hash FROM credit_transactions WHERE user_id = ?1 AND idempotency_key = ?2")?
         .query_row(params![blob(&entry.user_id), key], |row| row.get::<_, Vec<u8>>(0))
@@ -237,8 +266,14 @@ fn lots<'a>(connection: &Connection, rows: impl Iterator<Item = &'a (Uuid, Lot)>
     let mut update = Prepared::new(connection, UPDATE_LOT);
     let mut open_or_close = Prepared::new(connection, OPEN_OR_CLOSE_LOT);
     for (user_id, lot) in rows {
-        let values =
-            params![blob(user_id), blob(&lot.lot_id), lot.remaining, lot.expired, lot.clawed, lot.claim];
+        let values = params![
+            blob(user_id),
+            blob(&lot.lot_id),
+            lot.remaining,
+            lot.expired,
+            lot.clawed,
+            lot.claim
+        ];
         if update.execute(values)? == 0 && open_or_close.execute(values)? == 0 {
             return Err(missing("lot", &lot.lot_id));
         }
@@ -276,16 +311,16 @@ fn new_holds<'a>(connection: &Connection, rows: impl Iterator<Item = &'a Hold>) 
 const UPDATE_HOLD: &str = "UPDATE credit_consumption_logs SET status = ?3, captured = ?4, reversed = ?5, borrowed = ?6, \
      pins = ?7, expires_at = ?8, settled_at = ?9, updated_at = ?10 WHERE consumption_id = ?1 AND user_id = ?2";
 
-fn holds<'a>(
-    connection: &Connection,
-    writes: &Writes,
-    rows: impl Iterator<Item = &'a Hold>,
-) -> Attempt<()> {
+fn holds<'a>(connection: &Connection, writes: &Writes, rows: impl Iterator<Item = &'a Hold>) -> Attempt<()> {
     let mut update = Prepared::new(connection, UPDATE_HOLD);
     let mut decided_at: Option<HashMap<Uuid, Timestamp>> = None;
     for hold in rows {
         let decided_at = decided_at.get_or_insert_with(|| {
-            writes.accounts.iter().map(|write| (write.account.user_id, write.account.updated_at)).collect()
+            writes
+                .accounts
+                .iter()
+                .map(|write| (write.account.user_id, write.account.updated_at))
+                .collect()
         });
         let updated = update.execute(params![
             blob(&hold.consumption_id),

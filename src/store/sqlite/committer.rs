@@ -32,7 +32,12 @@ impl SqliteCommitter {
             Location::File(_) => Pool::new(1),
             Location::Memory => Arc::clone(&shared.readers),
         };
-        SqliteCommitter { shared, connections, under_way: None, unsure: false }
+        SqliteCommitter {
+            shared,
+            connections,
+            under_way: None,
+            unsure: false,
+        }
     }
 
     fn lease(&self) -> StoreResult<Lease> {
@@ -44,7 +49,11 @@ impl SqliteCommitter {
     }
 
     /// Does `work` with a connection; one that failed is not used again.
-    fn with<T>(&self, lease: Lease, work: impl FnOnce(&Connection) -> StoreResult<T>) -> StoreResult<(Lease, T)> {
+    fn with<T>(
+        &self,
+        lease: Lease,
+        work: impl FnOnce(&Connection) -> StoreResult<T>,
+    ) -> StoreResult<(Lease, T)> {
         match lease.connection().and_then(work) {
             Ok(result) => Ok((lease, result)),
             Err(error) => {
@@ -57,13 +66,17 @@ impl SqliteCommitter {
     /// Takes the write lock.
     fn begin(&self, connection: &Connection) -> StoreResult<()> {
         let timeout = self.shared.settings.busy_timeout;
-        patiently(timeout, || connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]))
-            .map(drop)
-            .map_err(|error| Failure::Sqlite(error).explain(connection))
+        patiently(timeout, || {
+            connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])
+        })
+        .map(drop)
+        .map_err(|error| Failure::Sqlite(error).explain(connection))
     }
 
     fn commit(&mut self, connection: &Connection) -> StoreResult<()> {
-        let committed = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        let committed = connection
+            .prepare_cached("COMMIT")
+            .and_then(|mut commit| commit.execute([]));
         let Err(error) = committed else { return Ok(()) };
         if !connection.is_autocommit() {
             // If this fails as well, the transaction is still open, and that is seen below.
@@ -91,7 +104,9 @@ impl SqliteCommitter {
                         .execute_batch("ROLLBACK")
                         .map_err(|error| Failure::Sqlite(error).explain(connection))?;
                     if accounts.is_subset(&except) {
-                        return Err(failure::damaged("an idempotency key is taken by an unknown entry".into()));
+                        return Err(failure::damaged(
+                            "an idempotency key is taken by an unknown entry".into(),
+                        ));
                     }
                     except.extend(accounts);
                     self.begin(connection)?;
@@ -137,7 +152,10 @@ impl Committer for SqliteCommitter {
             Some(lease) => lease,
             None => self.with(self.lease()?, |connection| self.begin(connection))?.0,
         };
-        match lease.connection().and_then(|connection| self.write(connection, writes)) {
+        match lease
+            .connection()
+            .and_then(|connection| self.write(connection, writes))
+        {
             Ok(stale) => Ok(stale),
             Err(error) => {
                 lease.give_up(&error);
@@ -153,7 +171,10 @@ impl Committer for SqliteCommitter {
             if self.unsure {
                 self.bury(connection)?;
             }
-            let landed = entries.iter().map(|entry| has(connection, entry)).collect::<Result<_, _>>();
+            let landed = entries
+                .iter()
+                .map(|entry| has(connection, entry))
+                .collect::<Result<_, _>>();
             landed.map_err(|error| Failure::Sqlite(error).explain(connection))
         };
         match lease.connection().and_then(&mut look) {

@@ -34,16 +34,19 @@ impl Failure {
             Failure::Store(error) => error,
             Failure::Damaged(problem) => damaged(problem),
             // SQLite has no code of its own for a table that is missing.
-            Failure::Sqlite(error) if code(&error) == Some(ErrorCode::Unknown) => {
-                schema::check(connection).err().unwrap_or_else(|| unexpected(&error))
-            }
+            Failure::Sqlite(error) if code(&error) == Some(ErrorCode::Unknown) => schema::check(connection)
+                .err()
+                .unwrap_or_else(|| unexpected(&error)),
             Failure::Sqlite(error) => from_code(&error),
         }
     }
 }
 
 pub(super) fn damaged(problem: String) -> StoreError {
-    StoreError::Failed { problem, remedy: "run verify(), and restore what is damaged from a backup" }
+    StoreError::Failed {
+        problem,
+        remedy: "run verify(), and restore what is damaged from a backup",
+    }
 }
 
 /// Also of errors in a statement's text, which `sqlite_error_code` leaves out.
@@ -89,18 +92,25 @@ pub(super) fn from_code(error: &rusqlite::Error) -> StoreError {
     }
     let remedy = match code(error) {
         Some(ErrorCode::CannotOpen) => "check the path, and that this user may read and write the folder",
-        Some(ErrorCode::NotADatabase) => "name another file; this one is not an SQLite database, or is encrypted",
-        Some(ErrorCode::DatabaseCorrupt) => "restore the file from a backup; `PRAGMA integrity_check` says what is damaged",
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
-            "make the file and its folder writable for this user"
+        Some(ErrorCode::NotADatabase) => {
+            "name another file; this one is not an SQLite database, or is encrypted"
         }
+        Some(ErrorCode::DatabaseCorrupt) => {
+            "restore the file from a backup; `PRAGMA integrity_check` says what is damaged"
+        }
+        Some(
+            ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied,
+        ) => "make the file and its folder writable for this user",
         Some(ErrorCode::DiskFull) => "free space on the disk",
         Some(ErrorCode::SystemIoFailure) => "look for disk and file system errors in the system's log",
         Some(ErrorCode::OutOfMemory) => "give the process more memory",
         Some(ErrorCode::NoLargeFileSupport) => "move the file to a file system for large files",
         _ => return unexpected(error),
     };
-    StoreError::Failed { problem: describe(error), remedy }
+    StoreError::Failed {
+        problem: describe(error),
+        remedy,
+    }
 }
 
 fn unexpected(error: &rusqlite::Error) -> StoreError {

@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 /// Everything in `needs`, inside the transaction that the caller has begun.
 pub(super) fn load(connection: &Connection, needs: &Needs) -> StoreResult<Loaded> {
-    Books { connection }.load(needs).map_err(|failure| failure.explain(connection))
+    Books { connection }
+        .load(needs)
+        .map_err(|failure| failure.explain(connection))
 }
 
 /// An account with all its due holds, or `None` where it has no row.
@@ -25,8 +27,11 @@ pub(super) fn account(
 
 /// A consumption, whosever it is.
 pub(super) fn hold(connection: &Connection, consumption_id: Uuid) -> Attempt<Option<Hold>> {
-    const SQL: &str =
-        concat!("SELECT ", hold_columns!(), " FROM credit_consumption_logs WHERE consumption_id = ?1");
+    const SQL: &str = concat!(
+        "SELECT ",
+        hold_columns!(),
+        " FROM credit_consumption_logs WHERE consumption_id = ?1"
+    );
     one(connection, SQL, [blob(&consumption_id)], rows::HOLD)
 }
 
@@ -66,7 +71,8 @@ impl Books<'_> {
     fn load(&self, needs: &Needs) -> Attempt<Loaded> {
         let mut loaded = Loaded::default();
         // Sorted by account, as is everything below: two readers of one page then go through it in the same order.
-        let mut wanted: BTreeMap<Uuid, Vec<Hold>> = needs.accounts.iter().map(|id| (*id, Vec::new())).collect();
+        let mut wanted: BTreeMap<Uuid, Vec<Hold>> =
+            needs.accounts.iter().map(|id| (*id, Vec::new())).collect();
         for id in &needs.consumptions {
             if let Some(hold) = hold(self.connection, *id)? {
                 loaded.owners.insert(*id, hold.user_id);
@@ -91,7 +97,9 @@ impl Books<'_> {
                     Some(id) => hold(self.connection, id)?,
                     None => None,
                 };
-                loaded.priors.insert((user_id, key.clone()), Prior { entry, hold });
+                loaded
+                    .priors
+                    .insert((user_id, key.clone()), Prior { entry, hold });
             }
         }
         Ok(loaded)
@@ -118,7 +126,12 @@ impl Books<'_> {
         }
         let mut holds = named;
         let mut next_pending = None;
-        let due_at = now.filter(|now| state.account.next_hold_deadline.is_some_and(|first| first <= *now));
+        let due_at = now.filter(|now| {
+            state
+                .account
+                .next_hold_deadline
+                .is_some_and(|first| first <= *now)
+        });
         if let Some(now) = due_at {
             let mut due = self.due_holds(user_id, now, due_max)?;
             state.more_due = due.len() > due_max;
@@ -149,11 +162,20 @@ impl Books<'_> {
             }
             state.holds.insert(hold.consumption_id, hold);
         }
-        Ok(LoadedAccount { state, exists, looked_up_due: due_at.is_some(), next_pending })
+        Ok(LoadedAccount {
+            state,
+            exists,
+            looked_up_due: due_at.is_some(),
+            next_pending,
+        })
     }
 
     fn account_row(&self, user_id: Uuid) -> Attempt<Option<Account>> {
-        const SQL: &str = concat!("SELECT ", account_columns!(), " FROM credit_accounts WHERE user_id = ?1");
+        const SQL: &str = concat!(
+            "SELECT ",
+            account_columns!(),
+            " FROM credit_accounts WHERE user_id = ?1"
+        );
         one(self.connection, SQL, [blob(&user_id)], rows::ACCOUNT)
     }
 
@@ -168,8 +190,11 @@ impl Books<'_> {
     }
 
     fn lot(&self, user_id: Uuid, lot_id: Uuid) -> Attempt<Option<Lot>> {
-        const SQL: &str =
-            concat!("SELECT ", lot_columns!(), " FROM credit_lots WHERE user_id = ?1 AND lot_id = ?2");
+        const SQL: &str = concat!(
+            "SELECT ",
+            lot_columns!(),
+            " FROM credit_lots WHERE user_id = ?1 AND lot_id = ?2"
+        );
         let found = one(self.connection, SQL, [blob(&user_id), blob(&lot_id)], rows::LOT)?;
         Ok(found.map(|(_, lot)| lot))
     }
@@ -183,14 +208,24 @@ impl Books<'_> {
               ORDER BY expires_at, consumption_id LIMIT ?3"
         );
         let limit = i64::try_from(due_max).unwrap_or(i64::MAX).saturating_add(1);
-        many(self.connection, SQL, params![blob(&user_id), micros(now), limit], rows::HOLD)
+        many(
+            self.connection,
+            SQL,
+            params![blob(&user_id), micros(now), limit],
+            rows::HOLD,
+        )
     }
 
     /// By `credit_consumption_logs_pending`.
     fn next_pending(&self, user_id: Uuid, now: Timestamp) -> Attempt<Option<Timestamp>> {
         const SQL: &str = "SELECT expires_at FROM credit_consumption_logs \
              WHERE user_id = ?1 AND status = 'pending' AND expires_at > ?2 ORDER BY expires_at LIMIT 1";
-        one(self.connection, SQL, params![blob(&user_id), micros(now)], rows::TIME)
+        one(
+            self.connection,
+            SQL,
+            params![blob(&user_id), micros(now)],
+            rows::TIME,
+        )
     }
 
     /// By `credit_consumption_logs_pending`; an account borrows rarely, and has few pending holds then.

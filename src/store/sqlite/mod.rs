@@ -29,6 +29,8 @@ mod schema;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "sqlx-sqlite")]
+pub(crate) mod within;
 
 pub(crate) use committer::SqliteCommitter;
 pub(crate) use open::{Location, SqliteSettings};
@@ -67,11 +69,22 @@ impl SqliteStore {
             Location::Memory => (Location::Memory, Pool::of_one(open::memory()?), 1),
             Location::File(path) => {
                 let readers_max = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
-                (Location::File(open::absolute(&path)?), Pool::new(readers_max), readers_max)
+                (
+                    Location::File(open::absolute(&path)?),
+                    Pool::new(readers_max),
+                    readers_max,
+                )
             }
         };
         let turns = Arc::new(Semaphore::new(turns));
-        Ok(SqliteStore { shared: Arc::new(Shared { location, settings, readers, turns }) })
+        Ok(SqliteStore {
+            shared: Arc::new(Shared {
+                location,
+                settings,
+                readers,
+                turns,
+            }),
+        })
     }
 
     /// The writing side.
@@ -138,7 +151,9 @@ impl Shared {
 }
 
 /// Runs `work` where it may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> StoreResult<T> + Send + 'static) -> StoreResult<T> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> StoreResult<T> + Send + 'static,
+) -> StoreResult<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         // The runtime is shutting down, or the work panicked.

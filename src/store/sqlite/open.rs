@@ -26,7 +26,10 @@ pub(crate) struct SqliteSettings {
 
 impl Default for SqliteSettings {
     fn default() -> Self {
-        SqliteSettings { max_connections: 4, busy_timeout: Duration::from_secs(10) }
+        SqliteSettings {
+            max_connections: 4,
+            busy_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -59,8 +62,7 @@ pub(super) fn file(path: &Path, purpose: Purpose, settings: &SqliteSettings) -> 
     if purpose == Purpose::Migrate {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    let connection =
-        Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, purpose, &e))?;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, purpose, &e))?;
     match set_up(&connection, purpose, settings) {
         Ok(()) => Ok(connection),
         Err(failure) => Err(failure.explain(&connection)),
@@ -97,7 +99,9 @@ fn set_up(connection: &Connection, purpose: Purpose, settings: &SqliteSettings) 
     let mode = patiently(settings.busy_timeout, || set_up_writer(connection))?;
     if mode != "wal" {
         return Err(Failure::Store(StoreError::Failed {
-            problem: format!("the database stays in journal mode `{mode}`; a ledger needs write-ahead logging"),
+            problem: format!(
+                "the database stays in journal mode `{mode}`; a ledger needs write-ahead logging"
+            ),
             remedy: "put the file on a local file system",
         }));
     }
@@ -130,13 +134,19 @@ pub(super) fn patiently<T>(
     loop {
         match attempt() {
             Err(error) if failure::is_busy(&error) => {
-                #[allow(clippy::disallowed_methods, reason = "measures waiting; decides nothing about credits")]
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "measures waiting; decides nothing about credits"
+                )]
                 let now = std::time::Instant::now();
                 if now.duration_since(*waited.get_or_insert(now)) >= timeout {
                     return Err(error);
                 }
                 pause = pauses.next().map_or(pause, |us| Duration::from_micros(*us));
-                #[allow(clippy::disallowed_methods, reason = "the committer has a thread of its own to wait on")]
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "the committer has a thread of its own to wait on"
+                )]
                 std::thread::sleep(pause);
             }
             result => return result,

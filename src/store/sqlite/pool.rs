@@ -48,7 +48,13 @@ impl Pool {
     fn with(idle: Vec<Connection>, connections_max: usize, precious: bool) -> Self {
         let open = idle.len();
         Pool {
-            state: Mutex::new(State { idle, open, closed: false, tickets: 0, serving: 0 }),
+            state: Mutex::new(State {
+                idle,
+                open,
+                closed: false,
+                tickets: 0,
+                serving: 0,
+            }),
             turn: Condvar::new(),
             connections_max,
             precious,
@@ -61,7 +67,10 @@ impl Pool {
     }
 
     /// Waits for a connection; opens one with `open` where there may be more.
-    pub(super) fn lease(self: &Arc<Self>, open: impl FnOnce() -> StoreResult<Connection>) -> StoreResult<Lease> {
+    pub(super) fn lease(
+        self: &Arc<Self>,
+        open: impl FnOnce() -> StoreResult<Connection>,
+    ) -> StoreResult<Lease> {
         let mut state = self.state();
         let ticket = state.tickets;
         state.tickets += 1;
@@ -80,11 +89,16 @@ impl Pool {
         }
         state.open += 1;
         drop(state);
-        open().map(|connection| self.lend(connection)).inspect_err(|_| self.forget())
+        open()
+            .map(|connection| self.lend(connection))
+            .inspect_err(|_| self.forget())
     }
 
     fn lend(self: &Arc<Self>, connection: Connection) -> Lease {
-        Lease { connection: Some(connection), pool: Arc::clone(self) }
+        Lease {
+            connection: Some(connection),
+            pool: Arc::clone(self),
+        }
     }
 
     fn take_back(&self, connection: Connection) {
@@ -123,7 +137,9 @@ impl Pool {
 
 impl Lease {
     pub(super) fn connection(&self) -> StoreResult<&Connection> {
-        self.connection.as_ref().ok_or_else(|| StoreError::Lost("the connection was given back".into()))
+        self.connection
+            .as_ref()
+            .ok_or_else(|| StoreError::Lost("the connection was given back".into()))
     }
 
     /// Gives the connection back after an error: to be used again, or closed where it may be of no use any more.
@@ -137,7 +153,9 @@ impl Lease {
 impl Drop for Lease {
     /// Undoes what the borrower did not finish.
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
         if !connection.is_autocommit() {
             let undone = connection.execute_batch("ROLLBACK");
             if undone.is_err() && !connection.is_autocommit() && !self.pool.precious {

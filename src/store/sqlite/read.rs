@@ -58,7 +58,10 @@ pub(super) fn holds(connection: &Connection, user_id: Uuid, filter: &HoldFilter)
         Some(Status::Confirmed) => holds_where!("status = 'confirmed' AND ?4 IS NOT NULL"),
         Some(Status::Refunded) => holds_where!("status = 'refunded' AND ?4 IS NOT NULL"),
     };
-    let before = filter.before.as_ref().map_or(AFTER_EVERY_ID.as_slice(), |id| id.as_bytes().as_slice());
+    let before = filter
+        .before
+        .as_ref()
+        .map_or(AFTER_EVERY_ID.as_slice(), |id| id.as_bytes().as_slice());
     many(
         connection,
         sql,
@@ -91,5 +94,10 @@ pub(super) fn due(
         Some((deadline, id)) => (micros(*deadline), id.as_bytes().as_slice()),
         None => (i64::MIN, [].as_slice()),
     };
-    many(connection, sql, params![micros(now), deadline, id, rows_max(limit)], rows::DEADLINE)
+    many(
+        connection,
+        sql,
+        params![micros(now), deadline, id, rows_max(limit)],
+        rows::DEADLINE,
+    )
 }

@@ -2,10 +2,10 @@
 //!
 //! A row that can't be read is a [`Damage`], never a panic: the file may have been edited with other tools.
 
+use super::failure::{Attempt, Failure};
 use crate::ledger::{
     Account, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Source, Status, Timestamp,
 };
-use super::failure::{Attempt, Failure};
 use crate::store::{DamagedEntry, StoredEntry};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, ToSql};
@@ -52,19 +52,40 @@ pub(super) struct Shape<T> {
 }
 
 /// [`account_columns`]
-pub(super) const ACCOUNT: Shape<Account> = Shape { what: "account", decode: account };
+pub(super) const ACCOUNT: Shape<Account> = Shape {
+    what: "account",
+    decode: account,
+};
 /// [`lot_columns`]
-pub(super) const LOT: Shape<(Uuid, Lot)> = Shape { what: "lot", decode: lot };
+pub(super) const LOT: Shape<(Uuid, Lot)> = Shape {
+    what: "lot",
+    decode: lot,
+};
 /// [`hold_columns`]
-pub(super) const HOLD: Shape<Hold> = Shape { what: "consumption", decode: hold };
+pub(super) const HOLD: Shape<Hold> = Shape {
+    what: "consumption",
+    decode: hold,
+};
 /// [`entry_columns`]
-pub(super) const ENTRY: Shape<Entry> = Shape { what: "entry", decode: entry };
+pub(super) const ENTRY: Shape<Entry> = Shape {
+    what: "entry",
+    decode: entry,
+};
 /// [`entry_columns`], where a damaged row is reported and not an end to reading.
-pub(super) const STORED_ENTRY: Shape<StoredEntry> = Shape { what: "entry", decode: stored_entry };
+pub(super) const STORED_ENTRY: Shape<StoredEntry> = Shape {
+    what: "entry",
+    decode: stored_entry,
+};
 /// A time.
-pub(super) const TIME: Shape<Timestamp> = Shape { what: "deadline", decode: time };
+pub(super) const TIME: Shape<Timestamp> = Shape {
+    what: "deadline",
+    decode: time,
+};
 /// A deadline and an account.
-pub(super) const DEADLINE: Shape<(Timestamp, Uuid)> = Shape { what: "deadline", decode: deadline };
+pub(super) const DEADLINE: Shape<(Timestamp, Uuid)> = Shape {
+    what: "deadline",
+    decode: deadline,
+};
 
 impl<T> Shape<T> {
     pub(super) fn read(&self, row: &Row<'_>) -> Attempt<T> {
@@ -103,12 +124,18 @@ impl<'r> Fields<'r> {
     fn value(&mut self) -> Decoded<ValueRef<'r>> {
         let index = self.next;
         self.next += 1;
-        self.row.get_ref(index).map_err(|e| Damage(format!("column {index}: {e}")))
+        self.row
+            .get_ref(index)
+            .map_err(|e| Damage(format!("column {index}: {e}")))
     }
 
     /// What is wrong with the column read last.
     fn wrong(&self, why: impl std::fmt::Display) -> Damage {
-        let column = self.row.as_ref().column_name(self.next.saturating_sub(1)).unwrap_or("?");
+        let column = self
+            .row
+            .as_ref()
+            .column_name(self.next.saturating_sub(1))
+            .unwrap_or("?");
         Damage(format!("{column}: {why}"))
     }
 
@@ -116,7 +143,10 @@ impl<'r> Fields<'r> {
         match self.value()? {
             ValueRef::Null => Ok(None),
             ValueRef::Integer(n) => Ok(Some(n)),
-            other => Err(self.wrong(format_args!("{} where an integer was expected", other.data_type()))),
+            other => Err(self.wrong(format_args!(
+                "{} where an integer was expected",
+                other.data_type()
+            ))),
         }
     }
 
@@ -277,7 +307,11 @@ fn stored_entry(row: &Row<'_>) -> Decoded<StoredEntry> {
         Ok(entry) => Ok(Ok(entry)),
         Err(Damage(problem)) => {
             let mut f = Fields::of(row);
-            Ok(Err(DamagedEntry { user_id: f.id()?, seq: f.integer()?, problem }))
+            Ok(Err(DamagedEntry {
+                user_id: f.id()?,
+                seq: f.integer()?,
+                problem,
+            }))
         }
     }
 }

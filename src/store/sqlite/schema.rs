@@ -70,7 +70,9 @@ pub(super) fn migrate_to(connection: &Connection, known: &[Migration], timeout: 
     patiently(timeout, || connection.execute_batch("BEGIN EXCLUSIVE"))
         .map_err(|e| Failure::Sqlite(e).explain(connection))?;
     let applied = apply(connection, known).and_then(|()| {
-        connection.execute_batch("COMMIT").map_err(|e| failure::from_code(&e))
+        connection
+            .execute_batch("COMMIT")
+            .map_err(|e| failure::from_code(&e))
     });
     if !connection.is_autocommit() {
         // The transaction is undone by closing the connection as well; the error of interest is the first one.
@@ -122,7 +124,12 @@ fn history(connection: &Connection) -> Attempt<Option<Vec<Applied>>> {
     }
     let mut statement =
         connection.prepare("SELECT version, checksum FROM credit_migrations ORDER BY version")?;
-    let rows = statement.query_map([], |row| Ok(Applied { version: row.get(0)?, checksum: row.get(1)? }))?;
+    let rows = statement.query_map([], |row| {
+        Ok(Applied {
+            version: row.get(0)?,
+            checksum: row.get(1)?,
+        })
+    })?;
     Ok(Some(rows.collect::<Result<_, _>>()?))
 }
 

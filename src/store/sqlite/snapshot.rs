@@ -29,14 +29,18 @@ pub(super) fn of_file(connection: Connection) -> StoreResult<SqliteSnapshot> {
         Ok(())
     };
     begin().map_err(|failure| failure.explain(&connection))?;
-    Ok(SqliteSnapshot { connection: Some(connection) })
+    Ok(SqliteSnapshot {
+        connection: Some(connection),
+    })
 }
 
 pub(super) fn of_memory(connection: &Connection) -> Attempt<SqliteSnapshot> {
     let mut copy = super::open::memory()?;
     // All pages in one step: nobody else can have the connection meanwhile.
     Backup::new(connection, &mut copy)?.step(-1)?;
-    Ok(SqliteSnapshot { connection: Some(copy) })
+    Ok(SqliteSnapshot {
+        connection: Some(copy),
+    })
 }
 
 impl SqliteSnapshot {
@@ -68,7 +72,12 @@ impl Snapshot for SqliteSnapshot {
             " FROM credit_accounts WHERE user_id > ?1 ORDER BY user_id LIMIT ?2"
         );
         self.read(move |connection| {
-            many(connection, SQL, params![key(after.as_ref()), rows_max(limit)], rows::ACCOUNT)
+            many(
+                connection,
+                SQL,
+                params![key(after.as_ref()), rows_max(limit)],
+                rows::ACCOUNT,
+            )
         })
     }
 
@@ -108,7 +117,11 @@ impl Snapshot for SqliteSnapshot {
         );
         let (user_id, consumption_id) = after.unzip();
         self.read(move |connection| {
-            let values = params![key(user_id.as_ref()), key(consumption_id.as_ref()), rows_max(limit)];
+            let values = params![
+                key(user_id.as_ref()),
+                key(consumption_id.as_ref()),
+                rows_max(limit)
+            ];
             many(connection, SQL, values, rows::HOLD)
         })
     }
@@ -120,7 +133,12 @@ impl Snapshot for SqliteSnapshot {
             " FROM credit_transactions WHERE user_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"
         );
         self.read(move |connection| {
-            many(connection, SQL, params![blob(&user_id), after, rows_max(limit)], rows::STORED_ENTRY)
+            many(
+                connection,
+                SQL,
+                params![blob(&user_id), after, rows_max(limit)],
+                rows::STORED_ENTRY,
+            )
         })
     }
 

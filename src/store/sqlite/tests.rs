@@ -6,9 +6,7 @@
 )]
 
 use super::*;
-use crate::ledger::{
-    Account, Action, Command, Consume, Grant, Outcome, Rules, Source, State, apply, decide,
-};
+use crate::ledger::{Account, Action, Command, Consume, Grant, Outcome, Rules, Source, State, apply, decide};
 use crate::store::contract_tests::Subject;
 use crate::store::migrations::Migration;
 use crate::store::{AccountWrite, Committer, Needs, Writes};
@@ -47,7 +45,10 @@ impl Subject for SqliteStore {
 }
 
 fn open(path: impl Into<PathBuf>) -> SqliteStore {
-    let settings = SqliteSettings { busy_timeout: Duration::from_secs(30), ..SqliteSettings::default() };
+    let settings = SqliteSettings {
+        busy_timeout: Duration::from_secs(30),
+        ..SqliteSettings::default()
+    };
     SqliteStore::open(Location::File(path.into()), settings).unwrap()
 }
 
@@ -87,7 +88,11 @@ const USER: Uuid = Uuid::from_u128(7);
 const T0: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
 fn needs(user_id: Uuid) -> Needs {
-    Needs { now: Some(T0), accounts: vec![user_id], ..Needs::default() }
+    Needs {
+        now: Some(T0),
+        accounts: vec![user_id],
+        ..Needs::default()
+    }
 }
 
 fn grant(amount: i64) -> Action {
@@ -104,27 +109,48 @@ fn grant(amount: i64) -> Action {
 
 fn consume(amount: i64) -> Action {
     let metadata = None;
-    Action::Consume(Consume { user_id: USER, amount, feature: None, ttl: None, reference: None, metadata })
+    Action::Consume(Consume {
+        user_id: USER,
+        amount,
+        feature: None,
+        ttl: None,
+        reference: None,
+        metadata,
+    })
 }
 
 /// Loads and decides. Of rows, only what these two actions write.
 async fn decided(committer: &mut SqliteCommitter, action: Action) -> StoreResult<(Writes, Outcome)> {
     let loaded = committer.load(&needs(USER)).await?;
     let account = &loaded.accounts[&USER];
-    let command = Command { action, idempotency_key: None };
+    let command = Command {
+        action,
+        idempotency_key: None,
+    };
     let decision = decide(&account.state, &command, T0, &Rules::default()).unwrap();
     let mut state: State = account.state.clone();
     let mut writes = Writes::default();
     for entry in &decision.entries {
         apply(&mut state, entry).unwrap();
-        writes.new_lots.extend(entry.effects.new_lots.iter().map(|lot| (USER, lot.clone())));
-        writes.lots.extend(entry.effects.lots.iter().map(|change| (USER, state.lots[&change.lot].clone())));
+        writes
+            .new_lots
+            .extend(entry.effects.new_lots.iter().map(|lot| (USER, lot.clone())));
+        writes.lots.extend(
+            entry
+                .effects
+                .lots
+                .iter()
+                .map(|change| (USER, state.lots[&change.lot].clone())),
+        );
         writes.new_holds.extend(entry.effects.new_hold.clone());
     }
     state.note_deadlines(false, None);
     writes.entries = decision.entries;
     let expected_seq = account.exists.then_some(account.state.account.seq);
-    writes.accounts.push(AccountWrite { account: state.account, expected_seq });
+    writes.accounts.push(AccountWrite {
+        account: state.account,
+        expected_seq,
+    });
     Ok((writes, decision.outcome))
 }
 
@@ -164,7 +190,10 @@ async fn a_database_that_was_never_migrated_says_so() {
     assert!(!path.exists(), "nothing but migrate() creates a file");
 
     // Somebody else's database.
-    Connection::open(&path).unwrap().execute_batch("CREATE TABLE users (id)").unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE users (id)")
+        .unwrap();
     let untouched = ("the database has no credit tables".to_owned(), "run migrate()");
     assert_eq!(failed(store.check_schema().await), untouched);
     assert_eq!(failed(store.account(USER, T0).await), untouched);
@@ -187,7 +216,10 @@ async fn migrating_twice_changes_nothing() {
     run(&mut subject.store.committer(), grant(5)).await.unwrap();
     let history = || -> (i64, String, String, i64) {
         let sql = "SELECT version, name, checksum, applied_at FROM credit_migrations";
-        subject.tool().query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))).unwrap()
+        subject
+            .tool()
+            .query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
+            .unwrap()
     };
     let before = history();
     assert_eq!((before.0, before.1.as_str(), before.2.len()), (1, "ledger", 64));
@@ -205,10 +237,12 @@ async fn many_can_migrate_at_once() {
         let stores: Vec<SqliteStore> = (0..8).map(|_| open(folder.path().join("credits.db"))).collect();
         let migrating: Vec<_> = stores
             .iter()
-            .map(|store| tokio::spawn({
-                let store = store.clone();
-                async move { store.migrate().await }
-            }))
+            .map(|store| {
+                tokio::spawn({
+                    let store = store.clone();
+                    async move { store.migrate().await }
+                })
+            })
             .collect();
         for done in migrating {
             done.await.unwrap().unwrap();
@@ -226,19 +260,31 @@ async fn a_newer_an_edited_and_a_lost_schema_are_told_apart() {
     let fresh = || open(subject.path());
     let check = async || failed(fresh().check_schema().await);
 
-    tool.execute("INSERT INTO credit_migrations VALUES (9, 'future', 'x', 0)", []).unwrap();
-    let newer =
-        ("the database has migration 9, this library knows up to 1".to_owned(), "upgrade jointo_credits");
+    tool.execute("INSERT INTO credit_migrations VALUES (9, 'future', 'x', 0)", [])
+        .unwrap();
+    let newer = (
+        "the database has migration 9, this library knows up to 1".to_owned(),
+        "upgrade jointo_credits",
+    );
     assert_eq!(check().await, newer);
     assert_eq!(failed(fresh().migrate().await), newer);
     assert_eq!(failed(fresh().committer().load(&needs(USER)).await), newer);
-    tool.execute("DELETE FROM credit_migrations WHERE version = 9", []).unwrap();
+    tool.execute("DELETE FROM credit_migrations WHERE version = 9", [])
+        .unwrap();
 
-    tool.execute("UPDATE credit_migrations SET checksum = 'other'", []).unwrap();
+    tool.execute("UPDATE credit_migrations SET checksum = 'other'", [])
+        .unwrap();
     let edited = check().await;
-    assert_eq!(edited.0, "migration 1 (ledger) was applied to the database in another form");
+    assert_eq!(
+        edited.0,
+        "migration 1 (ledger) was applied to the database in another form"
+    );
     assert_eq!(failed(fresh().migrate().await), edited);
-    tool.execute("UPDATE credit_migrations SET checksum = ?1", [schema::MIGRATIONS[0].checksum()]).unwrap();
+    tool.execute(
+        "UPDATE credit_migrations SET checksum = ?1",
+        [schema::MIGRATIONS[0].checksum()],
+    )
+    .unwrap();
     fresh().check_schema().await.unwrap();
 
     tool.execute_batch("DROP TABLE credit_gifts").unwrap();
@@ -246,7 +292,10 @@ async fn a_newer_an_edited_and_a_lost_schema_are_told_apart() {
     tool.execute_batch("DROP TABLE credit_migrations").unwrap();
     assert_eq!(check().await.1, "run migrate()");
     let (problem, remedy) = failed(fresh().migrate().await);
-    assert!(problem.contains("migration 1 (ledger)") && problem.contains("already exists"), "{problem}");
+    assert!(
+        problem.contains("migration 1 (ledger)") && problem.contains("already exists"),
+        "{problem}"
+    );
     assert!(remedy.contains("names begin with credit_"), "{remedy}");
 }
 
@@ -255,17 +304,39 @@ fn a_migration_that_fails_leaves_nothing_behind() {
     let connection = Connection::open_in_memory().unwrap();
     let known = [
         schema::MIGRATIONS[0],
-        Migration { version: 2, name: "broken", sql: "CREATE TABLE credit_orders (id); SELECT nonsense;" },
+        Migration {
+            version: 2,
+            name: "broken",
+            sql: "CREATE TABLE credit_orders (id); SELECT nonsense;",
+        },
     ];
     let timeout = Duration::from_secs(1);
-    assert!(failed(schema::migrate_to(&connection, &known, timeout)).0.contains("migration 2 (broken)"));
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0)).unwrap();
+    assert!(
+        failed(schema::migrate_to(&connection, &known, timeout))
+            .0
+            .contains("migration 2 (broken)")
+    );
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))
+        .unwrap();
     assert_eq!(tables, 0);
     // The next release mends it, and older databases catch up.
     schema::migrate_to(&connection, &known[..1], timeout).unwrap();
-    let mended = [known[0], Migration { sql: "CREATE TABLE credit_orders (id);", ..known[1] }];
+    let mended = [
+        known[0],
+        Migration {
+            sql: "CREATE TABLE credit_orders (id);",
+            ..known[1]
+        },
+    ];
     let (problem, remedy) = failed(schema::check_against(&connection, &mended));
-    assert_eq!((problem.as_str(), remedy), ("the database has migration 1, this library needs 2", "run migrate()"));
+    assert_eq!(
+        (problem.as_str(), remedy),
+        (
+            "the database has migration 1, this library needs 2",
+            "run migrate()"
+        )
+    );
     schema::migrate_to(&connection, &mended, timeout).unwrap();
     schema::check_against(&connection, &mended).unwrap();
     failed(schema::check_against(&connection, &known[..1]));
@@ -278,17 +349,33 @@ async fn a_missing_folder_a_folder_and_a_text_are_no_databases() {
     let folder = TempDir::new().unwrap();
     let nowhere = open(folder.path().join("missing/credits.db"));
     let (problem, remedy) = failed(nowhere.migrate().await);
-    assert!(problem.contains("unable to open database file") && problem.contains("missing/credits.db"), "{problem}");
-    assert_eq!(remedy, "check the path, and that this user may read and write the folder");
+    assert!(
+        problem.contains("unable to open database file") && problem.contains("missing/credits.db"),
+        "{problem}"
+    );
+    assert_eq!(
+        remedy,
+        "check the path, and that this user may read and write the folder"
+    );
     assert_eq!(failed(nowhere.account(USER, T0).await).1, remedy);
     assert_eq!(failed(open(folder.path()).migrate().await).1, remedy);
 
     let text = folder.path().join("text");
-    std::fs::write(&text, "this is not a database, and long enough to be taken for one".repeat(20)).unwrap();
+    std::fs::write(
+        &text,
+        "this is not a database, and long enough to be taken for one".repeat(20),
+    )
+    .unwrap();
     for result in [open(&text).migrate().await, open(&text).check_schema().await] {
-        assert_eq!(failed(result).1, "name another file; this one is not an SQLite database, or is encrypted");
+        assert_eq!(
+            failed(result).1,
+            "name another file; this one is not an SQLite database, or is encrypted"
+        );
     }
-    failed(SqliteStore::open(Location::File(PathBuf::new()), SqliteSettings::default()));
+    failed(SqliteStore::open(
+        Location::File(PathBuf::new()),
+        SqliteSettings::default(),
+    ));
 }
 
 #[tokio::test]
@@ -309,20 +396,37 @@ async fn a_read_only_file_can_be_read() {
     let mut permissions = std::fs::metadata(subject.path()).unwrap().permissions();
     permissions.set_readonly(true);
     std::fs::set_permissions(subject.path(), permissions).unwrap();
-    let is_root = std::fs::OpenOptions::new().write(true).open(subject.path()).is_ok();
+    let is_root = std::fs::OpenOptions::new()
+        .write(true)
+        .open(subject.path())
+        .is_ok();
 
     let store = open(subject.path());
     store.check_schema().await.unwrap();
     store.migrate().await.unwrap();
     assert_eq!(figures(&store).await.available, 5);
-    assert_eq!(store.snapshot().await.unwrap().accounts(None, 10).await.unwrap().len(), 1);
+    assert_eq!(
+        store
+            .snapshot()
+            .await
+            .unwrap()
+            .accounts(None, 10)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     let mut committer = store.committer();
     if is_root {
         // Nothing is read-only for root; this brings the same error.
         committer.load(&needs(USER)).await.unwrap();
         committer.append(&Writes::default()).await.unwrap();
         let lease = committer.connections.lease(|| unreachable!()).unwrap();
-        lease.connection().unwrap().pragma_update(None, "query_only", true).unwrap();
+        lease
+            .connection()
+            .unwrap()
+            .pragma_update(None, "query_only", true)
+            .unwrap();
         drop(lease);
     }
     read_only(committer.load(&needs(USER)).await);
@@ -343,9 +447,15 @@ async fn a_full_disk_writes_nothing_and_is_over_when_there_is_room() {
         let lease = committer.connections.lease(|| unreachable!()).unwrap();
         let connection = lease.connection().unwrap();
         connection.pragma_update(None, "cache_spill", false).unwrap();
-        let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
-        connection.query_row("PRAGMA max_page_count", [], |_| Ok(())).unwrap();
-        connection.query_row(&format!("PRAGMA max_page_count = {}", pages + 3), [], |_| Ok(())).unwrap();
+        let pages: i64 = connection
+            .query_row("PRAGMA page_count", [], |row| row.get(0))
+            .unwrap();
+        connection
+            .query_row("PRAGMA max_page_count", [], |_| Ok(()))
+            .unwrap();
+        connection
+            .query_row(&format!("PRAGMA max_page_count = {}", pages + 3), [], |_| Ok(()))
+            .unwrap();
     }
     let mut done = 0;
     let error = loop {
@@ -360,18 +470,29 @@ async fn a_full_disk_writes_nothing_and_is_over_when_there_is_room() {
     let stored = async || {
         let mut snapshot = subject.store.snapshot().await.unwrap();
         let account = snapshot.accounts(None, 10).await.unwrap().remove(0);
-        (account.held, account.seq, snapshot.entries(None, 1_000).await.unwrap().len(), snapshot.holds(None, 1_000).await.unwrap().len())
+        (
+            account.held,
+            account.seq,
+            snapshot.entries(None, 1_000).await.unwrap().len(),
+            snapshot.holds(None, 1_000).await.unwrap().len(),
+        )
     };
     assert_eq!(stored().await, (done, done + 1, done as usize + 1, done as usize));
     // The connection was replaced, and with it the limit went.
     run(&mut committer, consume(1)).await.unwrap();
-    assert_eq!(stored().await, (done + 1, done + 2, done as usize + 2, done as usize + 1));
+    assert_eq!(
+        stored().await,
+        (done + 1, done + 2, done as usize + 2, done as usize + 1)
+    );
 }
 
 #[tokio::test]
 async fn a_writer_in_the_way_is_waited_for_and_then_named() {
     let subject = in_folder().await;
-    let settings = SqliteSettings { busy_timeout: Duration::from_millis(50), ..SqliteSettings::default() };
+    let settings = SqliteSettings {
+        busy_timeout: Duration::from_millis(50),
+        ..SqliteSettings::default()
+    };
     let store = SqliteStore::open(Location::File(subject.path()), settings).unwrap();
     let mut committer = store.committer();
     run(&mut committer, grant(5)).await.unwrap();
@@ -391,7 +512,10 @@ async fn a_writer_in_the_way_is_waited_for_and_then_named() {
 async fn more_readers_than_connections_take_turns() {
     let subject = in_folder().await;
     run(&mut subject.store.committer(), grant(5)).await.unwrap();
-    let settings = SqliteSettings { max_connections: 2, ..SqliteSettings::default() };
+    let settings = SqliteSettings {
+        max_connections: 2,
+        ..SqliteSettings::default()
+    };
     let store = SqliteStore::open(Location::File(subject.path()), settings).unwrap();
     let readers: Vec<_> = (0..100)
         .map(|_| {
@@ -442,8 +566,24 @@ async fn the_journal_refuses_every_way_to_change_it() {
         assert_eq!(code, rusqlite::ffi::SQLITE_CONSTRAINT_TRIGGER, "{sql}: {refused}");
         assert!(refused.to_string().contains("append-only"), "{sql}: {refused}");
     }
-    let entries = subject.store.entries(USER, EntryFilter { limit: 10, ..EntryFilter::default() }).await;
-    assert_eq!(entries.unwrap().iter().map(|entry| entry.change).collect::<Vec<_>>(), [-2, 5]);
+    let entries = subject
+        .store
+        .entries(
+            USER,
+            EntryFilter {
+                limit: 10,
+                ..EntryFilter::default()
+            },
+        )
+        .await;
+    assert_eq!(
+        entries
+            .unwrap()
+            .iter()
+            .map(|entry| entry.change)
+            .collect::<Vec<_>>(),
+        [-2, 5]
+    );
 }
 
 // --- plans ----------------------------------------------------------------------------------------------------------
@@ -457,11 +597,16 @@ async fn reads_use_the_index_that_was_made_for_them() {
         let mut statement = tool.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let unknown = vec![rusqlite::types::Null; statement.parameter_count()];
         let parameters = rusqlite::params_from_iter(unknown);
-        let lines = statement.query_map(parameters, |row| row.get::<_, String>(3)).unwrap();
+        let lines = statement
+            .query_map(parameters, |row| row.get::<_, String>(3))
+            .unwrap();
         lines.map(Result::unwrap).collect::<Vec<_>>().join("; ")
     };
     for (sql, index) in [
-        ("SELECT amount FROM credit_lots INDEXED BY credit_lots_open WHERE user_id = ?1 AND open = 1", "credit_lots_open"),
+        (
+            "SELECT amount FROM credit_lots INDEXED BY credit_lots_open WHERE user_id = ?1 AND open = 1",
+            "credit_lots_open",
+        ),
         (
             "SELECT amount FROM credit_consumption_logs WHERE user_id = ?1 AND status = 'pending' AND expires_at <= ?2 \
              ORDER BY expires_at, consumption_id LIMIT ?3",
@@ -502,15 +647,24 @@ async fn reads_use_the_index_that_was_made_for_them() {
              ORDER BY next_lot_deadline, user_id LIMIT ?4",
             "credit_accounts_lot_deadline",
         ),
-        ("SELECT change FROM credit_transactions WHERE user_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3", "sqlite_autoindex_credit_transactions_1"),
+        (
+            "SELECT change FROM credit_transactions WHERE user_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3",
+            "sqlite_autoindex_credit_transactions_1",
+        ),
         (
             "SELECT change FROM credit_transactions WHERE (user_id, seq) > (?1, ?2) ORDER BY user_id, seq LIMIT ?3",
             "sqlite_autoindex_credit_transactions_1",
         ),
-        ("SELECT amount FROM credit_consumption_logs WHERE consumption_id = ?1", "consumption_id=?"),
+        (
+            "SELECT amount FROM credit_consumption_logs WHERE consumption_id = ?1",
+            "consumption_id=?",
+        ),
     ] {
         let plan = plan(sql);
-        assert!(plan.contains(index) && !plan.contains("TEMP B-TREE") && !plan.contains("SCAN"), "{sql}: {plan}");
+        assert!(
+            plan.contains(index) && !plan.contains("TEMP B-TREE") && !plan.contains("SCAN"),
+            "{sql}: {plan}"
+        );
     }
 }
 
@@ -524,35 +678,68 @@ async fn damaged_rows_are_named_and_never_a_panic() {
     run(&mut committer, consume(2)).await.unwrap();
     run(&mut committer, consume(3)).await.unwrap();
     let tool = subject.tool();
-    tool.execute_batch("PRAGMA ignore_check_constraints = ON; DROP TRIGGER credit_transactions_no_update").unwrap();
+    tool.execute_batch("PRAGMA ignore_check_constraints = ON; DROP TRIGGER credit_transactions_no_update")
+        .unwrap();
 
-    let every = || EntryFilter { limit: 10, ..EntryFilter::default() };
+    let every = || EntryFilter {
+        limit: 10,
+        ..EntryFilter::default()
+    };
     for (column, value, why) in [
         ("kind", "'nonsense'", "kind: unknown word `nonsense`"),
         ("data", "'{'", "data: EOF while parsing"),
         ("data", "'{\"lots\": 5}'", "data: invalid type"),
         ("data", "CAST(x'ff' AS TEXT)", "data: invalid utf-8"),
         ("hash", "x'00'", "hash: 1 bytes where 32 were expected"),
-        ("consumption_id", "x'0011'", "consumption_id: 2 bytes where 16 were expected"),
-        ("request_hash", "x'0011'", "request_hash: 2 bytes where 32 were expected"),
+        (
+            "consumption_id",
+            "x'0011'",
+            "consumption_id: 2 bytes where 16 were expected",
+        ),
+        (
+            "request_hash",
+            "x'0011'",
+            "request_hash: 2 bytes where 32 were expected",
+        ),
     ] {
         tool.execute_batch("SAVEPOINT intact; RELEASE intact").unwrap();
         let before: rusqlite::types::Value = tool
-            .query_row(&format!("SELECT {column} FROM credit_transactions WHERE seq = 2"), [], |row| row.get(0))
+            .query_row(
+                &format!("SELECT {column} FROM credit_transactions WHERE seq = 2"),
+                [],
+                |row| row.get(0),
+            )
             .unwrap();
-        tool.execute(&format!("UPDATE credit_transactions SET {column} = {value} WHERE seq = 2"), []).unwrap();
+        tool.execute(
+            &format!("UPDATE credit_transactions SET {column} = {value} WHERE seq = 2"),
+            [],
+        )
+        .unwrap();
         let (problem, remedy) = failed(subject.store.entries(USER, every()).await);
-        assert!(problem.contains(&format!("entry ({USER}, 2) is damaged: {why}")), "{problem}");
+        assert!(
+            problem.contains(&format!("entry ({USER}, 2) is damaged: {why}")),
+            "{problem}"
+        );
         assert!(remedy.contains("verify()"));
         let mut snapshot = subject.store.snapshot().await.unwrap();
-        for entries in [snapshot.entries(None, 10).await.unwrap(), snapshot.journal(USER, 0, 10).await.unwrap()] {
-            assert_eq!(entries.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+        for entries in [
+            snapshot.entries(None, 10).await.unwrap(),
+            snapshot.journal(USER, 0, 10).await.unwrap(),
+        ] {
+            assert_eq!(
+                entries.iter().map(Result::is_ok).collect::<Vec<_>>(),
+                [true, false, true]
+            );
             let damaged = entries[1].as_ref().unwrap_err();
             assert_eq!((damaged.user_id, damaged.seq), (USER, 2));
             assert!(damaged.problem.contains(why), "{}", damaged.problem);
         }
         drop(snapshot);
-        tool.execute(&format!("UPDATE credit_transactions SET {column} = ?1 WHERE seq = 2"), [before]).unwrap();
+        tool.execute(
+            &format!("UPDATE credit_transactions SET {column} = ?1 WHERE seq = 2"),
+            [before],
+        )
+        .unwrap();
     }
     assert_eq!(subject.store.entries(USER, every()).await.unwrap().len(), 3);
 
@@ -564,29 +751,62 @@ async fn damaged_rows_are_named_and_never_a_panic() {
         ("credit_lots", "priority", "99999999999", "lot"),
         ("credit_lots", "origin", "x'00'", "lot"),
     ] {
-        let before: rusqlite::types::Value =
-            tool.query_row(&format!("SELECT {column} FROM {table}"), [], |row| row.get(0)).unwrap();
-        tool.execute(&format!("UPDATE {table} SET {column} = {value}"), []).unwrap();
+        let before: rusqlite::types::Value = tool
+            .query_row(&format!("SELECT {column} FROM {table}"), [], |row| row.get(0))
+            .unwrap();
+        tool.execute(&format!("UPDATE {table} SET {column} = {value}"), [])
+            .unwrap();
         let (problem, _) = failed(committer.load(&needs(USER)).await);
         assert!(problem.starts_with(why) && problem.contains(column), "{problem}");
         failed(subject.store.account(USER, T0).await);
         committer.load(&needs(Uuid::from_u128(8))).await.unwrap();
         tool.execute_batch("ROLLBACK").unwrap_err();
         committer.append(&Writes::default()).await.unwrap();
-        tool.execute(&format!("UPDATE {table} SET {column} = ?1"), [before]).unwrap();
+        tool.execute(&format!("UPDATE {table} SET {column} = ?1"), [before])
+            .unwrap();
     }
     for (column, value) in [("pins", "'[[1,2]]'"), ("pins", "'x'"), ("status", "'lost'")] {
-        tool.execute(&format!("UPDATE credit_consumption_logs SET {column} = {value}"), []).unwrap();
-        let filter = HoldFilter { status: None, now: T0, before: None, limit: 10 };
+        tool.execute(
+            &format!("UPDATE credit_consumption_logs SET {column} = {value}"),
+            [],
+        )
+        .unwrap();
+        let filter = HoldFilter {
+            status: None,
+            now: T0,
+            before: None,
+            limit: 10,
+        };
         let (problem, _) = failed(subject.store.holds(USER, filter).await);
-        assert!(problem.starts_with("consumption (") && problem.contains(column), "{problem}");
+        assert!(
+            problem.starts_with("consumption (") && problem.contains(column),
+            "{problem}"
+        );
     }
     tool.execute("UPDATE credit_consumption_logs SET pins = '[[\"00000000-0000-0000-0000-000000000009\",1]]', status = 'pending'", [])
         .unwrap();
-    let id = subject.store.holds(USER, HoldFilter { status: None, now: T0, before: None, limit: 1 }).await.unwrap();
-    let named = Needs { consumptions: vec![id[0].consumption_id], ..needs(USER) };
+    let id = subject
+        .store
+        .holds(
+            USER,
+            HoldFilter {
+                status: None,
+                now: T0,
+                before: None,
+                limit: 1,
+            },
+        )
+        .await
+        .unwrap();
+    let named = Needs {
+        consumptions: vec![id[0].consumption_id],
+        ..needs(USER)
+    };
     let (problem, _) = failed(committer.load(&named).await);
-    assert!(problem.contains("has lost lot 00000000-0000-0000-0000-000000000009"), "{problem}");
+    assert!(
+        problem.contains("has lost lot 00000000-0000-0000-0000-000000000009"),
+        "{problem}"
+    );
     tool.execute_batch("DELETE FROM credit_lots").unwrap();
     let mut writes = decided(&mut committer, grant(1)).await.unwrap().0;
     let (_, mut lot) = writes.new_lots.remove(0);
@@ -626,7 +846,9 @@ fn succeeds(child: std::process::Child) {
 /// No test by itself: what the children of other tests do.
 #[tokio::test]
 async fn child_of_a_test() {
-    let (Ok(role), Ok(database)) = (std::env::var(ROLE), std::env::var(DATABASE)) else { return };
+    let (Ok(role), Ok(database)) = (std::env::var(ROLE), std::env::var(DATABASE)) else {
+        return;
+    };
     let store = open(database);
     match role.as_str() {
         "migrate and consume" => {
@@ -662,8 +884,9 @@ async fn child_of_a_test() {
 async fn eight_processes_share_a_file() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("credits.db");
-    let children: Vec<_> =
-        (0..8).map(|_| child("migrate and consume", &path, "").spawn().unwrap()).collect();
+    let children: Vec<_> = (0..8)
+        .map(|_| child("migrate and consume", &path, "").spawn().unwrap())
+        .collect();
     children.into_iter().for_each(succeeds);
     let account = figures(&open(&path)).await;
     assert_eq!((account.seq, account.available, account.held), (640, 0, 320));
@@ -676,15 +899,24 @@ async fn a_commit_that_fails_is_looked_up_and_can_be_repeated() {
     let subject = in_folder().await;
     run(&mut subject.store.committer(), grant(1)).await.unwrap();
     subject.store.close().await.unwrap();
-    let mut child = child("write until it fails", &subject.path(), "ulimit -f 1024; trap '' XFSZ;");
+    let mut child = child(
+        "write until it fails",
+        &subject.path(),
+        "ulimit -f 1024; trap '' XFSZ;",
+    );
     succeeds(child.spawn().unwrap());
     let store = open(subject.path());
     let account = figures(&store).await;
     assert!(account.seq > 20);
     assert_eq!(account.available, account.seq, "each entry granted one credit");
     let mut snapshot = store.snapshot().await.unwrap();
-    assert_eq!(snapshot.lots(None, 1_000_000).await.unwrap().len(), account.seq as usize);
-    let check: String =
-        subject.tool().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(
+        snapshot.lots(None, 1_000_000).await.unwrap().len(),
+        account.seq as usize
+    );
+    let check: String = subject
+        .tool()
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(check, "ok");
 }

@@ -13,8 +13,15 @@
 //! * payment callbacks (lago-api #5870, #3703, new-api #4830), prices that round to zero (openmeter #5083): payments and
 //!   pricing.
 //! * deadlocks, hot accounts, query plans (cala #532, #684, #776, #835): the stores and the benchmarks.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
+#[path = "../support"]
 mod support {
     #![allow(dead_code, reason = "each test crate uses its part")]
     pub mod auditor;
@@ -23,21 +30,19 @@ mod support {
     pub mod subject;
 }
 
-mod rules {
-    mod burn_order;
-    mod clawback;
-    mod confirm;
-    mod credit_limit;
-    mod hold_at_consume;
-    mod idempotency;
-    mod journal;
-    mod lazy_deadlines;
-    mod limits;
-    mod lot_expires_while_held;
-    mod one_instant;
-    mod refund;
-    mod refusals;
-}
+mod burn_order;
+mod clawback;
+mod confirm;
+mod credit_limit;
+mod hold_at_consume;
+mod idempotency;
+mod journal;
+mod lazy_deadlines;
+mod limits;
+mod lot_expires_while_held;
+mod one_instant;
+mod refund;
+mod refusals;
 
 use jointo_credits::Timestamp;
 use jointo_credits::ledger::{Balance, Command, Consumption, Lot, Outcome, Refusal, Rules, Target};
@@ -76,7 +81,10 @@ impl Subject for Audited {
 
     fn consumption(&mut self, consumption_id: Uuid, now: Timestamp) -> Option<Consumption> {
         let consumption = self.ledger.consumption(consumption_id, now);
-        if let Err(problem) = self.auditor.check_consumption(consumption_id, consumption.as_ref(), now) {
+        if let Err(problem) = self
+            .auditor
+            .check_consumption(consumption_id, consumption.as_ref(), now)
+        {
             panic!("the auditor does not agree: {problem}");
         }
         consumption
@@ -90,7 +98,10 @@ impl Subject for Audited {
 /// Runs a table.
 fn check(script: &str) {
     support::script::run(script, &mut |rules| {
-        Box::new(Audited { ledger: PureSubject::new(rules), auditor: Auditor::new(rules) })
+        Box::new(Audited {
+            ledger: PureSubject::new(rules),
+            auditor: Auditor::new(rules),
+        })
     });
 }
 
