@@ -98,7 +98,10 @@ impl Within<'_> {
         // holds are due than one round loads.
         loop {
             let now = self.ledger.now();
-            let loaded = self.load(&needs(std::iter::once(&command), now)).await.map_err(failed)?;
+            let loaded = self
+                .load(&needs(std::iter::once(&command), now))
+                .await
+                .map_err(failed)?;
             let plan = plan(loaded, std::iter::once(&command), now, self.ledger.rules());
             if !self.append(&plan.writes).await.map_err(failed)?.is_empty() {
                 continue;

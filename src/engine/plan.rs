@@ -150,7 +150,7 @@ impl Books {
             });
         };
         let draft = self.drafts.entry(user_id).or_default();
-        if account.state.more_due && !draft.postponed {
+        if account.state.due_end.is_some() && !draft.postponed {
             draft.postponed = true;
             let entries = mature_loaded(&account.state, now, rules);
             if let Err(problem) = draft.take(account, entries) {
@@ -227,7 +227,10 @@ impl AccountDraft {
             .first()
             .map_or(state.account.seq + 1, |entry| entry.seq);
         let before = (state.account.next_hold_deadline, state.account.next_lot_deadline);
-        state.note_deadlines(loaded.looked_up_due && !state.more_due, loaded.next_pending);
+        state.note_deadlines(
+            loaded.looked_up_due && state.due_end.is_none(),
+            loaded.next_pending,
+        );
         let moved = before != (state.account.next_hold_deadline, state.account.next_lot_deadline);
         if self.entries.is_empty() && !(self.swept && moved && loaded.exists) {
             return;

@@ -244,7 +244,7 @@ impl Hold {
 /// One account as the rules see it: its figures, its open lots, and those of its holds that matter to a command.
 ///
 /// What a store must load: every lot with something left; every lot that a loaded hold is pinned to; the holds and
-/// lots that commands name; every pending hold that is due (or, with `more_due`, the first of them); and, where
+/// lots that commands name; every pending hold that is due (or, with `due_end`, the first of them); and, where
 /// `account.borrowed > 0`, every pending hold that borrowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
@@ -254,8 +254,9 @@ pub struct State {
     pub lots: BTreeMap<Uuid, Lot>,
     /// Holds by consumption id.
     pub holds: BTreeMap<Uuid, Hold>,
-    /// More holds are due than were loaded: only [`super::mature_loaded`] may be done.
-    pub more_due: bool,
+    /// Where more holds are due than were loaded: deadline and id of the last that was, in order of these. Others
+    /// that are due may have been loaded for another reason; only [`super::mature_loaded`] may be done.
+    pub due_end: Option<(Timestamp, Uuid)>,
 }
 
 impl State {
@@ -266,7 +267,17 @@ impl State {
             account: Account::new(user_id, now),
             lots: BTreeMap::new(),
             holds: BTreeMap::new(),
-            more_due: false,
+            due_end: None,
+        }
+    }
+
+    /// Takes note of the holds that are due, given in order, of which only the first `max` are to be loaded.
+    pub fn note_due(&mut self, due: &mut Vec<Hold>, max: usize) {
+        if due.len() > max {
+            due.truncate(max);
+            self.due_end = due
+                .last()
+                .map(|hold| (hold.state.expires_at, hold.consumption_id));
         }
     }
 }

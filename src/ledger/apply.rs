@@ -107,7 +107,13 @@ fn change_account(account: &mut Account, entry: &Entry) -> Result<(), &'static s
     if let Some(limit) = effects.credit_limit {
         account.credit_limit = limit;
     }
-    if account.held < 0 || account.debt < 0 || account.borrowed < 0 || account.borrowed > account.debt {
+    if account.granted < 0
+        || account.spent < 0
+        || account.held < 0
+        || account.debt < 0
+        || account.borrowed < 0
+        || account.borrowed > account.debt
+    {
         return Err("a figure would be negative");
     }
     Ok(())

@@ -127,6 +127,18 @@ pub enum Overage {
     Debt,
 }
 
+impl Overage {
+    /// The stable spelling.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Overage::Reject => "reject",
+            Overage::Available => "available",
+            Overage::Debt => "debt",
+        }
+    }
+}
+
 /// What `confirm` does after the hold's deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -138,6 +150,17 @@ pub enum Late {
     Recharge,
 }
 
+impl Late {
+    /// The stable spelling.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Late::Reject => "reject",
+            Late::Recharge => "recharge",
+        }
+    }
+}
+
 /// What a clawback does about credits that are no longer in the lot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -147,6 +170,17 @@ pub enum Shortfall {
     Forgive,
     /// Book them as debt.
     Debt,
+}
+
+impl Shortfall {
+    /// The stable spelling.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Shortfall::Forgive => "forgive",
+            Shortfall::Debt => "debt",
+        }
+    }
 }
 
 /// Credits for an account.
@@ -685,8 +719,8 @@ impl Command {
                 form.text("confirm");
                 form.optional(Some(c.consumption_id.as_bytes()));
                 form.optional_integer(c.amount);
-                form.integer(c.overage as i64);
-                form.integer(c.late as i64);
+                form.text(c.overage.as_str());
+                form.text(c.late.as_str());
             }
             Action::Refund(c) => {
                 form.text("refund");
@@ -713,7 +747,7 @@ impl Command {
                 form.text("clawback");
                 form.optional(Some(c.lot_id.as_bytes()));
                 form.optional_integer(c.amount);
-                form.integer(c.shortfall as i64);
+                form.text(c.shortfall.as_str());
                 form.optional(c.reason.as_ref().map(|s| s.as_bytes()));
             }
             Action::Mature { .. } => form.text("mature"),

@@ -72,7 +72,7 @@ pub struct Receipt {
     pub kind: Kind,
     /// Credits that came (positive) or went (negative).
     pub amount: i64,
-    /// The lot that was granted.
+    /// The lot that was granted, as it was before it paid any debt.
     pub lot: Option<Lot>,
     /// `available` afterwards.
     pub available: i64,

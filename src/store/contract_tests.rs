@@ -165,7 +165,7 @@ fn writes(before: &LoadedAccount, entries: &[Entry]) -> Writes {
         holds.extend(entry.effects.funded.iter().map(|(id, _)| *id));
     }
     state.note_deadlines(
-        before.looked_up_due && !before.state.more_due,
+        before.looked_up_due && before.state.due_end.is_none(),
         before.next_pending,
     );
     let user_id = state.account.user_id;
@@ -988,7 +988,7 @@ pub(crate) async fn due_holds_come_in_order_and_in_parts(store: impl Subject) {
         let last = at(1 + count as u64);
         let account = load_one(&mut committer, &needs_account(user, last)).await;
         assert!(account.looked_up_due);
-        assert_eq!(account.state.more_due, count > max, "{count}");
+        assert_eq!(account.state.due_end.is_some(), count > max, "{count}");
         assert_eq!(account.next_pending, Some(at(1_000_000)));
         let expected: BTreeSet<Uuid> = in_order.iter().take(max).copied().collect();
         assert_eq!(
@@ -998,7 +998,7 @@ pub(crate) async fn due_holds_come_in_order_and_in_parts(store: impl Subject) {
         );
 
         let all = store.reader().account(user, last).await.unwrap().unwrap();
-        assert!(!all.state.more_due && all.looked_up_due && all.exists);
+        assert!(all.state.due_end.is_none() && all.looked_up_due && all.exists);
         assert_eq!(all.next_pending, Some(at(1_000_000)));
         let expected: BTreeSet<Uuid> = in_order.into_iter().collect();
         assert_eq!(
@@ -1017,7 +1017,7 @@ pub(crate) async fn due_holds_are_looked_up_when_the_deadline_has_passed(store: 
     let account = load_one(&mut committer, &needs_account(user, just_before)).await;
     assert!(!account.looked_up_due && account.state.holds.is_empty() && account.next_pending.is_none());
     let account = load_one(&mut committer, &needs_account(user, at(1))).await;
-    assert!(account.looked_up_due && !account.state.more_due);
+    assert!(account.looked_up_due && account.state.due_end.is_none());
     assert_eq!(account.state.holds.len(), 2);
     assert_eq!(account.next_pending, Some(at(2)));
     let account = load_one(&mut committer, &needs_account(user, at(2_000_000))).await;

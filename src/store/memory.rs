@@ -221,14 +221,15 @@ impl Books {
                 .is_some_and(|first| first <= *now)
         });
         if let Some(now) = due_at {
-            let mut due: Vec<&Hold> = pending
+            let mut due: Vec<Hold> = pending
                 .iter()
                 .copied()
                 .filter(|h| h.state.expires_at <= now)
+                .cloned()
                 .collect();
             due.sort_by_key(|hold| (hold.state.expires_at, hold.consumption_id));
-            state.more_due = due_max.is_some_and(|max| due.len() > max);
-            holds.extend(due.into_iter().take(due_max.unwrap_or(usize::MAX)).cloned());
+            state.note_due(&mut due, due_max.unwrap_or(usize::MAX));
+            holds.append(&mut due);
             next_pending = pending
                 .iter()
                 .map(|h| h.state.expires_at)

@@ -213,7 +213,7 @@ pub(crate) enum Due {
 
 /// The reading side, shared by everybody.
 pub(crate) trait Reader: Send + Sync + 'static {
-    /// The account with *all* its due holds (never `more_due`), or `None` where it has no row.
+    /// The account with *all* its due holds (never a `due_end`), or `None` where it has no row.
     fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>>;
 
     /// Lines of an account's journal, newest first.

@@ -25,15 +25,22 @@ impl Store {
             .release_grace(rules.release_grace)
             .reversal_grace(rules.reversal_grace);
         let ledger = database.open(settings).await;
-        Store { database, ledger, clock }
+        Store {
+            database,
+            ledger,
+            clock,
+        }
     }
 
     async fn run(&self, command: &Command, now: Timestamp) -> Result<Outcome, Refusal> {
         self.clock.set(now);
-        self.ledger.run(command.clone()).await.map_err(|error| match error {
-            Error::Refused(refusal) => refusal,
-            other => panic!("{:?}: {other}", self.database.kind),
-        })
+        self.ledger
+            .run(command.clone())
+            .await
+            .map_err(|error| match error {
+                Error::Refused(refusal) => refusal,
+                other => panic!("{:?}: {other}", self.database.kind),
+            })
     }
 }
 
@@ -50,14 +57,22 @@ async fn agree(seed: u64, steps: usize) {
         let expected = model.run(&step.command, step.now);
         for store in &stores {
             let answer = store.run(&step.command, step.now).await;
-            assert_eq!(answer, expected, "seed {seed}, step {n}, {:?}: {:?}", store.database.kind, step.command);
+            assert_eq!(
+                answer, expected,
+                "seed {seed}, step {n}, {:?}: {:?}",
+                store.database.kind, step.command
+            );
         }
         if n % 25 == 0 || n + 1 == steps {
             for user_id in history.users() {
                 let expected = model.balance(*user_id, step.now);
                 for store in &stores {
                     let balance = store.ledger.balance(*user_id).await.unwrap();
-                    assert_eq!(balance, expected, "seed {seed}, step {n}, {:?}", store.database.kind);
+                    assert_eq!(
+                        balance, expected,
+                        "seed {seed}, step {n}, {:?}",
+                        store.database.kind
+                    );
                 }
             }
             for id in history.consumptions().take(20) {
@@ -74,7 +89,11 @@ async fn agree(seed: u64, steps: usize) {
         for round in 0..2 {
             let verification = store.ledger.verify().await.unwrap();
             let faults = &verification.faults;
-            assert!(verification.is_clean(), "seed {seed}, {:?}, {round}: {faults:#?}", store.database.kind);
+            assert!(
+                verification.is_clean(),
+                "seed {seed}, {:?}, {round}: {faults:#?}",
+                store.database.kind
+            );
             assert!(store.ledger.trial_balance().await.unwrap().is_balanced());
             store.ledger.expire_pending(None).await.unwrap();
             store.ledger.expire_lots(None).await.unwrap();
@@ -83,12 +102,21 @@ async fn agree(seed: u64, steps: usize) {
             let now = history.now();
             store.clock.set(now);
             // Sequence numbers differ now: the sweep wrote what the model has only thought of.
-            let (swept, expected) = (store.ledger.balance(*user_id).await.unwrap(), model.balance(*user_id, now));
-            assert_eq!((swept.available, swept.held, swept.debt), (expected.available, expected.held, expected.debt));
+            let (swept, expected) = (
+                store.ledger.balance(*user_id).await.unwrap(),
+                model.balance(*user_id, now),
+            );
+            assert_eq!(
+                (swept.available, swept.held, swept.debt),
+                (expected.available, expected.held, expected.debt)
+            );
             assert_eq!(swept.expiring, expected.expiring);
             // As of now, from the journal alone.
             let derived = store.ledger.balance_at(*user_id, now).await.unwrap();
-            assert_eq!((derived.available, derived.held, derived.debt), (swept.available, swept.held, swept.debt));
+            assert_eq!(
+                (derived.available, derived.held, derived.debt),
+                (swept.available, swept.held, swept.debt)
+            );
         }
         store.ledger.close().await;
     }

@@ -132,27 +132,52 @@ async fn callers_transactions_beside_the_committers() {
 async fn inside_a_sqlite_transaction() {
     let database = Database::fresh(Kind::SqliteFile).await;
     let ledger = database.ledger().await;
-    ledger.grant(Grant::new(ALICE, 100, Source::Purchase), None).await.unwrap();
+    ledger
+        .grant(Grant::new(ALICE, 100, Source::Purchase), None)
+        .await
+        .unwrap();
     let url = format!("sqlite://{}", database.sqlite_path().display());
     let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    connection.execute("CREATE TABLE ai_jobs (consumption_log_id BLOB)").await.unwrap();
+    connection
+        .execute("CREATE TABLE ai_jobs (consumption_log_id BLOB)")
+        .await
+        .unwrap();
     for commit in [false, true] {
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
         let mut within = ledger.within(&mut tx);
-        let hold = within.consume(Consume::new(ALICE, 60), Some("job")).await.unwrap();
+        let hold = within
+            .consume(Consume::new(ALICE, 60), Some("job"))
+            .await
+            .unwrap();
         let refused = within.consume(Consume::new(ALICE, 60), None).await.unwrap_err();
         assert_eq!(refused.code(), "insufficient_credits");
-        assert_eq!(within.consume(Consume::new(ALICE, 60), Some("job")).await.unwrap(), hold);
-        within.gift(Gift::new(account(1), 7, "welcome"), None).await.unwrap();
+        assert_eq!(
+            within
+                .consume(Consume::new(ALICE, 60), Some("job"))
+                .await
+                .unwrap(),
+            hold
+        );
+        within
+            .gift(Gift::new(account(1), 7, "welcome"), None)
+            .await
+            .unwrap();
         within.confirm(Confirm::amount(hold.id, 50), None).await.unwrap();
-        sqlx::query("INSERT INTO ai_jobs VALUES (?)").bind(hold.id).execute(&mut *tx).await.unwrap();
+        sqlx::query("INSERT INTO ai_jobs VALUES (?)")
+            .bind(hold.id)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
         if commit {
             tx.commit().await.unwrap();
         } else {
             tx.rollback().await.unwrap();
         }
         let balance = ledger.balance(ALICE).await.unwrap();
-        assert_eq!((balance.available, balance.spent), if commit { (50, 50) } else { (100, 0) });
+        assert_eq!(
+            (balance.available, balance.spent),
+            if commit { (50, 50) } else { (100, 0) }
+        );
     }
     assert_eq!(ledger.balance(account(1)).await.unwrap().available, 7);
     assert!(ledger.verify().await.unwrap().is_clean());

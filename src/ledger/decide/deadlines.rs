@@ -21,23 +21,25 @@ pub fn mature(state: &State, now: Timestamp, rules: &Rules) -> Vec<Entry> {
     draft.finish()
 }
 
-/// The same as far as the loaded holds go, for a state with [`State::more_due`].
+/// The same as far as the loaded holds go, for a state with [`State::due_end`].
 #[must_use]
 pub fn mature_loaded(state: &State, now: Timestamp, rules: &Rules) -> Vec<Entry> {
     let mut draft = Draft::without_command(state, now, rules);
-    let last_due = draft
-        .pending()
-        .map(|h| h.state.expires_at)
-        .filter(|t| *t <= now)
-        .max();
-    if let Some(until) = last_due {
-        draft.mature(until);
+    match state.due_end {
+        Some(end) => draft.mature_to(end),
+        None => draft.mature(now),
     }
     draft.finish()
 }
 
 impl Draft<'_> {
     pub(super) fn mature(&mut self, until: Timestamp) {
+        self.mature_to((until, Uuid::max()));
+    }
+
+    /// Applies what is due up to the hold `end`, itself included, in order of deadline and id.
+    fn mature_to(&mut self, end: (Timestamp, Uuid)) {
+        let until = end.0;
         let due = |deadline: Option<Timestamp>| deadline.is_some_and(|d| d <= until);
         let lots_due = self.lots().any(|lot| lot.remaining > 0 && lot.has_expired(until));
         if !lots_due && !due(self.account.next_hold_deadline) {
@@ -45,8 +47,8 @@ impl Draft<'_> {
         }
         let mut holds: Vec<(Timestamp, Uuid)> = self
             .pending()
-            .filter(|h| h.state.expires_at <= until)
             .map(|h| (h.state.expires_at, h.consumption_id))
+            .filter(|due| *due <= end)
             .collect();
         holds.sort_unstable();
         for (deadline, consumption_id) in holds {

@@ -1,11 +1,12 @@
 //! Everything a batch needs, in one statement.
 //!
-//! Every look-up is a `CROSS JOIN LATERAL` with an index behind it: the planner takes an array for 100 rows and would
-//! otherwise hash a growing table. `MATERIALIZED` keeps it from folding the parts back into one another.
+//! Every look-up is a `CROSS JOIN LATERAL` with an index behind it, and `LIMIT` or `OFFSET 0` to keep it that: the
+//! planner does not know how long an array is, plans while tables are still empty, and would otherwise turn the join
+//! around and walk through a growing index. `MATERIALIZED` keeps it from folding the parts back into one another.
 
 use super::rows::{Packed, account_columns, entry_columns, hold_columns, lot_columns};
 use super::{Statements, during_read};
-use crate::ledger::{Hash, Prior, State, Timestamp};
+use crate::ledger::{Hash, Hold, Prior, State, Timestamp};
 use crate::store::{DUE_HOLDS_MAX, KeyScope, Loaded, LoadedAccount, Needs, StoreError, StoreResult};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -64,7 +65,7 @@ fn text(mask: u16) -> String {
     with.push(
         "borrowers AS MATERIALIZED (SELECT h.* FROM acc a CROSS JOIN LATERAL \
          (SELECT * FROM {s}credit_consumption_logs h WHERE a.borrowed > 0 AND h.user_id = a.user_id \
-          AND h.status = 'pending' AND h.borrowed > 0) h)"
+          AND h.status = 'pending' AND h.borrowed > 0 OFFSET 0) h)"
             .into(),
     );
     select.push(format!("SELECT {} FROM acc a", account_columns(ACCOUNT, "a")));
@@ -231,7 +232,7 @@ fn collect(rows: Vec<PgRow>, needs: &Needs, now: Timestamp, due_max: usize) -> S
         };
         loaded.accounts.insert(packed.user_id, found);
     }
-    let mut due: HashMap<Uuid, usize> = HashMap::new();
+    let mut due: HashMap<Uuid, Vec<Hold>> = HashMap::new();
     for packed in rest {
         let user_id = packed.user_id;
         match packed.tag {
@@ -264,20 +265,21 @@ fn collect(rows: Vec<PgRow>, needs: &Needs, now: Timestamp, due_max: usize) -> S
                 account.state.lots.insert(lot.lot_id, lot);
             }
             NEXT => account.next_pending = packed.time(0),
-            DUE => {
-                let count = due.entry(user_id).or_default();
-                *count += 1;
-                if *count > due_max {
-                    account.state.more_due = true;
-                } else {
-                    let hold = packed.hold()?;
-                    account.state.holds.insert(hold.consumption_id, hold);
-                }
-            }
+            DUE => due.entry(user_id).or_default().push(packed.hold()?),
             _ => {
                 let hold = packed.hold()?;
                 account.state.holds.insert(hold.consumption_id, hold);
             }
+        }
+    }
+    for (user_id, mut due) in due {
+        if let Some(account) = loaded.accounts.get_mut(&user_id) {
+            due.sort_by_key(|hold| (hold.state.expires_at, hold.consumption_id));
+            account.state.note_due(&mut due, due_max);
+            account
+                .state
+                .holds
+                .extend(due.into_iter().map(|hold| (hold.consumption_id, hold)));
         }
     }
     Ok(loaded)

@@ -134,8 +134,7 @@ impl Books<'_> {
         });
         if let Some(now) = due_at {
             let mut due = self.due_holds(user_id, now, due_max)?;
-            state.more_due = due.len() > due_max;
-            due.truncate(due_max);
+            state.note_due(&mut due, due_max);
             holds.append(&mut due);
             next_pending = self.next_pending(user_id, now)?;
         }
