@@ -285,6 +285,20 @@ impl Settings {
                     "a malformed postgresql URL",
                 )),
             },
+            #[cfg(not(feature = "postgres"))]
+            ("postgresql" | "postgres", _) => Err(Error::invalid(
+                "url",
+                "needs the crate's feature `postgres`",
+                "an enabled database",
+                scheme,
+            )),
+            #[cfg(not(feature = "sqlite"))]
+            ("sqlite", _) => Err(Error::invalid(
+                "url",
+                "needs the crate's feature `sqlite`",
+                "an enabled database",
+                scheme,
+            )),
             (scheme, _) => Err(Error::invalid(
                 "url",
                 "has an unknown scheme",

@@ -25,6 +25,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
+#[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
 pub(crate) use plan::{Answer, needs, plan};
 
 /// The engine's share of the settings.
@@ -40,6 +41,7 @@ pub(crate) struct EngineSettings {
 /// Where a committer runs.
 pub(crate) enum Stage {
     /// As a task of the runtime that is current: for stores that wait for a network.
+    #[cfg(feature = "postgres")]
     Task,
     /// On a thread of its own: for stores that block.
     Thread,
@@ -78,6 +80,7 @@ impl Engine {
                 let _ = done.send(());
             };
             match stage {
+                #[cfg(feature = "postgres")]
                 Stage::Task => drop(tokio::spawn(work)),
                 Stage::Thread => on_thread(number, work)?,
             }

@@ -36,6 +36,7 @@ pub(crate) fn route(user_id: Uuid) -> u16 {
 /// The [`route`] of the account that a consumption belongs to, read from the consumption's id.
 ///
 /// Any other id gives an arbitrary route: that costs a conflict at the most, never correctness.
+#[cfg(any(feature = "engine", test))]
 #[must_use]
 pub(crate) fn route_of_consumption(consumption_id: Uuid) -> u16 {
     ((consumption_id.as_u64_pair().1 >> 46) & 0xFFFF) as u16

@@ -33,6 +33,7 @@ mod words;
 
 pub use account::{Account, Hold, HoldState, Lot, Money, Pin, State};
 pub use apply::{Inconsistent, apply};
+#[cfg(feature = "engine")]
 pub(crate) use command::ttl as check_ttl;
 pub use command::{
     Action, Adjust, Clawback, Command, Confirm, Consume, Extend, Gift, Grant, Late, Metadata, Overage,

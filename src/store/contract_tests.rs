@@ -280,18 +280,6 @@ fn every_hold() -> HoldFilter {
     }
 }
 
-/// An entry as it comes back: a new hold is only in its own row.
-fn as_stored(entry: &Entry) -> Entry {
-    let effects = Effects {
-        new_hold: None,
-        ..entry.effects.clone()
-    };
-    Entry {
-        effects,
-        ..entry.clone()
-    }
-}
-
 /// An account made by hand, with figures that the rules would take long to reach.
 fn account_by_hand(user_id: Uuid, seq: i64) -> Account {
     Account {
@@ -615,7 +603,10 @@ async fn assert_rows(store: &impl Subject, user: Uuid, account: &Account, rows: 
     );
 
     let mut snapshot = store.reader().snapshot().await.unwrap();
-    assert_eq!(snapshot.accounts(None, 10).await.unwrap(), [account.clone()]);
+    assert_eq!(
+        snapshot.accounts(None, 10).await.unwrap(),
+        std::slice::from_ref(account)
+    );
     let stored: Vec<(Uuid, Lot)> = lots.into_values().map(|lot| (user, lot)).collect();
     assert_eq!(snapshot.lots(None, 100).await.unwrap(), stored);
     holds.reverse();

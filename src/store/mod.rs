@@ -26,6 +26,7 @@
 #[cfg(test)]
 pub(crate) mod contract_tests;
 pub(crate) mod memory;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) mod migrations;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
@@ -101,6 +102,7 @@ pub(crate) struct AccountWrite {
 }
 
 /// A line of the register of gifts.
+#[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(dead_code))] // Memory only keeps them.
 #[derive(Debug, Clone)]
 pub(crate) struct GiftRow {
     pub(crate) user_id: Uuid,
@@ -127,12 +129,14 @@ pub(crate) struct Writes {
 }
 
 impl Writes {
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn is_empty(&self) -> bool {
         self.accounts.is_empty()
     }
 }
 
 /// Why a store could not do it.
+#[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(dead_code))] // Memory has no wire to lose.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum StoreError {
     /// Nothing was written; trying again may help.
