@@ -54,7 +54,7 @@ pub(crate) enum KeyScope {
 /// What a batch needs to know. Lists hold no duplicates.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Needs {
-    /// The instant at which holds count as due.
+    /// The instant at which holds count as due; none is where `None`.
     pub(crate) now: Option<Timestamp>,
     /// Accounts by id.
     pub(crate) accounts: Vec<Uuid>,

@@ -162,7 +162,7 @@ pub(super) async fn load_with(
     needs: &Needs,
     due_max: usize,
 ) -> StoreResult<Loaded> {
-    let now = needs.now.unwrap_or(Timestamp::MAX);
+    let now = needs.now.unwrap_or(Timestamp::MIN);
     let (mut key_accounts, mut keys) = (Vec::new(), Vec::new());
     let (mut key_consumptions, mut consumption_keys) = (Vec::new(), Vec::new());
     for (scope, key) in &needs.keys {

@@ -22,6 +22,8 @@ mod load;
 mod read;
 mod rows;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 use super::{Committer, Loaded, Needs, StoreError, StoreResult, Writes};
 use crate::ledger::Hash;

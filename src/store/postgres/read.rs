@@ -34,6 +34,18 @@ impl PostgresStore {
         make().fetch_all(&mut *connection).await.map_err(during_read)
     }
 
+    /// A connection outside of the pool, for work that leaves something open if it is broken off.
+    async fn own_connection(&self) -> StoreResult<PgConnection> {
+        if self.pool.is_closed() {
+            return Err(StoreError::Lost("the ledger is closed".into()));
+        }
+        let timeout = self.settings.connect_timeout;
+        match tokio::time::timeout(timeout, session_options(&self.settings, false).connect()).await {
+            Ok(connected) => connected.map_err(during_read),
+            Err(_) => Err(StoreError::Lost(format!("no connection within {timeout:?}"))),
+        }
+    }
+
     async fn loaded(&self, user_id: Uuid, now: Timestamp) -> StoreResult<Option<LoadedAccount>> {
         let needs = Needs {
             now: Some(now),
@@ -189,11 +201,9 @@ impl Reader for PostgresStore {
 
     fn snapshot(&self) -> Reading<'_, Box<dyn Snapshot>> {
         Box::pin(async move {
-            let mut connection = session_options(&self.settings, false)
-                .connect()
-                .await
-                .map_err(during_read)?;
-            sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            let mut connection = self.own_connection().await?;
+            // The picture is taken by the first query, not by BEGIN.
+            sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1")
                 .execute(&mut connection)
                 .await
                 .map_err(during_read)?;
@@ -208,10 +218,7 @@ impl Reader for PostgresStore {
 
     fn migrate(&self) -> Reading<'_, ()> {
         Box::pin(async move {
-            let mut connection = session_options(&self.settings, false)
-                .connect()
-                .await
-                .map_err(during_read)?;
+            let mut connection = self.own_connection().await?;
             schema::migrate(
                 &mut connection,
                 self.settings.schema.as_deref(),

@@ -1,0 +1,80 @@
+//! The contract, on PostgreSQL: each test in a database of its own.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "where the server is, is said in the environment"
+)]
+
+use super::*;
+use crate::store::contract_tests::{Subject, contract_tests};
+use crate::store::{Reader, postgres::PostgresSettings};
+use sqlx::Executor;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+struct InDatabase {
+    store: PostgresStore,
+    server: String,
+    name: String,
+}
+
+impl Subject for InDatabase {
+    type Committer = PostgresCommitter;
+
+    fn reader(&self) -> &dyn Reader {
+        &self.store
+    }
+
+    fn committer(&self) -> PostgresCommitter {
+        self.store.committer()
+    }
+}
+
+async fn admin(server: &str, sql: String) {
+    let mut connection = PgConnection::connect(server).await.unwrap();
+    connection.execute(AssertSqlSafe(sql)).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+async fn in_database() -> InDatabase {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let server = std::env::var("JOINTO_CREDITS_TEST_POSTGRES")
+        .expect("needs a PostgreSQL server: run `make test`, or `scripts/with-postgres -- cargo test`");
+    let name = format!(
+        "c_{}_{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
+    admin(&server, format!("CREATE DATABASE {name}")).await;
+    let options: PgConnectOptions = server.parse().unwrap();
+    let store = PostgresStore::connect(PostgresSettings {
+        options: options.database(&name),
+        schema: None,
+        pgbouncer: false,
+        max_connections: 4,
+        connect_timeout: Duration::from_secs(30),
+    })
+    .await
+    .unwrap();
+    store.migrate().await.unwrap();
+    InDatabase { store, server, name }
+}
+
+impl Drop for InDatabase {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        // Dropping can't await, and happens inside a runtime: so on a thread with its own.
+        let _ = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(admin(
+                &server,
+                format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
+            ));
+        })
+        .join();
+    }
+}
+
+contract_tests!(in_database().await);
