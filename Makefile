@@ -21,8 +21,8 @@ test: setup ## run every suite and count the tests
 test-rust: setup ## run the Rust tests only, with PostgreSQL
 	scripts/with-postgres -- cargo test --workspace --all-features
 
-bench: setup ## run the benchmarks, on SQLite and on a PostgreSQL that syncs to disk
-	scripts/with-postgres --durable -- cargo bench --all-features $(BENCH_OPTIONS)
+bench: setup ## compare the ledger with other ways of doing its work; BENCH_OPTIONS as for scripts/bench
+	@scripts/bench $(BENCH_OPTIONS)
 
 lint: ## format, clippy, purity, licences, shell scripts
 	@scripts/setup --lint

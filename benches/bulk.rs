@@ -279,7 +279,7 @@ async fn write(
         }
         let written = c.user_id.len() as u64;
         execute(&mut connection, options.shape, &c).await;
-        if before >= begin && Instant::now() <= end {
+        if (begin..=end).contains(&Instant::now()) {
             done += written;
         }
     }
@@ -380,7 +380,7 @@ async fn function(options: Options) {
             .await
             .unwrap();
         let after = Instant::now();
-        if before >= begin && after <= end {
+        if (begin..=end).contains(&after) {
             latencies.push((after - before).as_micros() as u64);
         }
     }

@@ -168,7 +168,7 @@ fn main() {
         }
         commit.execute([]).unwrap();
         let after = Instant::now();
-        if before >= start && after <= end {
+        if (start..=end).contains(&after) {
             latencies.push((after - before).as_micros() as u64);
         }
     }

@@ -94,7 +94,7 @@ class Machine:
 
     def record(self, name: str, value: float, per_second: float, cpu_client: float, cpu_server: float) -> None:
         series = self.series.setdefault(name, Series())
-        operations = per_second * (self.options.seconds + self.options.warm_up)
+        operations = max(per_second, 1) * (self.options.seconds + self.options.warm_up)
         series.values.append(value)
         series.cpu_client.append(cpu_client / operations * 1e6)
         series.cpu_server.append(cpu_server / operations * 1e6)
@@ -191,8 +191,8 @@ def table(machine: Machine) -> list[list[str]]:
         ours, other = machine.series.get(ours_name), machine.series.get(other_name)
         if ours is None or other is None:
             continue
-        ratio = ours.median / other.median
-        rounds = [a / b for a, b in zip(ours.values, other.values)]
+        ratio = ours.median / max(other.median, 1)
+        rounds = [a / max(b, 1) for a, b in zip(ours.values, other.values)]
         unit = "us" if at_most else "/s"
         row = [what, f"{ours.median:,.0f} {unit}", f"{other.median:,.0f} {unit}", f"{ratio:.2f}",
                f"{min(rounds):.2f} to {max(rounds):.2f}"]

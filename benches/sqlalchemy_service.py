@@ -291,7 +291,7 @@ async def main() -> None:
         while (before := time.perf_counter()) < end:
             await service.consume(random.choice(accounts), 7, "text_processing", f"run-{os.getpid()}-{number}-{n}")
             n += 1
-            if before >= begin and (after := time.perf_counter()) <= end:
+            if begin <= (after := time.perf_counter()) <= end:
                 latencies.append(after - before)
 
     await asyncio.gather(*(caller(number) for number in range(options.callers)))

@@ -16,7 +16,7 @@ on_every_database! {
     async fn sixty_four_tasks_mix_all_commands_on_ten_accounts(database: Database) {
         let ledger = database.ledger().await;
         for n in 0..10 {
-            ledger.grant(Grant::new(account(n), 2_000, Source::Purchase), None).await.unwrap();
+            ledger.grant(Grant::new(account(n), 20_000, Source::Purchase), None).await.unwrap();
         }
         mixed(&ledger, 7, 320, 64).await; // More than 20,000 commands.
         ledger.expire_pending(None).await.unwrap();

@@ -49,10 +49,18 @@ pub(super) enum Purpose {
 
 /// An absolute path: the process may change its folder between now and the next connection.
 pub(super) fn absolute(path: &Path) -> StoreResult<PathBuf> {
-    std::path::absolute(path).map_err(|e| StoreError::Failed {
+    let path = std::path::absolute(path).map_err(|e| StoreError::Failed {
         problem: format!("`{}` is not a path to a file: {e}", path.display()),
         remedy: "name a file, such as credits.db",
-    })
+    })?;
+    // Known now, and not when the first caller wants to spend.
+    match path.parent() {
+        Some(folder) if folder.is_dir() => Ok(path),
+        _ => Err(StoreError::Failed {
+            problem: format!("there is no folder for {}", path.display()),
+            remedy: "make the folder, or check the path",
+        }),
+    }
 }
 
 /// Opens `path` (absolute, so that SQLite does not take it for a URI or a special name).
