@@ -100,6 +100,7 @@ impl<C: Committer> Serving<C> {
         needs.lock = jobs.iter().any(|job| job.stale >= STALE_BEFORE_LOCK);
         let loaded = match self.store.load(&needs).await {
             Ok(loaded) => loaded,
+            Err(StoreError::Failed { .. }) if jobs.len() > 1 => return self.one_by_one(jobs).await,
             Err(error) => return self.nothing_done(jobs, error).await,
         };
         let plan = plan::plan(
@@ -114,16 +115,18 @@ impl<C: Committer> Serving<C> {
                 settle(jobs, plan, &stale.into_iter().collect())
             }
             Err(StoreError::Unknown(why)) => self.find_out(jobs, plan, why).await,
-            Err(StoreError::Failed { .. }) if jobs.len() > 1 => {
-                // One command's rows may be what the database can't take; its neighbours must not suffer.
-                let mut again = Vec::new();
-                for job in jobs {
-                    again.extend(Box::pin(self.round(vec![job])).await);
-                }
-                again
-            }
+            Err(StoreError::Failed { .. }) if jobs.len() > 1 => self.one_by_one(jobs).await,
             Err(error) => self.nothing_done(jobs, error).await,
         }
+    }
+
+    /// One command's rows may be what the database can't give or take; its neighbours must not suffer.
+    async fn one_by_one(&mut self, jobs: Vec<Job>) -> Vec<Job> {
+        let mut again = Vec::new();
+        for job in jobs {
+            again.extend(Box::pin(self.round(vec![job])).await);
+        }
+        again
     }
 
     /// Nothing was written. Either the database is tried again, or the callers are told.

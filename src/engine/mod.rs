@@ -9,9 +9,9 @@
 //! it writes, the next batch gathers by itself. `docs/group-commit.md` argues why this is correct.
 //!
 //! Invariants, and the tests that keep them:
-//! - A command is decided in arrival order within its account, also after a conflict (`tests/concurrency.rs`).
-//! - Every accepted caller gets exactly one answer, also at shutdown (`tests/engine.rs`).
-//! - Nothing of a batch is visible before all of the account's part is durable (`tests/crash.rs`).
+//! - A command is decided in arrival order within its account, also after a conflict (`tests/ledger/concurrency.rs`).
+//! - Every accepted caller gets exactly one answer, also at shutdown (`tests/ledger/engine.rs`).
+//! - Nothing of a batch is visible before all of the account's part is durable (`tests/ledger/crash.rs`).
 
 mod committer;
 mod plan;

@@ -1,5 +1,5 @@
 //! Stores load and append; they know no rules. Memory, SQLite and PostgreSQL keep the same contract, and the same
-//! suite runs against all three (`tests/conformance.rs`).
+//! suite runs against all three (`contract_tests.rs`).
 //!
 //! # The contract
 //!

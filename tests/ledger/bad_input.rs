@@ -1,6 +1,6 @@
 //! Bad input of every kind: a typed error that names what is wrong and what to do, and nothing changed.
 
-use crate::child::ALICE;
+use crate::child::{ALICE, account};
 use crate::database::{self, Database, Kind};
 use crate::on_every_database;
 use jointo_credits::{
@@ -277,5 +277,39 @@ async fn a_database_that_refuses_one_row() {
     }
     assert_eq!(ledger.balance(ALICE).await.unwrap().held, 19);
     assert!(ledger.verify().await.unwrap().is_clean());
+    ledger.close().await;
+}
+
+/// An account whose rows can't be read any more takes nobody else down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_with_one_damaged_account() {
+    use sqlx::{Connection, Executor};
+    let database = Database::fresh(Kind::Postgres).await;
+    let ledger = database.ledger().await;
+    for n in 0..4 {
+        let grant = Grant::new(account(n), 100, Source::Purchase);
+        ledger.grant(grant, None).await.unwrap();
+    }
+    let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    connection
+        .execute("ALTER TABLE credit_lots DROP CONSTRAINT credit_lots_source_check")
+        .await
+        .unwrap();
+    sqlx::query("UPDATE credit_lots SET source = 'nowhere' WHERE user_id = $1")
+        .bind(account(2))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let consumes = (0..40).map(|n| (Consume::new(account(n % 4), 1), None)).collect();
+    let results = ledger.consume_many(consumes).await.unwrap();
+    for (n, result) in results.iter().enumerate() {
+        match result {
+            Ok(_) => assert_ne!(n % 4, 2),
+            Err(error) => {
+                assert_eq!(n % 4, 2, "{error}");
+                assert!(error.to_string().contains("verify()"), "{error}");
+            }
+        }
+    }
     ledger.close().await;
 }
