@@ -1,5 +1,10 @@
 //! Everything a batch needs, in one statement.
 //!
+//! Most accounts have nothing due and nothing borrowed, and their accounts, open lots and keys are all there is to know.
+//! So that is read first, and only where an account's row says that there is more, all of that account is read anew: in
+//! a second statement, which takes the place of everything that the first one found for it. Each account's picture is
+//! then of one snapshot, and a command needs one account's only.
+//!
 //! Every look-up is a `CROSS JOIN LATERAL` with an index behind it, and `LIMIT` or `OFFSET 0` to keep it that: the
 //! planner does not know how long an array is, plans while tables are still empty, and would otherwise turn the join
 //! around and walk through a growing index. `MATERIALIZED` keeps it from folding the parts back into one another.
@@ -27,11 +32,14 @@ const WITH_CONSUMPTIONS: u16 = 1;
 const WITH_KEYS: u16 = 2;
 const WITH_CONSUMPTION_KEYS: u16 = 4;
 const WITH_LOTS: u16 = 8;
+/// Holds that are due or have borrowed, and the lots they are pinned to.
+const WITH_HOLDS: u16 = 16;
 
-/// `$1` accounts, `$2` now, `$3` due holds at most; then, as far as needed: `consumptions`, `key_accounts`, `keys`,
+/// `$1` accounts; then, as far as needed: now and the number of due holds, `consumptions`, `key_accounts`, `keys`,
 /// `key_consumptions`, `consumption_keys`, `lot_accounts`, `lots`.
 fn text(mask: u16) -> String {
-    let mut next = 3;
+    let holds = mask & WITH_HOLDS != 0;
+    let mut next = if holds { 3 } else { 1 };
     let mut parameter = || {
         next += 1;
         format!("${next}")
@@ -55,45 +63,52 @@ fn text(mask: u16) -> String {
          (SELECT * FROM {s}credit_accounts a WHERE a.user_id = w.user_id LIMIT 1) a)"
             .into(),
     );
-    // The first condition holds or not for a whole account, so nothing is looked up where nothing is due.
-    with.push(
-        "due AS MATERIALIZED (SELECT h.* FROM acc a CROSS JOIN LATERAL \
-         (SELECT * FROM {s}credit_consumption_logs h WHERE a.next_hold_deadline <= $2 AND h.user_id = a.user_id \
-          AND h.status = 'pending' AND h.expires_at <= $2 ORDER BY h.expires_at, h.consumption_id LIMIT $3) h)"
-            .into(),
-    );
-    with.push(
-        "borrowers AS MATERIALIZED (SELECT h.* FROM acc a CROSS JOIN LATERAL \
-         (SELECT * FROM {s}credit_consumption_logs h WHERE a.borrowed > 0 AND h.user_id = a.user_id \
-          AND h.status = 'pending' AND h.borrowed > 0 OFFSET 0) h)"
-            .into(),
-    );
+    if holds {
+        // The first condition holds or not for a whole account, so nothing is looked up where nothing is due.
+        with.push(
+            "due AS MATERIALIZED (SELECT h.* FROM acc a CROSS JOIN LATERAL \
+             (SELECT * FROM {s}credit_consumption_logs h WHERE a.next_hold_deadline <= $2 AND h.user_id = a.user_id \
+              AND h.status = 'pending' AND h.expires_at <= $2 ORDER BY h.expires_at, h.consumption_id LIMIT $3) h)"
+                .into(),
+        );
+        with.push(
+            "borrowers AS MATERIALIZED (SELECT h.* FROM acc a CROSS JOIN LATERAL \
+             (SELECT * FROM {s}credit_consumption_logs h WHERE a.borrowed > 0 AND h.user_id = a.user_id \
+              AND h.status = 'pending' AND h.borrowed > 0 OFFSET 0) h)"
+                .into(),
+        );
+    }
     select.push(format!("SELECT {} FROM acc a", account_columns(ACCOUNT, "a")));
     select.push(format!(
         "SELECT {} FROM acc a CROSS JOIN LATERAL \
          (SELECT * FROM {{s}}credit_lots l WHERE l.user_id = a.user_id AND l.open OFFSET 0) l",
         lot_columns(LOT, "l")
     ));
-    select.push(format!("SELECT {} FROM due h", hold_columns(DUE, "h")));
-    select.push(format!("SELECT {} FROM borrowers h", hold_columns(HOLD, "h")));
-    let mut pinned =
-        "SELECT user_id, unnest(lot_ids) AS lot_id FROM due UNION SELECT user_id, unnest(lot_ids) FROM borrowers"
-            .to_owned();
+    let mut pinned = Vec::new();
     if named {
-        pinned.push_str(" UNION SELECT user_id, unnest(lot_ids) FROM named");
+        pinned.push("SELECT user_id, unnest(lot_ids) AS lot_id FROM named");
     }
-    select.push(format!(
-        "SELECT {} FROM ({pinned}) p CROSS JOIN LATERAL (SELECT * FROM {{s}}credit_lots l \
-         WHERE l.user_id = p.user_id AND l.lot_id = p.lot_id AND NOT l.open LIMIT 1) l",
-        lot_columns(LOT, "l")
-    ));
-    select.push(format!(
-        "SELECT {NEXT}::int2, a.user_id, NULL::uuid, NULL::int8[], ARRAY[h.expires_at], NULL::text[], NULL::bytea, \
-         NULL::uuid[], NULL::int8[] FROM acc a CROSS JOIN LATERAL \
-         (SELECT h.expires_at FROM {{s}}credit_consumption_logs h WHERE a.next_hold_deadline <= $2 \
-          AND h.user_id = a.user_id AND h.status = 'pending' AND h.expires_at > $2 \
-          ORDER BY h.expires_at LIMIT 1) h"
-    ));
+    if holds {
+        pinned.push("SELECT user_id, unnest(lot_ids) AS lot_id FROM due");
+        pinned.push("SELECT user_id, unnest(lot_ids) AS lot_id FROM borrowers");
+        select.push(format!("SELECT {} FROM due h", hold_columns(DUE, "h")));
+        select.push(format!("SELECT {} FROM borrowers h", hold_columns(HOLD, "h")));
+        select.push(format!(
+            "SELECT {NEXT}::int2, a.user_id, NULL::uuid, NULL::int8[], ARRAY[h.expires_at], NULL::text[], \
+             NULL::bytea, NULL::uuid[], NULL::int8[] FROM acc a CROSS JOIN LATERAL \
+             (SELECT h.expires_at FROM {{s}}credit_consumption_logs h WHERE a.next_hold_deadline <= $2 \
+              AND h.user_id = a.user_id AND h.status = 'pending' AND h.expires_at > $2 \
+              ORDER BY h.expires_at LIMIT 1) h"
+        ));
+    }
+    if !pinned.is_empty() {
+        select.push(format!(
+            "SELECT {} FROM ({}) p CROSS JOIN LATERAL (SELECT * FROM {{s}}credit_lots l \
+             WHERE l.user_id = p.user_id AND l.lot_id = p.lot_id AND NOT l.open LIMIT 1) l",
+            lot_columns(LOT, "l"),
+            pinned.join(" UNION ")
+        ));
+    }
     if mask & WITH_KEYS != 0 {
         let (accounts, keys) = (parameter(), parameter());
         select.push(format!(
@@ -162,6 +177,68 @@ pub(super) async fn load_with(
     needs: &Needs,
     due_max: usize,
 ) -> StoreResult<Loaded> {
+    let mut loaded = read(connection, statements, needs, due_max, 0).await?;
+    let more = more_to_know(needs, &loaded);
+    if !more.accounts.is_empty() {
+        let again = read(connection, statements, &more, due_max, WITH_HOLDS).await?;
+        loaded
+            .priors
+            .retain(|(user_id, _), _| !again.accounts.contains_key(user_id));
+        loaded.accounts.extend(again.accounts);
+        loaded.owners.extend(again.owners);
+        loaded.priors.extend(again.priors);
+    }
+    name_holds_of_priors(connection, statements, &mut loaded).await?;
+    Ok(loaded)
+}
+
+/// What `needs` asks about accounts of which the first statement did not read all.
+fn more_to_know(needs: &Needs, loaded: &Loaded) -> Needs {
+    let unknown = |user_id: &Uuid| {
+        let account = loaded.accounts.get(user_id);
+        account.is_some_and(|found| found.looked_up_due || found.state.account.borrowed > 0)
+    };
+    let accounts: Vec<Uuid> = loaded.accounts.keys().filter(|id| unknown(id)).copied().collect();
+    if accounts.is_empty() {
+        return Needs::default();
+    }
+    let owner_unknown = |id: &Uuid| loaded.owners.get(id).is_some_and(unknown);
+    let scope_unknown = |scope: &KeyScope| match scope {
+        KeyScope::Account(user_id) => unknown(user_id),
+        KeyScope::Consumption(id) => owner_unknown(id),
+    };
+    Needs {
+        now: needs.now,
+        consumptions: needs
+            .consumptions
+            .iter()
+            .filter(|id| owner_unknown(id))
+            .copied()
+            .collect(),
+        lots: needs
+            .lots
+            .iter()
+            .filter(|(user_id, _)| unknown(user_id))
+            .copied()
+            .collect(),
+        keys: needs
+            .keys
+            .iter()
+            .filter(|(scope, _)| scope_unknown(scope))
+            .cloned()
+            .collect(),
+        accounts,
+        lock: needs.lock,
+    }
+}
+
+async fn read(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    needs: &Needs,
+    due_max: usize,
+    holds: u16,
+) -> StoreResult<Loaded> {
     let now = needs.now.unwrap_or(Timestamp::MIN);
     let (mut key_accounts, mut keys) = (Vec::new(), Vec::new());
     let (mut key_consumptions, mut consumption_keys) = (Vec::new(), Vec::new());
@@ -178,17 +255,19 @@ pub(super) async fn load_with(
         }
     }
     let flag = |on: bool, mask: u16| if on { mask } else { 0 };
-    let mask = flag(!needs.consumptions.is_empty(), WITH_CONSUMPTIONS)
+    let mask = holds
+        | flag(!needs.consumptions.is_empty(), WITH_CONSUMPTIONS)
         | flag(!keys.is_empty(), WITH_KEYS)
         | flag(!consumption_keys.is_empty(), WITH_CONSUMPTION_KEYS)
         | flag(!needs.lots.is_empty(), WITH_LOTS);
-    // One more than is wanted tells whether there are more.
-    let limit = i64::try_from(due_max).unwrap_or(i64::MAX).saturating_add(1);
     let mut query = sqlx::query(statements.text("load", mask, || text(mask)))
         .persistent(statements.persistent)
-        .bind(&needs.accounts)
-        .bind(now)
-        .bind(limit);
+        .bind(&needs.accounts);
+    if mask & WITH_HOLDS != 0 {
+        // One more than is wanted tells whether there are more.
+        let limit = i64::try_from(due_max).unwrap_or(i64::MAX).saturating_add(1);
+        query = query.bind(now).bind(limit);
+    }
     if mask & WITH_CONSUMPTIONS != 0 {
         query = query.bind(&needs.consumptions);
     }
@@ -203,9 +282,7 @@ pub(super) async fn load_with(
         query = query.bind(accounts).bind(lots);
     }
     let rows = query.fetch_all(&mut *connection).await.map_err(during_read)?;
-    let mut loaded = collect(rows, needs, now, due_max)?;
-    name_holds_of_priors(connection, statements, &mut loaded).await?;
-    Ok(loaded)
+    collect(rows, needs, now, due_max)
 }
 
 fn collect(rows: Vec<PgRow>, needs: &Needs, now: Timestamp, due_max: usize) -> StoreResult<Loaded> {
