@@ -3,9 +3,10 @@
 use super::append::{Appended, append};
 use super::failure::{self, Failure};
 use super::load::load;
-use super::open::{Location, Purpose, patiently};
+use super::open::{Location, Purpose};
 use super::pool::{Lease, Pool};
 use super::rows::blob;
+use super::waiting::Turns;
 use super::{Shared, schema};
 use crate::ledger::Hash;
 use crate::store::{Committer, Loaded, Needs, StoreError, StoreResult, Writes};
@@ -24,12 +25,13 @@ pub(crate) struct SqliteCommitter {
     under_way: Option<Lease>,
     /// A commit failed in a way that may have left a whole transaction in the write-ahead log.
     unsure: bool,
+    turns: Turns,
 }
 
 impl SqliteCommitter {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let connections = match shared.location {
-            Location::File(_) => Pool::new(1),
+            Location::File(_) => shared.writer_pool(),
             Location::Memory => Arc::clone(&shared.readers),
         };
         SqliteCommitter {
@@ -37,6 +39,7 @@ impl SqliteCommitter {
             connections,
             under_way: None,
             unsure: false,
+            turns: Turns::default(),
         }
     }
 
@@ -66,11 +69,11 @@ impl SqliteCommitter {
     /// Takes the write lock.
     fn begin(&self, connection: &Connection) -> StoreResult<()> {
         let timeout = self.shared.settings.busy_timeout;
-        patiently(timeout, || {
-            connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])
-        })
-        .map(drop)
-        .map_err(|error| Failure::Sqlite(error).explain(connection))
+        let begin = || connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]);
+        self.turns
+            .take(timeout, begin)
+            .map(drop)
+            .map_err(|error| Failure::Sqlite(error).explain(connection))
     }
 
     fn commit(&mut self, connection: &Connection) -> StoreResult<()> {
@@ -188,9 +191,7 @@ impl Committer for SqliteCommitter {
 
     async fn reconnect(&mut self) -> StoreResult<()> {
         self.under_way = None;
-        if let Location::File(_) = self.shared.location {
-            self.connections = Pool::new(1);
-        }
+        self.connections.renew();
         self.lease().map(drop)
     }
 }

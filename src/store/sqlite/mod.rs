@@ -9,17 +9,22 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | `open` | where the database is, how connections are set up, waiting for other processes |
+//! | `open` | where the database is, how connections are set up |
+//! | `committer` | the writing side: one transaction from `load` to `append` |
+//! | `waiting` | turns at the write lock, with other processes |
 //! | `pool` | connections on loan |
 //! | `schema` | the tables: made and checked |
 //! | `load`, `append` | a batch, inside a transaction that somebody else begins and ends |
 //! | `read`, `snapshot` | the reading side |
 //! | `rows` | rows to and from the ledger's types |
+//! | `fork` | what a child process must not inherit |
 //! | `failure` | what result codes mean |
+//! | `within` | the same steps inside a transaction of sqlx's |
 
 mod append;
 mod committer;
 mod failure;
+mod fork;
 mod load;
 mod open;
 mod pool;
@@ -29,6 +34,7 @@ mod schema;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod waiting;
 #[cfg(feature = "sqlx-sqlite")]
 pub(crate) mod within;
 
@@ -40,10 +46,12 @@ use crate::store::{
     Due, EntryFilter, HoldFilter, LoadedAccount, Reader, Reading, Snapshot, StoreError, StoreResult,
 };
 use failure::Attempt;
+use fork::Counted;
 use open::Purpose;
 use pool::Pool;
 use rusqlite::Connection;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -60,13 +68,19 @@ struct Shared {
     readers: Arc<Pool>,
     /// One for each reader's connection: who has to wait for one waits here and not on a thread.
     turns: Arc<Semaphore>,
+    /// The committers' connections, for [`SqliteStore::suspend`].
+    writers: Mutex<Vec<Weak<Pool>>>,
 }
 
 impl SqliteStore {
     /// For a file, nothing is opened yet: each connection is, when it is needed.
     pub(crate) fn open(location: Location, settings: SqliteSettings) -> StoreResult<Self> {
         let (location, readers, turns) = match location {
-            Location::Memory => (Location::Memory, Pool::of_one(open::memory()?), 1),
+            Location::Memory => (
+                Location::Memory,
+                Pool::of_one(Counted::memory(open::memory()?)),
+                1,
+            ),
             Location::File(path) => {
                 let readers_max = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
                 (
@@ -83,6 +97,7 @@ impl SqliteStore {
                 settings,
                 readers,
                 turns,
+                writers: Mutex::default(),
             }),
         })
     }
@@ -90,6 +105,26 @@ impl SqliteStore {
     /// The writing side.
     pub(crate) fn committer(&self) -> SqliteCommitter {
         SqliteCommitter::new(Arc::clone(&self.shared))
+    }
+
+    /// Closes every connection to the file and opens none until [`resume`](Self::resume), so that the process can
+    /// fork (see the module `fork`). Whoever wants to read or write meanwhile waits. `false` where somebody did not
+    /// finish within `timeout`. Snapshots are not waited for: a child made while one is read can't open the file.
+    #[allow(dead_code, reason = "the bindings call it around a fork")]
+    pub(crate) fn suspend(&self, timeout: Duration) -> bool {
+        let closed: Vec<bool> = self
+            .shared
+            .pools()
+            .iter()
+            .map(|pool| pool.suspend(timeout))
+            .collect();
+        closed.into_iter().all(|closed| closed)
+    }
+
+    /// Ends [`suspend`](Self::suspend).
+    #[allow(dead_code, reason = "the bindings call it around a fork")]
+    pub(crate) fn resume(&self) {
+        self.shared.pools().iter().for_each(|pool| pool.resume());
     }
 
     /// Does `work` in one read transaction, on a thread that may block.
@@ -112,7 +147,29 @@ impl SqliteStore {
 }
 
 impl Shared {
-    fn open(&self, purpose: Purpose) -> StoreResult<Connection> {
+    fn writers(&self) -> MutexGuard<'_, Vec<Weak<Pool>>> {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A pool of one connection, for one committer.
+    fn writer_pool(&self) -> Arc<Pool> {
+        let pool = Pool::new(1);
+        let mut writers = self.writers();
+        writers.retain(|pool| pool.strong_count() > 0);
+        writers.push(Arc::downgrade(&pool));
+        pool
+    }
+
+    fn pools(&self) -> Vec<Arc<Pool>> {
+        let writers = self.writers();
+        writers
+            .iter()
+            .filter_map(Weak::upgrade)
+            .chain([Arc::clone(&self.readers)])
+            .collect()
+    }
+
+    fn open(&self, purpose: Purpose) -> StoreResult<Counted> {
         match &self.location {
             Location::File(path) => open::file(path, purpose, &self.settings),
             // The pool has its one connection from the start, and never asks for another.
@@ -141,7 +198,10 @@ impl Shared {
     fn migrate(&self) -> StoreResult<()> {
         let timeout = self.settings.busy_timeout;
         match self.location {
-            Location::File(_) => schema::migrate(&self.open(Purpose::Migrate)?, timeout),
+            Location::File(_) => {
+                let connection = self.open(Purpose::Migrate)?;
+                schema::migrate(&connection, timeout)
+            }
             Location::Memory => {
                 let lease = self.readers.lease(|| self.open(Purpose::Migrate))?;
                 schema::migrate(lease.connection()?, timeout)

@@ -1,6 +1,8 @@
 //! Where the books are, and how a connection to them is set up.
 
 use super::failure::{self, Attempt, Failure};
+use super::fork::Counted;
+use super::waiting::patiently;
 use crate::store::{StoreError, StoreResult};
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
@@ -64,13 +66,15 @@ pub(super) fn absolute(path: &Path) -> StoreResult<PathBuf> {
 }
 
 /// Opens `path` (absolute, so that SQLite does not take it for a URI or a special name).
-pub(super) fn file(path: &Path, purpose: Purpose, settings: &SqliteSettings) -> StoreResult<Connection> {
+pub(super) fn file(path: &Path, purpose: Purpose, settings: &SqliteSettings) -> StoreResult<Counted> {
     // Readers open for writing too: after a crash somebody has to recover the log, and it may be the first reader.
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if purpose == Purpose::Migrate {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    let connection = Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, purpose, &e))?;
+    let connection = Counted::file(path, || {
+        Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, purpose, &e))
+    })?;
     match set_up(&connection, purpose, settings) {
         Ok(()) => Ok(connection),
         Err(failure) => Err(failure.explain(&connection)),
@@ -128,39 +132,4 @@ fn set_up_writer(connection: &Connection) -> rusqlite::Result<String> {
     // Measured: 64 consumes a batch 1.3 times as fast as with 1,000 pages, 10,000 not much faster still.
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-}
-
-/// Pauses between two attempts at the write lock: short, since a commit takes about a millisecond, and never growing
-/// much, so that a process that has waited long has the same chance as one that has just come.
-const PAUSES_US: [u64; 4] = [100, 200, 400, 800];
-
-/// Does `attempt` until nobody else is in the way, or `timeout` has passed.
-pub(super) fn patiently<T>(
-    timeout: Duration,
-    mut attempt: impl FnMut() -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    let mut waited: Option<std::time::Instant> = None;
-    let mut pauses = PAUSES_US.iter();
-    let mut pause = Duration::ZERO;
-    loop {
-        match attempt() {
-            Err(error) if failure::is_busy(&error) => {
-                #[allow(
-                    clippy::disallowed_methods,
-                    reason = "measures waiting; decides nothing about credits"
-                )]
-                let now = std::time::Instant::now();
-                if now.duration_since(*waited.get_or_insert(now)) >= timeout {
-                    return Err(error);
-                }
-                pause = pauses.next().map_or(pause, |us| Duration::from_micros(*us));
-                #[allow(
-                    clippy::disallowed_methods,
-                    reason = "the committer has a thread of its own to wait on"
-                )]
-                std::thread::sleep(pause);
-            }
-            result => return result,
-        }
-    }
 }

@@ -3,9 +3,11 @@
 //! In-memory databases have one connection only. The committer borrows it from `load` to `append`, and readers
 //! take turns with it: the pool's one connection is the lock.
 
+use super::fork::Counted;
 use crate::store::{StoreError, StoreResult};
 use rusqlite::Connection;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -18,10 +20,12 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct State {
-    idle: Vec<Connection>,
+    idle: Vec<Counted>,
     /// Idle or lent.
     open: usize,
     closed: bool,
+    /// Nothing is lent for the time being.
+    suspended: bool,
     /// Tickets given out, and the one whose turn it is: nobody overtakes, however busy a committer is.
     tickets: u64,
     serving: u64,
@@ -30,7 +34,7 @@ struct State {
 /// A connection on loan.
 #[derive(Debug)]
 pub(super) struct Lease {
-    connection: Option<Connection>,
+    connection: Option<Counted>,
     pool: Arc<Pool>,
 }
 
@@ -41,17 +45,18 @@ impl Pool {
     }
 
     /// A pool of exactly this one.
-    pub(super) fn of_one(connection: Connection) -> Arc<Self> {
+    pub(super) fn of_one(connection: Counted) -> Arc<Self> {
         Arc::new(Pool::with(vec![connection], 1, true))
     }
 
-    fn with(idle: Vec<Connection>, connections_max: usize, precious: bool) -> Self {
+    fn with(idle: Vec<Counted>, connections_max: usize, precious: bool) -> Self {
         let open = idle.len();
         Pool {
             state: Mutex::new(State {
                 idle,
                 open,
                 closed: false,
+                suspended: false,
                 tickets: 0,
                 serving: 0,
             }),
@@ -67,15 +72,14 @@ impl Pool {
     }
 
     /// Waits for a connection; opens one with `open` where there may be more.
-    pub(super) fn lease(
-        self: &Arc<Self>,
-        open: impl FnOnce() -> StoreResult<Connection>,
-    ) -> StoreResult<Lease> {
+    pub(super) fn lease(self: &Arc<Self>, open: impl FnOnce() -> StoreResult<Counted>) -> StoreResult<Lease> {
         let mut state = self.state();
         let ticket = state.tickets;
         state.tickets += 1;
         while !state.closed
-            && !(state.serving == ticket && (!state.idle.is_empty() || state.open < self.connections_max))
+            && (state.suspended
+                || state.serving != ticket
+                || (state.idle.is_empty() && state.open >= self.connections_max))
         {
             state = self.turn.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -94,23 +98,23 @@ impl Pool {
             .inspect_err(|_| self.forget())
     }
 
-    fn lend(self: &Arc<Self>, connection: Connection) -> Lease {
+    fn lend(self: &Arc<Self>, connection: Counted) -> Lease {
         Lease {
             connection: Some(connection),
             pool: Arc::clone(self),
         }
     }
 
-    fn take_back(&self, connection: Connection) {
+    fn take_back(&self, connection: Counted) {
         let mut state = self.state();
         if state.closed {
-            state.open -= 1;
             drop(state);
             drop(connection);
+            self.forget();
         } else {
             state.idle.push(connection);
+            self.turn.notify_all();
         }
-        self.turn.notify_all();
     }
 
     fn forget(&self) {
@@ -120,14 +124,37 @@ impl Pool {
 
     /// Closes idle connections now and the others when they come back. Who waits gets `Lost`.
     pub(super) fn close(&self) {
-        let idle = {
-            let mut state = self.state();
-            state.closed = true;
-            state.open -= state.idle.len();
-            std::mem::take(&mut state.idle)
-        };
+        let mut state = self.state();
+        state.closed = true;
+        state.close_idle();
         self.turn.notify_all();
-        drop(idle);
+    }
+
+    /// Closes idle connections; new ones take their place when they are needed.
+    pub(super) fn renew(&self) {
+        if !self.precious {
+            self.state().close_idle();
+        }
+    }
+
+    /// Lends nothing any more, waits for what is lent, and closes it all; until [`Pool::resume`]. `false` where
+    /// something did not come back in time.
+    pub(super) fn suspend(&self, timeout: Duration) -> bool {
+        if self.precious {
+            return true;
+        }
+        let mut state = self.state();
+        state.suspended = true;
+        let is_lent = |state: &mut State| state.open > state.idle.len();
+        let waited = self.turn.wait_timeout_while(state, timeout, is_lent);
+        (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.close_idle();
+        state.open == 0
+    }
+
+    pub(super) fn resume(&self) {
+        self.state().suspended = false;
+        self.turn.notify_all();
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -135,10 +162,17 @@ impl Pool {
     }
 }
 
+impl State {
+    fn close_idle(&mut self) {
+        self.open -= self.idle.len();
+        self.idle.clear();
+    }
+}
+
 impl Lease {
     pub(super) fn connection(&self) -> StoreResult<&Connection> {
         self.connection
-            .as_ref()
+            .as_deref()
             .ok_or_else(|| StoreError::Lost("the connection was given back".into()))
     }
 
@@ -159,6 +193,7 @@ impl Drop for Lease {
         if !connection.is_autocommit() {
             let undone = connection.execute_batch("ROLLBACK");
             if undone.is_err() && !connection.is_autocommit() && !self.pool.precious {
+                drop(connection);
                 self.pool.forget();
                 return;
             }

@@ -1,7 +1,7 @@
 //! The tables: made, brought up to date, and checked.
 
 use super::failure::{self, Attempt, Failure};
-use super::open::patiently;
+use super::waiting::patiently;
 use crate::store::migrations::{self, Applied, Migration};
 use crate::store::{StoreError, StoreResult};
 use rusqlite::{Connection, ErrorCode, params};

@@ -5,6 +5,7 @@
 
 use super::blocking;
 use super::failure::Attempt;
+use super::fork::Counted;
 use super::load::many;
 use super::read::rows_max;
 use super::rows::{self, account_columns, blob, entry_columns, hold_columns, lot_columns};
@@ -18,10 +19,10 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub(super) struct SqliteSnapshot {
     /// Away while a page is read; for ever, where the caller gave up in the middle of one.
-    connection: Option<Connection>,
+    connection: Option<Counted>,
 }
 
-pub(super) fn of_file(connection: Connection) -> StoreResult<SqliteSnapshot> {
+pub(super) fn of_file(connection: Counted) -> StoreResult<SqliteSnapshot> {
     let begin = || -> Attempt<()> {
         connection.execute_batch("BEGIN")?;
         // The picture is taken with the first read, not with BEGIN.
@@ -39,7 +40,7 @@ pub(super) fn of_memory(connection: &Connection) -> Attempt<SqliteSnapshot> {
     // All pages in one step: nobody else can have the connection meanwhile.
     Backup::new(connection, &mut copy)?.step(-1)?;
     Ok(SqliteSnapshot {
-        connection: Some(copy),
+        connection: Some(Counted::memory(copy)),
     })
 }
 

@@ -347,18 +347,29 @@ fn a_migration_that_fails_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_missing_folder_a_folder_and_a_text_are_no_databases() {
     let folder = TempDir::new().unwrap();
-    let nowhere = open(folder.path().join("missing/credits.db"));
-    let (problem, remedy) = failed(nowhere.migrate().await);
+    let missing = Location::File(folder.path().join("missing/credits.db"));
+    let (problem, remedy) = failed(SqliteStore::open(missing, SqliteSettings::default()));
     assert!(
-        problem.contains("unable to open database file") && problem.contains("missing/credits.db"),
+        problem.starts_with("there is no folder for ") && problem.contains("missing/credits.db"),
         "{problem}"
     );
-    assert_eq!(
-        remedy,
-        "check the path, and that this user may read and write the folder"
-    );
-    assert_eq!(failed(nowhere.account(USER, T0).await).1, remedy);
-    assert_eq!(failed(open(folder.path()).migrate().await).1, remedy);
+    assert_eq!(remedy, "make the folder, or check the path");
+    // One that goes away later, and a folder where a file should be.
+    std::fs::create_dir(folder.path().join("gone")).unwrap();
+    let gone = open(folder.path().join("gone/credits.db"));
+    std::fs::remove_dir(folder.path().join("gone")).unwrap();
+    for result in [
+        gone.migrate().await,
+        gone.check_schema().await,
+        open(folder.path()).migrate().await,
+    ] {
+        let (problem, remedy) = failed(result);
+        assert!(problem.contains("unable to open database file"), "{problem}");
+        assert_eq!(
+            remedy,
+            "check the path, and that this user may read and write the folder"
+        );
+    }
 
     let text = folder.path().join("text");
     std::fs::write(
@@ -541,6 +552,36 @@ async fn whoever_closes_last_leaves_one_file() {
     assert_eq!(files(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suspended_store_has_nothing_open_and_goes_on_afterwards() {
+    let subject = in_folder().await;
+    let mut committer = subject.store.committer();
+    run(&mut committer, grant(5)).await.unwrap();
+    figures(&subject.store).await;
+    let files = || std::fs::read_dir(subject.folder.path()).unwrap().count();
+    assert!(subject.store.suspend(Duration::from_secs(5)));
+    assert_eq!(files(), 1, "the last one has closed the database");
+    let waiting = tokio::spawn({
+        let store = subject.store.clone();
+        async move { figures(&store).await.available }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!waiting.is_finished());
+    subject.store.resume();
+    assert_eq!(waiting.await.unwrap(), 5);
+    run(&mut committer, grant(5)).await.unwrap();
+    assert_eq!(figures(&subject.store).await.available, 10);
+
+    committer.load(&needs(USER)).await.unwrap();
+    assert!(
+        !subject.store.suspend(Duration::from_millis(20)),
+        "a batch is under way"
+    );
+    subject.store.resume();
+    committer.append(&Writes::default()).await.unwrap();
+    assert!(in_memory().await.suspend(Duration::ZERO));
+}
+
 // --- the journal ----------------------------------------------------------------------------------------------------
 
 #[tokio::test]
@@ -702,7 +743,6 @@ async fn damaged_rows_are_named_and_never_a_panic() {
             "request_hash: 2 bytes where 32 were expected",
         ),
     ] {
-        tool.execute_batch("SAVEPOINT intact; RELEASE intact").unwrap();
         let before: rusqlite::types::Value = tool
             .query_row(
                 &format!("SELECT {column} FROM credit_transactions WHERE seq = 2"),
@@ -760,7 +800,6 @@ async fn damaged_rows_are_named_and_never_a_panic() {
         assert!(problem.starts_with(why) && problem.contains(column), "{problem}");
         failed(subject.store.account(USER, T0).await);
         committer.load(&needs(Uuid::from_u128(8))).await.unwrap();
-        tool.execute_batch("ROLLBACK").unwrap_err();
         committer.append(&Writes::default()).await.unwrap();
         tool.execute(&format!("UPDATE {table} SET {column} = ?1"), [before])
             .unwrap();
