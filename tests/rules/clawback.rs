@@ -134,6 +134,33 @@ fn a_claim_comes_before_debt() {
     );
 }
 
+/// Debt that a later grant paid comes back as a lot without a source of its own, so that a correction and a
+/// clawback can take all that was granted while an earlier claim still waits. That claim then takes nothing.
+#[test]
+fn a_claim_takes_no_more_than_was_ever_granted() {
+    let books = |expiry: &str, end: &str| {
+        check(&format!(
+            "
+            at 0s  grant    alice 100 purchase {expiry} as a    -> ok
+            at 0s  consume  alice 1 as h1                       -> pending
+            at 0s  clawback alice a                             -> ok taken 99 shortfall 1 granted 1
+            at 0s  limit    alice 50                            -> ok
+            at 0s  consume  alice 2 as h2                       -> pending borrowed 2
+            at 0s  confirm  h2                                  -> confirmed debt 2
+            at 0s  grant    alice 75 bonus as b                 -> ok available 73 granted 76
+            at 0s  consume  alice 73 as h3                      -> pending available 0
+            at 0s  refund   h2                                  -> refunded available 2
+            at 0s  adjust   alice -1                            -> ok available 1 granted 75
+            at 0s  clawback alice b shortfall debt              -> ok taken 0 shortfall 75 granted 0 debt 74
+            {end}
+            "
+        ));
+    };
+    books("", "at 2s  refund h1  -> refunded available -73 debt 73 granted 0");
+    // The lot has expired by then: its credit expires, and pays nothing.
+    books("expires 1s", "at 2s  refund h1  -> refunded available -74 debt 74 granted 0");
+}
+
 #[test]
 fn unknown_lots_and_lots_of_others_are_not_found() {
     check(

@@ -187,19 +187,24 @@ impl Draft<'_> {
 
     /// What lots can't keep of what came back to them at `t`: what a clawback still claims is taken, and what is left
     /// in an expired lot expires. Each in an entry of its own, since each goes to a counter-account of its own.
+    ///
+    /// No more is taken than was ever granted: clawbacks of other lots may have booked all of it by now. The rest of
+    /// the claim is then void, and its credits are the account's again.
     pub(super) fn after_return(&mut self, returned: &[Uuid], t: Timestamp) {
         for &lot_id in returned {
             let Some(lot) = self.lot(lot_id) else { continue };
             let claimed = lot.claim.min(lot.remaining);
             if claimed > 0 {
                 let (source, reference) = (lot.source, lot.reference.clone());
+                let taken = claimed.min(self.account.granted);
                 self.change_lot(LotChange {
-                    remaining: -claimed,
-                    clawed: claimed,
+                    remaining: -taken,
+                    clawed: taken,
                     claim: -claimed,
                     ..LotChange::of(lot_id)
                 });
-                self.effects().granted = -claimed;
+                self.effects().granted = -taken;
+                self.pay_debt(t);
                 let about = About {
                     lot_id: Some(lot_id),
                     reference,

@@ -224,7 +224,8 @@ impl Book {
 
     // Giving back.
 
-    /// Credits come back at `t`. With a `grace`, those of an expired lot live on in a new lot; without, they expire.
+    /// Credits come back at `t` and pay debt. With a `grace`, those of an expired lot live on in a new lot; without,
+    /// they expire. Claims are taken in turn, as long as there is something granted that nobody took; then they lapse.
     pub(super) fn come_back(
         &mut self,
         tape: Vec<(usize, i64)>,
@@ -234,12 +235,15 @@ impl Book {
     ) -> Passed {
         let mut passed = Passed::default();
         let (mut claimed_lots, mut expired_lots) = (BTreeSet::new(), BTreeSet::new());
+        let mut lapsed = Vec::new();
         for (i, n) in tape {
             let claimed = n.min(self.lots[i].claim);
             if claimed > 0 {
+                let takable = claimed.min(self.granted());
                 self.lots[i].claim -= claimed;
-                self.lots[i].taken += claimed;
+                self.lots[i].taken += takable;
                 claimed_lots.insert(i);
+                lapsed.push((i, claimed - takable));
             }
             let rest = n - claimed;
             if rest == 0 {
@@ -257,6 +261,17 @@ impl Book {
                     let (priority, reference) = (self.lots[i].priority, self.lots[i].reference.clone());
                     self.add_reversal(rest, t, grace, priority, reference, Some(i), names);
                 }
+            }
+        }
+        self.pay(t);
+        for (i, n) in lapsed.into_iter().filter(|(_, n)| *n > 0) {
+            if self.lots[i].expires.is_some_and(|e| e <= t) {
+                self.lots[i].expired += n;
+                expired_lots.insert(i);
+                passed.expired += n;
+            } else {
+                self.lots[i].free += n;
+                self.pay(t);
             }
         }
         // Each is an entry of its own.
@@ -311,9 +326,7 @@ impl Book {
         self.uses[i].status = status;
         self.uses[i].settled = Some(t);
         self.entries += 1;
-        let passed = self.come_back(tape, t, grace, names);
-        self.pay(t);
-        passed
+        self.come_back(tape, t, grace, names)
     }
 
     // Time.

@@ -435,7 +435,6 @@ impl Auditor {
             );
         }
         book.come_back(back, now, Some(self.rules.reversal_grace), names);
-        book.pay(now);
         Ok(Outcome::Consumption(book.consumption(i)))
     }
 
