@@ -17,6 +17,7 @@
 //! order. (Should a planner ever choose another order, PostgreSQL breaks the deadlock and the batch is done again.)
 
 mod append;
+mod columns;
 mod errors;
 mod load;
 mod read;

@@ -67,7 +67,7 @@ impl PostgresStore {
     }
 }
 
-fn packed(rows: &[PgRow]) -> impl Iterator<Item = StoreResult<Packed>> {
+fn packed(rows: &[PgRow]) -> impl Iterator<Item = StoreResult<Packed<'_>>> {
     rows.iter().map(Packed::read)
 }
 
