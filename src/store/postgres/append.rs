@@ -36,6 +36,7 @@ fn text(mask: u16) -> String {
     } else {
         "(u.user_id IN (SELECT user_id FROM won)) IS TRUE"
     };
+    let both = mask & (ACCOUNTS | NEW_ACCOUNTS) == ACCOUNTS | NEW_ACCOUNTS;
     let mut texts = Texts::new(lone);
     let mut with = Vec::new();
     if mask & ACCOUNTS != 0 {
@@ -44,33 +45,34 @@ fn text(mask: u16) -> String {
             figures(c, &[]);
         });
         let mut sets = from.names.clone();
-        sets.retain(|name| !["user_id", "expected", "created_at"].contains(name));
+        sets.retain(|name| !["user_id", "expected"].contains(name));
         with.push(format!(
-            "changed AS (UPDATE {{s}}credit_accounts a SET {} FROM {} \
+            "{} AS (UPDATE {{s}}credit_accounts a SET {} FROM {} \
              WHERE a.user_id = u.user_id AND a.seq = u.expected RETURNING a.user_id)",
+            if both { "changed" } else { "won" },
             from.sets(&sets),
             from.text
         ));
     }
     if mask & NEW_ACCOUNTS != 0 {
         let from = texts.from(|c| {
-            c.column("user_id", &[], |w: &&AccountWrite| w.account.user_id);
+            key_of_new_accounts(c, &[]);
             figures(c, &[]);
         });
         with.push(format!(
-            "made AS (INSERT INTO {{s}}credit_accounts ({}) SELECT {} FROM {} \
+            "{} AS (INSERT INTO {{s}}credit_accounts ({}) SELECT {} FROM {} \
              ON CONFLICT (user_id) DO NOTHING RETURNING user_id)",
+            if both { "made" } else { "won" },
             from.names.join(", "),
             from.values(),
             from.text
         ));
     }
-    let won = match mask & (ACCOUNTS | NEW_ACCOUNTS) {
-        ACCOUNTS => "SELECT user_id FROM changed",
-        NEW_ACCOUNTS => "SELECT user_id FROM made",
-        _ => "SELECT user_id FROM changed UNION ALL SELECT user_id FROM made",
-    };
-    with.push(format!("won AS MATERIALIZED ({won})"));
+    if both {
+        with.push(
+            "won AS MATERIALIZED (SELECT user_id FROM changed UNION ALL SELECT user_id FROM made)".into(),
+        );
+    }
     let insert = |name: &str, table: &str, from: &From, also: &str, values: &str| {
         format!(
             "{name} AS (INSERT INTO {{s}}{table} ({}{also}) SELECT {}{values} FROM {} WHERE {guard})",
@@ -170,7 +172,7 @@ pub(super) async fn append(
         figures(&mut values, &changed);
     }
     if !made.is_empty() {
-        values.column("user_id", &made, |w| w.account.user_id);
+        key_of_new_accounts(&mut values, &made);
         figures(&mut values, &made);
     }
     if !writes.entries.is_empty() {
@@ -219,6 +221,11 @@ fn key_of_accounts(c: &mut impl Columns, rows: &[&AccountWrite]) {
     c.column("expected", rows, |w| w.expected_seq.unwrap_or_default());
 }
 
+fn key_of_new_accounts(c: &mut impl Columns, rows: &[&AccountWrite]) {
+    c.column("user_id", rows, |w| w.account.user_id);
+    c.column("created_at", rows, |w| w.account.created_at);
+}
+
 fn figures(c: &mut impl Columns, rows: &[&AccountWrite]) {
     c.column("seq", rows, |w| w.account.seq);
     c.column("hash", rows, |w| w.account.hash.0.as_slice());
@@ -231,7 +238,6 @@ fn figures(c: &mut impl Columns, rows: &[&AccountWrite]) {
     c.column("spent", rows, |w| w.account.spent);
     c.column("next_hold_deadline", rows, |w| w.account.next_hold_deadline);
     c.column("next_lot_deadline", rows, |w| w.account.next_lot_deadline);
-    c.column("created_at", rows, |w| w.account.created_at);
     c.column("updated_at", rows, |w| w.account.updated_at);
 }
 

@@ -73,27 +73,25 @@ impl Texts {
     }
 
     /// The relation of the columns that `declare` declares.
+    ///
+    /// Arrays are unpacked side by side in a `SELECT` list, row by row; as functions of a `FROM` clause each would first
+    /// be unpacked whole, into a store of its own.
     pub(super) fn from(&mut self, declare: impl FnOnce(&mut Self)) -> From {
         declare(self);
         let columns = std::mem::take(&mut self.columns);
         let mut parameters = Vec::new();
         for (name, kind, _) in &columns {
             self.parameters += 1;
+            let parameter = self.parameters;
             parameters.push(if self.lone {
-                format!("${}::{kind} AS {name}", self.parameters)
+                format!("${parameter}::{kind} AS {name}")
             } else {
-                format!("${}::{kind}[]", self.parameters)
+                format!("unnest(${parameter}::{kind}[]) AS {name}")
             });
         }
-        let names: Vec<&str> = columns.iter().map(|(name, ..)| *name).collect();
-        let parameters = parameters.join(", ");
-        let text = if self.lone {
-            format!("(SELECT {parameters}) AS u")
-        } else {
-            format!("unnest({parameters}) AS u({})", names.join(", "))
-        };
+        let text = format!("(SELECT {}) AS u", parameters.join(", "));
         From {
-            names,
+            names: columns.iter().map(|(name, ..)| *name).collect(),
             casts: columns.iter().map(|(.., cast)| *cast).collect(),
             text,
         }
