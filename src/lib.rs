@@ -5,13 +5,15 @@
 //! accepted command appends to a hash-chained journal from which everything else can be derived again
 //! ([`Ledger::verify`]).
 //!
-//! Start with [`Ledger::connect`]. The rules are in [`ledger`], pure and without I/O.
+//! Start with [`Ledger::connect`]. The rules are in [`ledger`], pure and without I/O; what a feature costs is worked out
+//! in [`pricing`], which is so too.
 
 #![cfg_attr(not(feature = "engine"), no_std)]
 
 extern crate alloc;
 
 pub mod ledger;
+pub mod pricing;
 
 #[cfg(feature = "engine")]
 mod clock;
