@@ -22,6 +22,7 @@ mod load;
 mod read;
 mod rows;
 mod schema;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
