@@ -156,9 +156,15 @@ fn a_claim_takes_no_more_than_was_ever_granted() {
             "
         ));
     };
-    books("", "at 2s  refund h1  -> refunded available -73 debt 73 granted 0");
+    books(
+        "",
+        "at 2s  refund h1  -> refunded available -73 debt 73 granted 0",
+    );
     // The lot has expired by then: its credit expires, and pays nothing.
-    books("expires 1s", "at 2s  refund h1  -> refunded available -74 debt 74 granted 0");
+    books(
+        "expires 1s",
+        "at 2s  refund h1  -> refunded available -74 debt 74 granted 0",
+    );
 }
 
 #[test]
