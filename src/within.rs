@@ -82,7 +82,7 @@ impl Ledger {
             ledger: self,
             lent: transaction.lend(),
             #[cfg(feature = "postgres")]
-            statements: crate::store::postgres::Statements::new(self.schema(), true),
+            statements: crate::store::postgres::Statements::new(self.schema(), !self.pgbouncer()),
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use super::rows::{Packed, entry_columns, hold_columns};
 use super::snapshot::PostgresSnapshot;
-use super::{PostgresStore, during_read, load, schema, session_options};
+use super::{PostgresStore, bracket, during_read, end_bracket, load, schema, session_options};
 use crate::ledger::{Entry, Hold, Status, Timestamp};
 use crate::store::{
     Due, EntryFilter, HoldFilter, LoadedAccount, Needs, Reader, Reading, Snapshot, StoreError, StoreResult,
     StoredEntry,
 };
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, PgConnection, Postgres, Row, SqlStr};
@@ -21,18 +22,49 @@ impl PostgresStore {
         sqlx::query(text).persistent(self.statements.persistent)
     }
 
-    /// Runs a query on a connection of the pool. Connections are not pinged before use, so each one that turns out to
-    /// be broken is replaced, until a fresh one fails as well.
-    async fn rows(&self, make: impl Fn() -> Statement + Send + Sync) -> StoreResult<Vec<PgRow>> {
-        for _ in 0..self.settings.max_connections {
+    /// A connection of the pool, ready for one statement after the other. [`give_back`](Self::give_back) ends it.
+    async fn borrow(&self) -> StoreResult<PoolConnection<Postgres>> {
+        let mut tries = self.settings.max_connections;
+        loop {
             let mut connection = self.pool.acquire().await.map_err(during_read)?;
-            match make().fetch_all(&mut *connection).await.map_err(during_read) {
-                Err(StoreError::Lost(_)) => drop(connection.detach()),
+            if !self.settings.pgbouncer {
+                return Ok(connection);
+            }
+            match bracket(&mut connection, false).await {
+                Ok(()) => return Ok(connection),
+                Err(error) => drop((connection.detach(), lost(error, &mut tries)?)),
+            }
+        }
+    }
+
+    /// A connection that something failed on is not used again: it is broken, or its transaction is.
+    async fn give_back<T>(
+        &self,
+        mut connection: PoolConnection<Postgres>,
+        done: StoreResult<T>,
+    ) -> StoreResult<T> {
+        let ended = match &done {
+            Ok(_) if self.settings.pgbouncer => end_bracket(&mut connection, during_read).await,
+            _ => Ok(()),
+        };
+        let done = done.and_then(|done| ended.map(|()| done));
+        if matches!(done, Err(StoreError::Lost(_))) || (done.is_err() && self.settings.pgbouncer) {
+            drop(connection.detach());
+        }
+        done
+    }
+
+    /// Runs a query on a connection of the pool.
+    async fn rows(&self, make: impl Fn() -> Statement + Send + Sync) -> StoreResult<Vec<PgRow>> {
+        let mut tries = self.settings.max_connections;
+        loop {
+            let mut connection = self.borrow().await?;
+            let done = make().fetch_all(&mut *connection).await.map_err(during_read);
+            match self.give_back(connection, done).await {
+                Err(error) => lost(error, &mut tries)?,
                 done => return done,
             }
         }
-        let mut connection = self.pool.acquire().await.map_err(during_read)?;
-        make().fetch_all(&mut *connection).await.map_err(during_read)
     }
 
     /// A connection outside of the pool, for work that leaves something open if it is broken off.
@@ -55,16 +87,28 @@ impl PostgresStore {
         };
         let mut tries = self.settings.max_connections;
         loop {
-            let mut connection = self.pool.acquire().await.map_err(during_read)?;
-            match load::load_with(&mut connection, &self.statements, &needs, usize::MAX >> 1).await {
-                Err(StoreError::Lost(_)) if tries > 0 => drop(connection.detach()),
-                Err(error) => return Err(error),
+            let mut connection = self.borrow().await?;
+            let load = load::load_with(&mut connection, &self.statements, &needs, usize::MAX >> 1);
+            let done = load.await;
+            match self.give_back(connection, done).await {
+                Err(error) => lost(error, &mut tries)?,
                 Ok(mut loaded) => {
                     return Ok(loaded.accounts.remove(&user_id).filter(|account| account.exists));
                 }
             }
-            tries -= 1;
         }
+    }
+}
+
+/// Connections are not pinged before use, so each one that turns out to be broken is replaced, until a fresh one fails as
+/// well.
+fn lost(error: StoreError, tries: &mut u32) -> StoreResult<()> {
+    match error {
+        StoreError::Lost(_) if *tries > 0 => {
+            *tries -= 1;
+            Ok(())
+        }
+        error => Err(error),
     }
 }
 
@@ -223,8 +267,9 @@ impl Reader for PostgresStore {
 
     fn check_schema(&self) -> Reading<'_, ()> {
         Box::pin(async move {
-            let mut connection = self.pool.acquire().await.map_err(during_read)?;
-            schema::check(&mut connection, &self.statements.prefix).await
+            let mut connection = self.borrow().await?;
+            let checked = schema::check(&mut connection, &self.statements.prefix).await;
+            self.give_back(connection, checked).await
         })
     }
 
