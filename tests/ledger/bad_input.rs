@@ -292,7 +292,7 @@ async fn a_postgres_with_one_damaged_account() {
     }
     let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
     connection
-        .execute("ALTER TABLE credit_lots DROP CONSTRAINT credit_lots_source_check")
+        .execute("ALTER DOMAIN credit_ledger_source DROP CONSTRAINT credit_ledger_source_check")
         .await
         .unwrap();
     sqlx::query("UPDATE credit_lots SET source = 'nowhere' WHERE user_id = $1")

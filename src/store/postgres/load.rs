@@ -9,7 +9,7 @@
 //! planner does not know how long an array is, plans while tables are still empty, and would otherwise turn the join
 //! around and walk through a growing index. `MATERIALIZED` keeps it from folding the parts back into one another.
 
-use super::rows::{Packed, account_columns, entry_columns, hold_columns, lot_columns};
+use super::rows::{Packed, account_columns, deadline_columns, entry_columns, hold_columns, lot_columns};
 use super::{Statements, during_read};
 use crate::ledger::{Hash, Hold, Prior, State, Timestamp};
 use crate::store::{DUE_HOLDS_MAX, KeyScope, Loaded, LoadedAccount, Needs, StoreError, StoreResult};
@@ -35,9 +35,71 @@ const WITH_LOTS: u16 = 8;
 /// Holds that are due or have borrowed, and the lots they are pinned to.
 const WITH_HOLDS: u16 = 16;
 
-/// `$1` accounts; then, as far as needed: now and the number of due holds, `consumptions`, `key_accounts`, `keys`,
-/// `key_consumptions`, `consumption_keys`, `lot_accounts`, `lots`.
+/// What a lone command needs: one account, or one consumption and its account, and at the most one key and one lot.
+const SINGLE: u16 = 32;
+
+/// Writes the statement part by part. `$1` is the accounts; then, as far as needed: now and the number of due holds,
+/// `consumptions`, `key_accounts`, `keys`, `key_consumptions`, `consumption_keys`, `lot_accounts`, `lots`; of a
+/// [`SINGLE`] one just the account or the consumption, the key, the lot.
 fn text(mask: u16) -> String {
+    if mask & SINGLE != 0 {
+        single_text(mask)
+    } else {
+        batch_text(mask)
+    }
+}
+
+/// A lone command waits for every node that an executor sets up, so its look-ups are plain ones.
+fn single_text(mask: u16) -> String {
+    let mut parameters = 0;
+    let mut parameter = || {
+        parameters += 1;
+        format!("${parameters}")
+    };
+    let mut with = String::new();
+    let mut select = Vec::new();
+    let target = parameter();
+    let account = if mask & WITH_CONSUMPTIONS == 0 {
+        format!("{target}::uuid")
+    } else {
+        with = format!(
+            "WITH named AS MATERIALIZED (SELECT * FROM {{s}}credit_consumption_logs h \
+             WHERE h.consumption_id = {target}::uuid LIMIT 1) "
+        );
+        select.push(format!("SELECT {} FROM named h", hold_columns(NAMED, "h")));
+        select.push(format!(
+            "SELECT {} FROM named n CROSS JOIN LATERAL unnest(n.lot_ids) AS p(lot_id) CROSS JOIN LATERAL \
+             (SELECT * FROM {{s}}credit_lots l WHERE l.user_id = n.user_id AND l.lot_id = p.lot_id LIMIT 1) l",
+            lot_columns(LOT, "l")
+        ));
+        "(SELECT user_id FROM named)".to_owned()
+    };
+    select.push(format!(
+        "SELECT {} FROM {{s}}credit_accounts a WHERE a.user_id = {account}",
+        account_columns(ACCOUNT, "a")
+    ));
+    if mask & (WITH_KEYS | WITH_CONSUMPTION_KEYS) != 0 {
+        select.push(format!(
+            "SELECT {} FROM {{s}}credit_transactions e WHERE e.user_id = {account} AND e.idempotency_key = {}::text",
+            entry_columns(PRIOR, "e"),
+            parameter()
+        ));
+    }
+    select.push(format!(
+        "SELECT {} FROM {{s}}credit_lots l WHERE l.user_id = {account} AND l.open",
+        lot_columns(LOT, "l")
+    ));
+    if mask & WITH_LOTS != 0 {
+        select.push(format!(
+            "SELECT {} FROM {{s}}credit_lots l WHERE l.user_id = {account} AND l.lot_id = {}::uuid",
+            lot_columns(LOT, "l"),
+            parameter()
+        ));
+    }
+    format!("{with}{}", select.join(" UNION ALL "))
+}
+
+fn batch_text(mask: u16) -> String {
     let holds = mask & WITH_HOLDS != 0;
     let mut next = if holds { 3 } else { 1 };
     let mut parameter = || {
@@ -94,11 +156,11 @@ fn text(mask: u16) -> String {
         select.push(format!("SELECT {} FROM due h", hold_columns(DUE, "h")));
         select.push(format!("SELECT {} FROM borrowers h", hold_columns(HOLD, "h")));
         select.push(format!(
-            "SELECT {NEXT}::int2, a.user_id, NULL::uuid, NULL::int8[], ARRAY[h.expires_at], NULL::text[], \
-             NULL::bytea, NULL::uuid[], NULL::int8[] FROM acc a CROSS JOIN LATERAL \
-             (SELECT h.expires_at FROM {{s}}credit_consumption_logs h WHERE a.next_hold_deadline <= $2 \
+            "SELECT {} FROM acc a CROSS JOIN LATERAL \
+             (SELECT h.user_id, h.expires_at FROM {{s}}credit_consumption_logs h WHERE a.next_hold_deadline <= $2 \
               AND h.user_id = a.user_id AND h.status = 'pending' AND h.expires_at > $2 \
-              ORDER BY h.expires_at LIMIT 1) h"
+              ORDER BY h.expires_at LIMIT 1) h",
+            deadline_columns(NEXT, "h")
         ));
     }
     if !pinned.is_empty() {
@@ -260,9 +322,24 @@ async fn read(
         | flag(!keys.is_empty(), WITH_KEYS)
         | flag(!consumption_keys.is_empty(), WITH_CONSUMPTION_KEYS)
         | flag(!needs.lots.is_empty(), WITH_LOTS);
-    let mut query = sqlx::query(statements.text("load", mask, || text(mask)))
-        .persistent(statements.persistent)
-        .bind(&needs.accounts);
+    let lone = holds == 0
+        && needs.accounts.len() + needs.consumptions.len() == 1
+        && needs.keys.len() <= 1
+        && needs.lots.len() <= 1;
+    let mask = mask | flag(lone, SINGLE);
+    let query = sqlx::query(statements.text("load", mask, || text(mask))).persistent(statements.persistent);
+    if lone {
+        let mut query = query.bind(needs.accounts.first().or(needs.consumptions.first()));
+        if let Some((_, key)) = needs.keys.first() {
+            query = query.bind(key);
+        }
+        if let Some((_, lot)) = needs.lots.first() {
+            query = query.bind(lot);
+        }
+        let rows = query.fetch_all(&mut *connection).await.map_err(during_read)?;
+        return collect(&rows, needs, now, due_max);
+    }
+    let mut query = query.bind(&needs.accounts);
     if mask & WITH_HOLDS != 0 {
         // One more than is wanted tells whether there are more.
         let limit = i64::try_from(due_max).unwrap_or(i64::MAX).saturating_add(1);
@@ -282,16 +359,16 @@ async fn read(
         query = query.bind(accounts).bind(lots);
     }
     let rows = query.fetch_all(&mut *connection).await.map_err(during_read)?;
-    collect(rows, needs, now, due_max)
+    collect(&rows, needs, now, due_max)
 }
 
-fn collect(rows: Vec<PgRow>, needs: &Needs, now: Timestamp, due_max: usize) -> StoreResult<Loaded> {
+fn collect(rows: &[PgRow], needs: &Needs, now: Timestamp, due_max: usize) -> StoreResult<Loaded> {
     let mut loaded = Loaded::default();
     for user_id in &needs.accounts {
         loaded.accounts.insert(*user_id, absent(*user_id, now));
     }
     let mut rest = Vec::with_capacity(rows.len());
-    for row in &rows {
+    for row in rows {
         let packed = Packed::read(row)?;
         if packed.tag != ACCOUNT {
             rest.push(packed);
@@ -326,7 +403,7 @@ fn collect(rows: Vec<PgRow>, needs: &Needs, now: Timestamp, due_max: usize) -> S
                 continue;
             }
             NAMED => {
-                if let Some(id) = packed.id {
+                if let Some(id) = packed.id() {
                     loaded.owners.insert(id, user_id);
                 }
             }

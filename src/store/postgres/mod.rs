@@ -23,6 +23,7 @@
 //! order. (Should a planner ever choose another order, PostgreSQL breaks the deadlock and the batch is done again.)
 
 mod append;
+mod columns;
 mod errors;
 mod load;
 mod read;
@@ -117,6 +118,10 @@ impl PostgresStore {
                     statements,
                 })
             }
+            Ok(Err(error)) if !settings.pgbouncer && refuses_to_start(&error) => Err(StoreError::Failed {
+                problem: error.to_string(),
+                remedy: "if PgBouncer stands before PostgreSQL, say so with the setting `pgbouncer`",
+            }),
             Ok(Err(error)) => Err(during_read(error)),
             Err(_) => Err(StoreError::Lost(format!(
                 "{}:{} did not answer within {:?}",
@@ -137,6 +142,14 @@ impl PostgresStore {
             locked: false,
         }
     }
+}
+
+/// A protocol violation: what PgBouncer calls a start-up parameter that it does not know.
+fn refuses_to_start(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| code == "08P01")
 }
 
 /// What makes a session good at one thing: many small look-ups by key.

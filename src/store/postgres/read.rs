@@ -112,7 +112,7 @@ fn lost(error: StoreError, tries: &mut u32) -> StoreResult<()> {
     }
 }
 
-fn packed(rows: &[PgRow]) -> impl Iterator<Item = StoreResult<Packed>> {
+fn packed(rows: &[PgRow]) -> impl Iterator<Item = StoreResult<Packed<'_>>> {
     rows.iter().map(Packed::read)
 }
 

@@ -7,6 +7,7 @@ use crate::ledger::{
 use crate::store::{DamagedEntry, StoreError, StoreResult, StoredEntry};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo, PgValueFormat, PgValueRef};
 use sqlx::{Decode, Encode, Postgres, Row, Type};
 use uuid::Uuid;
@@ -14,15 +15,19 @@ use uuid::Uuid;
 /// Microseconds between 1970-01-01 and 2000-01-01, where PostgreSQL's time begins.
 const EPOCH_2000_US: i64 = 946_684_800_000_000;
 
+/// Numbers of built-in types never change (PostgreSQL's `pg_type.dat`).
+const TIMESTAMPTZ: Oid = Oid(1184);
+const TIMESTAMPTZ_ARRAY: Oid = Oid(1185);
+
 impl Type<Postgres> for Timestamp {
     fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_name("TIMESTAMPTZ")
+        PgTypeInfo::with_oid(TIMESTAMPTZ)
     }
 }
 
 impl PgHasArrayType for Timestamp {
     fn array_type_info() -> PgTypeInfo {
-        PgTypeInfo::with_name("_TIMESTAMPTZ")
+        PgTypeInfo::with_oid(TIMESTAMPTZ_ARRAY)
     }
 }
 
@@ -51,50 +56,141 @@ impl Decode<'_, Postgres> for Timestamp {
     }
 }
 
-/// The columns of every kind of row that `load` returns in one result, packed by type.
-pub(super) struct Packed {
+/// One row of any kind: `load` returns accounts, lots, holds and entries in one result, so they share columns by type.
+pub(super) struct Packed<'r> {
+    row: &'r PgRow,
     pub(super) tag: i16,
     pub(super) user_id: Uuid,
-    pub(super) id: Option<Uuid>,
-    numbers: Vec<Option<i64>>,
-    times: Vec<Option<Timestamp>>,
-    texts: Vec<Option<String>>,
-    bytes: Option<Vec<u8>>,
-    ids: Vec<Option<Uuid>>,
-    amounts: Vec<i64>,
+}
+
+const ID: usize = 2;
+const NUMBERS: usize = 3;
+const TIMES: usize = NUMBERS + 8;
+const TEXTS: usize = TIMES + 4;
+const BYTES: usize = TEXTS + 5;
+const LINK: usize = BYTES + 1;
+const LOT_IDS: usize = LINK + 1;
+const LOT_AMOUNTS: usize = LOT_IDS + 1;
+
+/// What a kind of row has in the shared columns: expressions, as many as it needs.
+#[derive(Default)]
+struct Shape<'a> {
+    id: Option<&'a str>,
+    numbers: &'a [&'a str],
+    times: &'a [&'a str],
+    texts: &'a [&'a str],
+    bytes: Option<&'a str>,
+    link: Option<&'a str>,
+    pins: bool,
+}
+
+impl Shape<'_> {
+    /// The `SELECT` list; `t` is the table's alias. The casts make all kinds agree, whatever a column's domain.
+    fn list(&self, tag: i16, t: &str) -> String {
+        let mut list = vec![format!("{tag}::int2"), format!("{t}.user_id")];
+        let mut add = |given: &[&str], places: usize, kind: &str| {
+            for i in 0..places {
+                list.push(match given.get(i) {
+                    Some(column) if column.starts_with('(') => format!("{column}::{kind}"),
+                    Some(column) => format!("{t}.{column}::{kind}"),
+                    None => format!("NULL::{kind}"),
+                });
+            }
+        };
+        add(self.id.as_slice(), 1, "uuid");
+        add(self.numbers, TIMES - NUMBERS, "int8");
+        add(self.times, TEXTS - TIMES, "timestamptz");
+        add(self.texts, BYTES - TEXTS, "text");
+        add(self.bytes.as_slice(), 1, "bytea");
+        add(self.link.as_slice(), 1, "uuid");
+        let (ids, amounts): (&[&str], &[&str]) = if self.pins {
+            (&["lot_ids"], &["lot_amounts"])
+        } else {
+            (&[], &[])
+        };
+        add(ids, 1, "uuid[]");
+        add(amounts, 1, "int8[]");
+        list.join(", ")
+    }
 }
 
 /// `SELECT` lists that [`Packed`] unpacks; `t` is the table's alias.
 pub(super) fn account_columns(tag: i16, t: &str) -> String {
-    format!(
-        "{tag}::int2, {t}.user_id, NULL::uuid, ARRAY[{t}.seq, {t}.available, {t}.held, {t}.debt, {t}.borrowed, \
-         {t}.credit_limit, {t}.granted, {t}.spent], ARRAY[{t}.next_hold_deadline, {t}.next_lot_deadline, \
-         {t}.created_at, {t}.updated_at], NULL::text[], {t}.hash, NULL::uuid[], NULL::int8[]"
-    )
+    let shape = Shape {
+        numbers: &[
+            "seq",
+            "available",
+            "held",
+            "debt",
+            "borrowed",
+            "credit_limit",
+            "granted",
+            "spent",
+        ],
+        times: &[
+            "next_hold_deadline",
+            "next_lot_deadline",
+            "created_at",
+            "updated_at",
+        ],
+        bytes: Some("hash"),
+        ..Shape::default()
+    };
+    shape.list(tag, t)
 }
 
 pub(super) fn lot_columns(tag: i16, t: &str) -> String {
-    format!(
-        "{tag}::int2, {t}.user_id, {t}.lot_id, ARRAY[{t}.amount, {t}.remaining, {t}.expired, {t}.clawed, \
-         {t}.claim, {t}.priority::int8, {t}.cost_minor], ARRAY[{t}.expires_at, {t}.created_at], \
-         ARRAY[{t}.source, {t}.cost_currency, {t}.reference], NULL::bytea, ARRAY[{t}.origin], NULL::int8[]"
-    )
+    let shape = Shape {
+        id: Some("lot_id"),
+        numbers: &[
+            "amount",
+            "remaining",
+            "expired",
+            "clawed",
+            "claim",
+            "priority",
+            "cost_minor",
+        ],
+        times: &["expires_at", "created_at"],
+        texts: &["source", "cost_currency", "reference"],
+        link: Some("origin"),
+        ..Shape::default()
+    };
+    shape.list(tag, t)
 }
 
 pub(super) fn hold_columns(tag: i16, t: &str) -> String {
-    format!(
-        "{tag}::int2, {t}.user_id, {t}.consumption_id, ARRAY[{t}.amount, {t}.captured, {t}.reversed, {t}.borrowed], \
-         ARRAY[{t}.created_at, {t}.expires_at, {t}.settled_at], ARRAY[{t}.status, {t}.feature, {t}.reference, \
-         {t}.metadata], NULL::bytea, {t}.lot_ids, {t}.lot_amounts"
-    )
+    let shape = Shape {
+        id: Some("consumption_id"),
+        numbers: &["amount", "captured", "reversed", "borrowed"],
+        times: &["created_at", "expires_at", "settled_at"],
+        texts: &["status", "feature", "reference", "metadata"],
+        pins: true,
+        ..Shape::default()
+    };
+    shape.list(tag, t)
 }
 
 pub(super) fn entry_columns(tag: i16, t: &str) -> String {
-    format!(
-        "{tag}::int2, {t}.user_id, {t}.consumption_id, ARRAY[{t}.seq, {t}.change, {t}.held_change, {t}.available, \
-         {t}.held], ARRAY[{t}.created_at], ARRAY[{t}.kind, {t}.counter_account, {t}.reference, \
-         {t}.idempotency_key, {t}.data], {t}.hash || coalesce({t}.request_hash, ''), ARRAY[{t}.lot_id], NULL::int8[]"
-    )
+    let shape = Shape {
+        id: Some("consumption_id"),
+        numbers: &["seq", "change", "held_change", "available", "held"],
+        times: &["created_at"],
+        texts: &["kind", "counter_account", "reference", "idempotency_key", "data"],
+        bytes: Some(&format!("({t}.hash || coalesce({t}.request_hash, ''))")),
+        link: Some("lot_id"),
+        ..Shape::default()
+    };
+    shape.list(tag, t)
+}
+
+/// A row of the first deadline, as a hold that is nothing else: `t.expires_at` is all there is.
+pub(super) fn deadline_columns(tag: i16, t: &str) -> String {
+    let shape = Shape {
+        times: &["expires_at"],
+        ..Shape::default()
+    };
+    shape.list(tag, t)
 }
 
 fn unreadable(what: &str, error: impl std::fmt::Display) -> StoreError {
@@ -104,34 +200,49 @@ fn unreadable(what: &str, error: impl std::fmt::Display) -> StoreError {
     }
 }
 
-impl Packed {
-    pub(super) fn read(row: &PgRow) -> StoreResult<Self> {
+impl<'r> Packed<'r> {
+    pub(super) fn read(row: &'r PgRow) -> StoreResult<Self> {
         let read = || -> Result<Self, sqlx::Error> {
             Ok(Packed {
+                row,
                 tag: row.try_get(0)?,
                 user_id: row.try_get(1)?,
-                id: row.try_get(2)?,
-                numbers: row.try_get::<Option<_>, _>(3)?.unwrap_or_default(),
-                times: row.try_get::<Option<_>, _>(4)?.unwrap_or_default(),
-                texts: row.try_get::<Option<_>, _>(5)?.unwrap_or_default(),
-                bytes: row.try_get(6)?,
-                ids: row.try_get::<Option<_>, _>(7)?.unwrap_or_default(),
-                amounts: row.try_get::<Option<_>, _>(8)?.unwrap_or_default(),
             })
         };
         read().map_err(|e| unreadable("a row", e))
     }
 
+    /// `None` where there is no value, and where it can't be read. The statement's casts have settled the types.
+    fn get<T: Decode<'r, Postgres>>(&self, column: usize) -> Option<T> {
+        self.row.try_get_unchecked::<Option<T>, _>(column).ok().flatten()
+    }
+
+    pub(super) fn id(&self) -> Option<Uuid> {
+        self.get(ID)
+    }
+
     fn number(&self, i: usize) -> Option<i64> {
-        self.numbers.get(i).copied().flatten()
+        self.get(NUMBERS + i)
     }
 
     pub(super) fn time(&self, i: usize) -> Option<Timestamp> {
-        self.times.get(i).copied().flatten()
+        self.get(TIMES + i)
     }
 
-    fn text(&mut self, i: usize) -> Option<String> {
-        self.texts.get_mut(i).and_then(Option::take)
+    fn text(&self, i: usize) -> Option<&'r str> {
+        self.get(TEXTS + i)
+    }
+
+    fn owned(&self, i: usize) -> Option<String> {
+        self.text(i).map(str::to_owned)
+    }
+
+    fn bytes(&self) -> Option<&'r [u8]> {
+        self.get(BYTES)
+    }
+
+    fn link(&self) -> Option<Uuid> {
+        self.get(LINK)
     }
 
     pub(super) fn account(&self) -> StoreResult<Account> {
@@ -139,7 +250,7 @@ impl Packed {
             Some(Account {
                 user_id: self.user_id,
                 seq: self.number(0)?,
-                hash: Hash::from_slice(self.bytes.as_deref()?)?,
+                hash: Hash::from_slice(self.bytes()?)?,
                 available: self.number(1)?,
                 held: self.number(2)?,
                 debt: self.number(3)?,
@@ -156,12 +267,11 @@ impl Packed {
         read().ok_or_else(|| unreadable("account", self.user_id))
     }
 
-    pub(super) fn lot(mut self) -> StoreResult<Lot> {
-        let (source, currency, reference) = (self.text(0), self.text(1), self.text(2));
+    pub(super) fn lot(&self) -> StoreResult<Lot> {
         let read = || {
             Some(Lot {
-                lot_id: self.id?,
-                source: Source::parse(source.as_deref()?)?,
+                lot_id: self.id()?,
+                source: Source::parse(self.text(0)?)?,
                 amount: self.number(0)?,
                 remaining: self.number(1)?,
                 expired: self.number(2)?,
@@ -171,38 +281,34 @@ impl Packed {
                 expires_at: self.time(0),
                 cost: self
                     .number(6)
-                    .zip(currency)
+                    .zip(self.owned(1))
                     .map(|(minor, currency)| Money { minor, currency }),
-                reference,
-                origin: self.ids.first().copied().flatten(),
+                reference: self.owned(2),
+                origin: self.link(),
                 created_at: self.time(1)?,
             })
         };
-        let id = self.id.unwrap_or_default();
-        read().ok_or_else(|| unreadable("lot", id))
+        read().ok_or_else(|| unreadable("lot", self.id().unwrap_or_default()))
     }
 
-    pub(super) fn hold(mut self) -> StoreResult<Hold> {
-        let (status, feature, reference, metadata) = (self.text(0), self.text(1), self.text(2), self.text(3));
+    pub(super) fn hold(&self) -> StoreResult<Hold> {
         let read = || {
-            let lots = self.ids.iter().copied().flatten();
-            let pins = lots
-                .zip(&self.amounts)
-                .map(|(lot_id, amount)| Pin {
-                    lot_id,
-                    amount: *amount,
-                })
-                .collect();
+            let (ids, amounts) = (
+                self.get::<Vec<Uuid>>(LOT_IDS)?,
+                self.get::<Vec<i64>>(LOT_AMOUNTS)?,
+            );
+            let pins = ids.into_iter().zip(amounts);
+            let pins = pins.map(|(lot_id, amount)| Pin { lot_id, amount }).collect();
             Some(Hold {
-                consumption_id: self.id?,
+                consumption_id: self.id()?,
                 user_id: self.user_id,
                 amount: self.number(0)?,
-                feature,
-                reference,
-                metadata: metadata.map(Metadata::from_canonical),
+                feature: self.owned(1),
+                reference: self.owned(2),
+                metadata: self.owned(3).map(Metadata::from_canonical),
                 created_at: self.time(0)?,
                 state: HoldState {
-                    status: Status::parse(status.as_deref()?)?,
+                    status: Status::parse(self.text(0)?)?,
                     captured: self.number(1)?,
                     reversed: self.number(2)?,
                     borrowed: self.number(3)?,
@@ -212,43 +318,38 @@ impl Packed {
                 },
             })
         };
-        let id = self.id.unwrap_or_default();
-        read().ok_or_else(|| unreadable("consumption", id))
+        read().ok_or_else(|| unreadable("consumption", self.id().unwrap_or_default()))
     }
 
-    pub(super) fn entry(mut self) -> StoredEntry {
+    pub(super) fn entry(&self) -> StoredEntry {
         let (user_id, seq) = (self.user_id, self.number(0).unwrap_or_default());
-        let (kind, counter, reference, key, data) = (
-            self.text(0),
-            self.text(1),
-            self.text(2),
-            self.text(3),
-            self.text(4),
-        );
         let damaged = |problem: String| DamagedEntry {
             user_id,
             seq,
             problem,
         };
-        let data = data.ok_or_else(|| damaged("it has no data".into()))?;
+        let data = self.owned(4).ok_or_else(|| damaged("it has no data".into()))?;
         let effects: Effects =
             serde_json::from_str(&data).map_err(|e| damaged(format!("its data can't be read: {e}")))?;
-        let hashes = self.bytes.as_deref().unwrap_or_default();
-        let (hash, request_hash) = hashes.split_at_checked(32).unwrap_or_default();
+        let (hash, request_hash) = self
+            .bytes()
+            .unwrap_or_default()
+            .split_at_checked(32)
+            .unwrap_or_default();
         let read = || {
             Some(Entry {
                 user_id,
                 seq,
-                kind: Kind::parse(kind.as_deref()?)?,
+                kind: Kind::parse(self.text(0)?)?,
                 change: self.number(1)?,
                 held_change: self.number(2)?,
                 available: self.number(3)?,
                 held: self.number(4)?,
-                counter_account: counter?.into(),
-                consumption_id: self.id,
-                lot_id: self.ids.first().copied().flatten(),
-                reference,
-                idempotency_key: key,
+                counter_account: self.owned(1)?.into(),
+                consumption_id: self.id(),
+                lot_id: self.link(),
+                reference: self.owned(2),
+                idempotency_key: self.owned(3),
                 request_hash: Hash::from_slice(request_hash),
                 effects,
                 data,
