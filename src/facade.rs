@@ -92,6 +92,8 @@ struct Inner {
     rules: Rules,
     #[cfg(feature = "postgres")]
     schema: Option<String>,
+    #[cfg(feature = "postgres")]
+    pgbouncer: bool,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -169,6 +171,8 @@ impl Settings {
                 rules: self.rules,
                 #[cfg(feature = "postgres")]
                 schema: self.schema,
+                #[cfg(feature = "postgres")]
+                pgbouncer: self.pgbouncer,
             }),
         })
     }
@@ -613,6 +617,11 @@ impl Ledger {
     #[cfg(feature = "postgres")]
     pub(crate) fn schema(&self) -> Option<&str> {
         self.inner.schema.as_deref()
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn pgbouncer(&self) -> bool {
+        self.inner.pgbouncer
     }
 }
 

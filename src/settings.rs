@@ -173,8 +173,10 @@ impl Settings {
         self
     }
 
-    /// Whether a pooler in transaction mode (PgBouncer) stands before PostgreSQL: no prepared statements, no session
-    /// settings.
+    /// Whether a pooler in transaction mode (PgBouncer) stands before PostgreSQL.
+    ///
+    /// Nothing then outlives a transaction: no prepared statements, no session settings. Each step is a transaction of
+    /// its own, which costs two more round trips. PgBouncer itself needs no settings for it.
     #[must_use]
     pub fn pgbouncer(mut self, pgbouncer: bool) -> Self {
         self.pgbouncer = pgbouncer;

@@ -53,7 +53,8 @@ impl Lender for sqlx::Transaction<'_, sqlx::Sqlite> {
 /// On PostgreSQL the accounts are locked until the transaction ends, so other writers of the same accounts wait for it:
 /// keep it short, and touch accounts in the same order everywhere. On SQLite begin it with `BEGIN IMMEDIATE`
 /// (`begin_with`), so that nobody can write between its first read and its first write. A command that is refused
-/// changes nothing, and leaves the transaction usable; after `unavailable` roll it back.
+/// changes nothing, and leaves the transaction usable. So does `unavailable` (all of a command is written or nothing of
+/// it), but then PostgreSQL takes no more statements in this transaction: roll it back.
 #[derive(Debug)]
 pub struct Within<'t> {
     ledger: &'t Ledger,
@@ -81,7 +82,7 @@ impl Ledger {
             ledger: self,
             lent: transaction.lend(),
             #[cfg(feature = "postgres")]
-            statements: crate::store::postgres::Statements::new(self.schema(), true),
+            statements: crate::store::postgres::Statements::new(self.schema(), !self.pgbouncer()),
         }
     }
 }

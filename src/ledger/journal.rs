@@ -197,10 +197,19 @@ impl Entry {
     /// `counter_account`, `consumption_id`, `lot_id`, `reference`, `idempotency_key`, `request_hash` and `data`.
     #[must_use]
     pub fn chained(&self, previous: &Hash) -> Hash {
-        let mut form = Canonical::with_capacity(320 + self.data.len());
-        form.bytes.push(1);
-        form.bytes.extend_from_slice(&previous.0);
-        form.bytes.extend_from_slice(self.user_id.as_bytes());
+        let mut bytes = Vec::with_capacity(320 + self.data.len());
+        self.write_canonical(previous, &mut bytes);
+        Hash::of(&bytes)
+    }
+
+    /// Appends what [`chained`](Self::chained) hashes.
+    pub(crate) fn write_canonical(&self, previous: &Hash, bytes: &mut Vec<u8>) {
+        bytes.push(1);
+        bytes.extend_from_slice(&previous.0);
+        bytes.extend_from_slice(self.user_id.as_bytes());
+        let mut form = Canonical {
+            bytes: core::mem::take(bytes),
+        };
         for n in [
             self.seq,
             self.created_at.as_micros(),
@@ -219,7 +228,7 @@ impl Entry {
         form.optional(self.idempotency_key.as_ref().map(|s| s.as_bytes()));
         form.optional(self.request_hash.as_ref().map(|h| h.0.as_slice()));
         form.text(&self.data);
-        form.hash()
+        *bytes = form.bytes;
     }
 
     /// Numbers, figures and hashes it as the next entry of `account`, whose figures already include it.

@@ -251,7 +251,7 @@ async fn decided<C: Committer>(committer: &mut C, now: Timestamp, command: &Comm
 }
 
 /// Loads, decides, appends.
-async fn run<C: Committer>(committer: &mut C, now: Timestamp, command: Command) -> Outcome {
+pub(crate) async fn run<C: Committer>(committer: &mut C, now: Timestamp, command: Command) -> Outcome {
     let (writes, outcome) = decided(committer, now, &command).await;
     assert_eq!(committer.append(&writes).await.unwrap(), NOBODY);
     outcome
@@ -426,8 +426,24 @@ pub(crate) async fn absent_things_are_absent(store: impl Subject) {
             .is_empty()
     );
     let mut snapshot = reader.snapshot().await.unwrap();
-    assert!(snapshot.accounts(None, 10).await.unwrap().is_empty());
-    assert!(snapshot.entries(None, 10).await.unwrap().is_empty());
+    assert!(
+        snapshot
+            .accounts(None, 10)
+            .await
+            .unwrap()
+            .decode()
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        snapshot
+            .entries(None, 10)
+            .await
+            .unwrap()
+            .decode()
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(snapshot.sums().await.unwrap(), Default::default());
     reader.check_schema().await.unwrap();
     reader.migrate().await.unwrap();
@@ -604,16 +620,18 @@ async fn assert_rows(store: &impl Subject, user: Uuid, account: &Account, rows: 
 
     let mut snapshot = store.reader().snapshot().await.unwrap();
     assert_eq!(
-        snapshot.accounts(None, 10).await.unwrap(),
+        snapshot.accounts(None, 10).await.unwrap().decode().unwrap(),
         std::slice::from_ref(account)
     );
     let stored: Vec<(Uuid, Lot)> = lots.into_values().map(|lot| (user, lot)).collect();
-    assert_eq!(snapshot.lots(None, 100).await.unwrap(), stored);
+    assert_eq!(snapshot.lots(None, 100).await.unwrap().decode().unwrap(), stored);
     holds.reverse();
-    assert_eq!(snapshot.holds(None, 100).await.unwrap(), holds);
+    assert_eq!(snapshot.holds(None, 100).await.unwrap().decode().unwrap(), holds);
     let entries: Vec<Entry> = snapshot
         .entries(None, 100)
         .await
+        .unwrap()
+        .decode()
         .unwrap()
         .into_iter()
         .map(Result::unwrap)
@@ -809,12 +827,14 @@ pub(crate) async fn a_history_comes_back_the_same_everywhere(store: impl Subject
     assert!(model.account.seq > 100, "{:?}", model.account);
     let mut snapshot = store.reader().snapshot().await.unwrap();
     assert_eq!(
-        snapshot.accounts(None, 10).await.unwrap(),
+        snapshot.accounts(None, 10).await.unwrap().decode().unwrap(),
         [model.account.clone()]
     );
     let lots: BTreeMap<Uuid, Lot> = snapshot
         .lots(None, 1000)
         .await
+        .unwrap()
+        .decode()
         .unwrap()
         .into_iter()
         .map(|(_, lot)| (lot.lot_id, lot))
@@ -823,6 +843,8 @@ pub(crate) async fn a_history_comes_back_the_same_everywhere(store: impl Subject
     let holds: BTreeMap<Uuid, Hold> = snapshot
         .holds(None, 1000)
         .await
+        .unwrap()
+        .decode()
         .unwrap()
         .into_iter()
         .map(|h| (h.consumption_id, h))
@@ -1233,8 +1255,11 @@ pub(crate) async fn stale_accounts_are_named_and_left_alone(store: impl Subject)
         );
     }
     let mut snapshot = store.reader().snapshot().await.unwrap();
-    assert_eq!(snapshot.lots(None, 100).await.unwrap().len(), 3);
-    assert_eq!(snapshot.holds(None, 100).await.unwrap().len(), 2);
+    assert_eq!(snapshot.lots(None, 100).await.unwrap().decode().unwrap().len(), 3);
+    assert_eq!(
+        snapshot.holds(None, 100).await.unwrap().decode().unwrap().len(),
+        2
+    );
 }
 
 pub(crate) async fn an_empty_append_ends_what_load_began(store: impl Subject) {
@@ -1692,7 +1717,7 @@ pub(crate) async fn a_snapshot_does_not_move(store: impl Subject) {
         run(&mut committer, T0, command(Action::Consume(consume(*user, 40)))).await;
     }
     run(&mut committer, T0, command(Action::Grant(grant(id(4), 1)))).await;
-    let accounts = snapshot.accounts(None, 100).await.unwrap();
+    let accounts = snapshot.accounts(None, 100).await.unwrap().decode().unwrap();
     assert_eq!(accounts.len(), 3);
     for user in &users {
         run(&mut committer, T0, command(Action::Consume(consume(*user, 40)))).await;
@@ -1702,12 +1727,25 @@ pub(crate) async fn a_snapshot_does_not_move(store: impl Subject) {
             .iter()
             .all(|account| account.seq == 1 && account.available == 100)
     );
-    assert_eq!(snapshot.entries(None, 100).await.unwrap().len(), 3);
-    assert!(snapshot.holds(None, 100).await.unwrap().is_empty());
+    assert_eq!(
+        snapshot.entries(None, 100).await.unwrap().decode().unwrap().len(),
+        3
+    );
+    assert!(
+        snapshot
+            .holds(None, 100)
+            .await
+            .unwrap()
+            .decode()
+            .unwrap()
+            .is_empty()
+    );
     assert!(
         snapshot
             .lots(None, 100)
             .await
+            .unwrap()
+            .decode()
             .unwrap()
             .iter()
             .all(|(_, lot)| lot.remaining == 100)
@@ -1727,6 +1765,8 @@ pub(crate) async fn a_snapshot_does_not_move(store: impl Subject) {
             .entries(None, 100)
             .await
             .unwrap()
+            .decode()
+            .unwrap()
             .len(),
         10
     );
@@ -1740,16 +1780,29 @@ pub(crate) async fn a_snapshot_is_read_in_pages(store: impl Subject) {
             run(&mut committer, T0, command(Action::Grant(grant(user, 10)))).await;
             run(&mut committer, T0, command(Action::Consume(consume(user, 1)))).await;
         }
+        let gift = Gift {
+            user_id: user,
+            amount: 3,
+            reason: "welcome".into(),
+            operator: (n == 0).then(|| "Zoë".into()),
+            expires_at: (n == 1).then(|| at(60)),
+        };
+        run(&mut committer, T0, command(Action::Gift(gift))).await;
     }
     let mut snapshot = store.reader().snapshot().await.unwrap();
     macro_rules! pages {
         ($read:ident, $key:expr) => {{
-            let whole = snapshot.$read(None, usize::MAX).await.unwrap();
+            let whole = snapshot.$read(None, usize::MAX).await.unwrap().decode().unwrap();
             let keys: Vec<_> = whole.iter().map($key).collect();
             assert!(keys.is_sorted());
             let mut paged = Vec::new();
             loop {
-                let page = snapshot.$read(paged.last().copied(), 4).await.unwrap();
+                let page = snapshot
+                    .$read(paged.last().copied(), 4)
+                    .await
+                    .unwrap()
+                    .decode()
+                    .unwrap();
                 if page.is_empty() {
                     break;
                 }
@@ -1761,22 +1814,47 @@ pub(crate) async fn a_snapshot_is_read_in_pages(store: impl Subject) {
         }};
     }
     assert_eq!(pages!(accounts, |account| account.user_id), 7);
-    assert_eq!(pages!(lots, |(user, lot)| (*user, lot.lot_id)), 13);
+    assert_eq!(pages!(lots, |(user, lot)| (*user, lot.lot_id)), 20);
+    assert_eq!(pages!(gifts, |gift| (gift.user_id, gift.lot_id)), 7);
     assert_eq!(pages!(holds, |hold| (hold.user_id, hold.consumption_id)), 13);
     assert_eq!(
         pages!(entries, |entry| {
             let entry = entry.as_ref().unwrap();
             (entry.user_id, entry.seq)
         }),
-        26
+        33
+    );
+    // By their ids: of the account, and of those only what is there.
+    macro_rules! named {
+        ($table:ident, $of:ident, $key:expr) => {{
+            let mut rows = snapshot.$table(None, usize::MAX).await.unwrap().decode().unwrap();
+            let all = rows.iter().map($key).map(|(_, id)| id).chain([id(99)]).collect();
+            rows.retain(|row| $key(row).0 == id(3));
+            let mut named = snapshot.$of(id(3), all).await.unwrap().decode().unwrap();
+            named.sort_by_key($key);
+            assert_eq!(named, rows);
+            named.len()
+        }};
+    }
+    assert_eq!(
+        named!(lots, lots_of, |(user, lot): &(Uuid, Lot)| (*user, lot.lot_id)),
+        4
+    );
+    assert_eq!(
+        named!(holds, holds_of, |hold: &Hold| (hold.user_id, hold.consumption_id)),
+        3
+    );
+    assert_eq!(
+        named!(gifts, gifts_of, |gift: &GiftRow| (gift.user_id, gift.lot_id)),
+        1
     );
     let mut numbers = async |after, limit| -> Vec<i64> {
         let journal = snapshot.journal(id(3), after, limit).await.unwrap();
         journal.into_iter().map(|entry| entry.unwrap().seq).collect()
     };
     assert_eq!(numbers(0, 4).await, [1, 2, 3, 4]);
-    assert_eq!(numbers(4, 4).await, [5, 6]);
-    assert!(numbers(6, 4).await.is_empty());
+    assert_eq!(numbers(4, 4).await, [5, 6, 7]);
+    assert!(numbers(7, 4).await.is_empty());
 }
 
 pub(crate) async fn sums_pass_2_to_the_63(store: impl Subject) {

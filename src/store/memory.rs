@@ -2,7 +2,7 @@
 
 use super::{
     Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter, KeyScope, Loaded, LoadedAccount, Needs,
-    Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry, Sums, Writes,
+    Page, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry, Sums, Writes,
 };
 use crate::ledger::{Account, Effects, Entry, Hash, Hold, Lot, Prior, State, Status, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,17 +28,17 @@ struct Shared {
 }
 
 #[derive(Debug, Default, Clone)]
-struct Books {
-    accounts: BTreeMap<Uuid, Account>,
-    lots: BTreeMap<(Uuid, Uuid), Lot>,
-    holds: BTreeMap<(Uuid, Uuid), Hold>,
+pub(crate) struct Books {
+    pub(crate) accounts: BTreeMap<Uuid, Account>,
+    pub(crate) lots: BTreeMap<(Uuid, Uuid), Lot>,
+    pub(crate) holds: BTreeMap<(Uuid, Uuid), Hold>,
     /// Whose a consumption is.
     owners: HashMap<Uuid, Uuid>,
     /// Entry number `n` of an account is element `n - 1`. Only ever pushed to.
     entries: BTreeMap<Uuid, Vec<Entry>>,
     /// The number of the entry that carries a key.
     keys: HashMap<(Uuid, String), i64>,
-    gifts: Vec<GiftRow>,
+    pub(crate) gifts: BTreeMap<(Uuid, Uuid), GiftRow>,
     /// The committer that asked for a lock and has not appended yet.
     locked_by: Option<u64>,
 }
@@ -57,6 +57,12 @@ impl MemoryStore {
             number,
             shared: Arc::clone(&self.shared),
         }
+    }
+
+    /// The books as they are now, for a test to damage.
+    #[cfg(test)]
+    pub(crate) fn copy(&self) -> Books {
+        self.shared.books().clone()
     }
 
     fn read<T: Send + 'static>(&self, f: impl FnOnce(&Books) -> T) -> Reading<'_, T> {
@@ -305,8 +311,9 @@ impl Books {
             self.holds
                 .insert((hold.user_id, hold.consumption_id), hold.clone());
         }
+        let gifts = writes.gifts.iter().filter(|gift| fresh(&gift.user_id));
         self.gifts
-            .extend(writes.gifts.iter().filter(|gift| fresh(&gift.user_id)).cloned());
+            .extend(gifts.map(|gift| ((gift.user_id, gift.lot_id), gift.clone())));
         for entry in writes.entries.iter().filter(|entry| fresh(&entry.user_id)) {
             if let Some(key) = &entry.idempotency_key {
                 self.keys.insert((entry.user_id, key.clone()), entry.seq);
@@ -446,33 +453,69 @@ fn later<K: Ord, V>(table: &BTreeMap<K, V>, after: Option<K>) -> impl Iterator<I
     table.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))
 }
 
+/// The rows of `table` with these ids.
+fn named<V: Clone>(
+    table: &BTreeMap<(Uuid, Uuid), V>,
+    user_id: Uuid,
+    ids: Vec<Uuid>,
+) -> impl Iterator<Item = V> {
+    ids.into_iter()
+        .filter_map(move |id| table.get(&(user_id, id)).cloned())
+}
+
+fn page<T: Send + 'static>(rows: impl Iterator<Item = T>) -> Reading<'static, Page<T>> {
+    ready(Ok(Page::ready(rows.collect())))
+}
+
 impl Snapshot for Books {
-    fn accounts(&mut self, after: Option<Uuid>, limit: usize) -> Reading<'_, Vec<Account>> {
-        ready(Ok(later(&self.accounts, after)
-            .take(limit)
-            .map(|(_, account)| account.clone())
-            .collect()))
+    fn accounts(&mut self, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Account>> {
+        page(
+            later(&self.accounts, after)
+                .take(limit)
+                .map(|(_, account)| account.clone()),
+        )
     }
 
-    fn entries(&mut self, after: Option<(Uuid, i64)>, limit: usize) -> Reading<'_, Vec<StoredEntry>> {
+    fn entries(&mut self, after: Option<(Uuid, i64)>, limit: usize) -> Reading<'_, Page<StoredEntry>> {
         let journals = self
             .entries
             .range(after.map_or(Uuid::nil(), |(user_id, _)| user_id)..);
         let entries = journals.flat_map(|(_, journal)| journal);
         let later = entries.filter(|entry| after.is_none_or(|after| (entry.user_id, entry.seq) > after));
-        ready(Ok(later.take(limit).cloned().map(Ok).collect()))
+        page(later.take(limit).cloned().map(Ok))
     }
 
-    fn lots(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Vec<(Uuid, Lot)>> {
+    fn lots(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<(Uuid, Lot)>> {
         let lots = later(&self.lots, after).map(|((user_id, _), lot)| (*user_id, lot.clone()));
-        ready(Ok(lots.take(limit).collect()))
+        page(lots.take(limit))
     }
 
-    fn holds(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Vec<Hold>> {
-        ready(Ok(later(&self.holds, after)
-            .take(limit)
-            .map(|(_, hold)| hold.clone())
-            .collect()))
+    fn holds(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<Hold>> {
+        page(
+            later(&self.holds, after)
+                .take(limit)
+                .map(|(_, hold)| hold.clone()),
+        )
+    }
+
+    fn gifts(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<GiftRow>> {
+        page(
+            later(&self.gifts, after)
+                .take(limit)
+                .map(|(_, gift)| gift.clone()),
+        )
+    }
+
+    fn lots_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<(Uuid, Lot)>> {
+        page(named(&self.lots, user_id, lot_ids).map(move |lot| (user_id, lot)))
+    }
+
+    fn holds_of(&mut self, user_id: Uuid, consumption_ids: Vec<Uuid>) -> Reading<'_, Page<Hold>> {
+        page(named(&self.holds, user_id, consumption_ids))
+    }
+
+    fn gifts_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<GiftRow>> {
+        page(named(&self.gifts, user_id, lot_ids))
     }
 
     fn journal(&mut self, user_id: Uuid, after: i64, limit: usize) -> Reading<'_, Vec<StoredEntry>> {

@@ -102,8 +102,7 @@ pub(crate) struct AccountWrite {
 }
 
 /// A line of the register of gifts.
-#[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(dead_code))] // Memory only keeps them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GiftRow {
     pub(crate) user_id: Uuid,
     pub(crate) lot_id: Uuid,
@@ -251,16 +250,42 @@ pub(crate) trait Reader: Send + Sync + 'static {
     fn close(&self) -> Reading<'_, ()>;
 }
 
-/// A page of a whole table, in the order of its key.
+/// Rows that were fetched and are not decoded yet. Decoding is work for a processor: not for a task of the runtime.
+pub(crate) struct Page<T>(Box<dyn FnOnce() -> StoreResult<Vec<T>> + Send>);
+
+impl<T: Send + 'static> Page<T> {
+    pub(crate) fn of(decode: impl FnOnce() -> StoreResult<Vec<T>> + Send + 'static) -> Self {
+        Page(Box::new(decode))
+    }
+
+    /// Rows that had to be decoded to be fetched.
+    pub(crate) fn ready(rows: Vec<T>) -> Self {
+        Page::of(move || Ok(rows))
+    }
+
+    pub(crate) fn decode(self) -> StoreResult<Vec<T>> {
+        self.0()
+    }
+}
+
+/// Pages of whole tables in the order of their keys, and single rows.
 pub(crate) trait Snapshot: Send {
     /// Accounts with an id greater than `after`.
-    fn accounts(&mut self, after: Option<Uuid>, limit: usize) -> Reading<'_, Vec<Account>>;
+    fn accounts(&mut self, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Account>>;
     /// Entries after the given (account, number), by account and number. As stored: `effects` parsed from `data`.
-    fn entries(&mut self, after: Option<(Uuid, i64)>, limit: usize) -> Reading<'_, Vec<StoredEntry>>;
+    fn entries(&mut self, after: Option<(Uuid, i64)>, limit: usize) -> Reading<'_, Page<StoredEntry>>;
     /// Lots after the given (account, lot), by account and lot.
-    fn lots(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Vec<(Uuid, Lot)>>;
+    fn lots(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<(Uuid, Lot)>>;
     /// Consumptions after the given (account, consumption), by account and consumption.
-    fn holds(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Vec<Hold>>;
+    fn holds(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<Hold>>;
+    /// Gifts after the given (account, lot), by account and lot.
+    fn gifts(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<GiftRow>>;
+    /// Those of these lots of an account that are there, in any order.
+    fn lots_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<(Uuid, Lot)>>;
+    /// Those of these consumptions of an account that are there, in any order.
+    fn holds_of(&mut self, user_id: Uuid, consumption_ids: Vec<Uuid>) -> Reading<'_, Page<Hold>>;
+    /// Those of these gifts of an account that are there, in any order.
+    fn gifts_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<GiftRow>>;
     /// Entries of one account after a number, oldest first: for balances as of a time.
     fn journal(&mut self, user_id: Uuid, after: i64, limit: usize) -> Reading<'_, Vec<StoredEntry>>;
     /// What the accounts hold and what the journal booked on each counter-account.

@@ -13,13 +13,24 @@ pub struct Cluster {
     port: u16,
 }
 
+/// Whom servers run as that refuse to run as root; nobody else where we are not root.
+pub fn server_user() -> Option<(u32, u32)> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse().ok());
+    number("JOINTO_CREDITS_PG_UID").zip(number("JOINTO_CREDITS_PG_GID"))
+}
+
+/// A port that is free now, and can be taken a moment later.
+pub fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    free.local_addr().unwrap().port()
+}
+
 impl Cluster {
     pub fn start() -> Self {
         let bin: PathBuf = std::env::var("JOINTO_CREDITS_PG_BIN")
             .expect("run `make test`")
             .into();
-        let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse().ok());
-        let owner = number("JOINTO_CREDITS_PG_UID").zip(number("JOINTO_CREDITS_PG_GID"));
+        let owner = server_user();
         let folder = tempfile::tempdir().unwrap();
         if let Some((uid, gid)) = owner {
             std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).unwrap();
@@ -48,9 +59,7 @@ impl Cluster {
         let mut cluster = cluster;
         // A port that is free now can be taken a moment later: then another is tried.
         for _ in 0..20 {
-            let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-            cluster.port = free.local_addr().unwrap().port();
-            drop(free);
+            cluster.port = free_port();
             if cluster.try_up() {
                 return cluster;
             }

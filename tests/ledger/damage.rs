@@ -2,7 +2,7 @@
 
 use crate::child::ALICE;
 use crate::database::{Database, Kind};
-use jointo_credits::{Confirm, Consume, FaultKind, Grant, Ledger, Metadata, Source};
+use jointo_credits::{Confirm, Consume, FaultKind, Gift, Grant, Ledger, Metadata, Source};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 /// What is done, and the kind of fault that must be named. `{lot}` and `{hold}` are filled in.
@@ -47,6 +47,10 @@ const DAMAGE: &[(&str, FaultKind)] = &[
         FaultKind::Hold,
     ),
     ("DELETE FROM credit_consumption_logs", FaultKind::Hold),
+    ("UPDATE credit_gifts SET amount = amount + 1", FaultKind::Gift),
+    ("UPDATE credit_gifts SET reason = 'other'", FaultKind::Gift),
+    ("UPDATE credit_gifts SET operator = NULL", FaultKind::Gift),
+    ("DELETE FROM credit_gifts", FaultKind::Gift),
     (
         "UPDATE credit_transactions SET change = change + 1 WHERE seq = 2",
         FaultKind::Hash,
@@ -72,7 +76,7 @@ const DAMAGE: &[(&str, FaultKind)] = &[
         FaultKind::Hash,
     ),
     (
-        "UPDATE credit_transactions SET seq = 40 WHERE seq = 4",
+        "UPDATE credit_transactions SET seq = 40 WHERE seq = 5",
         FaultKind::Sequence,
     ),
     (
@@ -80,7 +84,7 @@ const DAMAGE: &[(&str, FaultKind)] = &[
         FaultKind::Sequence,
     ),
     (
-        "DELETE FROM credit_transactions WHERE seq = 4",
+        "DELETE FROM credit_transactions WHERE seq = 5",
         FaultKind::Account,
     ),
     ("DELETE FROM credit_transactions", FaultKind::Account),
@@ -99,6 +103,10 @@ async fn books(database: &Database) -> Ledger {
         .unwrap();
     ledger.confirm(Confirm::amount(hold.id, 20), None).await.unwrap();
     ledger.consume(Consume::new(ALICE, 5), None).await.unwrap();
+    ledger
+        .gift(Gift::new(ALICE, 8, "welcome").operator("Zoë"), None)
+        .await
+        .unwrap();
     assert!(ledger.verify().await.unwrap().is_clean());
     ledger
 }
@@ -174,7 +182,12 @@ async fn rows_without_entries_are_named() {
     let database = Database::fresh(Kind::Postgres).await;
     let ledger = books(&database).await;
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
-    for table in ["credit_accounts", "credit_lots", "credit_consumption_logs"] {
+    for table in [
+        "credit_accounts",
+        "credit_lots",
+        "credit_consumption_logs",
+        "credit_gifts",
+    ] {
         let columns = sqlx::query_scalar::<_, String>(
             "SELECT string_agg(column_name, ', ') FROM information_schema.columns \
              WHERE table_name = $1 AND column_name <> 'user_id'",
@@ -189,7 +202,12 @@ async fn rows_without_entries_are_named() {
         connection.execute(AssertSqlSafe(sql)).await.unwrap();
     }
     let verification = ledger.verify().await.unwrap();
-    for kind in [FaultKind::Account, FaultKind::Lot, FaultKind::Hold] {
+    for kind in [
+        FaultKind::Account,
+        FaultKind::Lot,
+        FaultKind::Hold,
+        FaultKind::Gift,
+    ] {
         assert!(
             verification
                 .faults

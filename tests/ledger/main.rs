@@ -21,6 +21,7 @@ mod engine;
 mod facade;
 mod migrations;
 mod model;
+mod pgbouncer;
 mod within;
 
 // Shared with other test programs, which use the rest of them.

@@ -2,81 +2,109 @@
 
 use crate::child::{ALICE, account};
 use crate::database::{Database, Kind};
-use jointo_credits::{Confirm, Consume, Gift, Grant, Source, Status};
-use sqlx::{Connection, Executor, PgConnection, Row};
+use jointo_credits::{Confirm, Consume, Error, Gift, Grant, Source, Status};
+use sqlx::{Connection, Executor, PgConnection, Row, SqliteConnection};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commands_commit_and_roll_back_with_the_caller_s_rows() {
-    let database = Database::fresh(Kind::Postgres).await;
-    let ledger = database.ledger().await;
-    ledger
-        .grant(Grant::new(ALICE, 100, Source::Purchase), None)
-        .await
-        .unwrap();
-    let mut connection = PgConnection::connect(&database.url).await.unwrap();
-    connection
-        .execute("CREATE TABLE ai_jobs (consumption_log_id uuid)")
-        .await
-        .unwrap();
+impl Database {
+    /// As sqlx's drivers write it.
+    fn sqlx_url(&self) -> String {
+        match self.kind {
+            Kind::Postgres => self.url.clone(),
+            _ => format!("sqlite://{}", self.sqlite_path().display()),
+        }
+    }
+}
 
-    let mut tx = connection.begin().await.unwrap();
-    let lost = ledger
-        .within(&mut tx)
-        .consume(Consume::new(ALICE, 60), Some("job"))
-        .await
-        .unwrap();
-    sqlx::query("INSERT INTO ai_jobs VALUES ($1)")
-        .bind(lost.id)
-        .execute(&mut *tx)
-        .await
-        .unwrap();
-    tx.rollback().await.unwrap();
-    assert_eq!(ledger.balance(ALICE).await.unwrap().available, 100);
+/// The body once with each of sqlx's drivers. `$begin`: how a transaction on it is to be begun.
+macro_rules! on_every_driver {
+    ($(#[$doc:meta])* async fn $name:ident($database:ident, $connection:ident, $begin:ident) $body:block) => {
+        mod $name {
+            use super::*;
 
-    let mut tx = connection.begin().await.unwrap();
-    let mut within = ledger.within(&mut tx);
-    let hold = within
-        .consume(Consume::new(ALICE, 60), Some("job"))
-        .await
-        .unwrap();
-    // A refusal leaves the transaction usable; a replay is found inside it; a new account is made in it.
-    let refused = within.consume(Consume::new(ALICE, 60), None).await.unwrap_err();
-    assert_eq!(refused.code(), "insufficient_credits");
-    assert_eq!(
-        within
-            .consume(Consume::new(ALICE, 60), Some("job"))
-            .await
-            .unwrap(),
-        hold
-    );
-    within
-        .gift(Gift::new(account(1), 7, "welcome"), None)
-        .await
-        .unwrap();
-    let done = within.confirm(Confirm::amount(hold.id, 50), None).await.unwrap();
-    assert_eq!(done.status, Status::Confirmed);
-    sqlx::query("INSERT INTO ai_jobs VALUES ($1)")
-        .bind(hold.id)
-        .execute(&mut *tx)
-        .await
-        .unwrap();
-    assert_eq!(
-        ledger.balance(ALICE).await.unwrap().available,
-        100,
-        "nobody else sees it yet"
-    );
-    tx.commit().await.unwrap();
+            $(#[$doc])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                let $database = Database::fresh(Kind::Postgres).await;
+                let (mut $connection, $begin) =
+                    (PgConnection::connect(&$database.sqlx_url()).await.unwrap(), "BEGIN");
+                $body
+            }
 
-    let balance = ledger.balance(ALICE).await.unwrap();
-    assert_eq!((balance.available, balance.spent), (50, 50));
-    assert_eq!(ledger.balance(account(1)).await.unwrap().available, 7);
-    let row = connection
-        .fetch_one("SELECT count(*) FROM ai_jobs")
-        .await
-        .unwrap();
-    assert_eq!(row.get::<i64, _>(0), 1);
-    assert!(ledger.verify().await.unwrap().is_clean());
-    ledger.close().await;
+            $(#[$doc])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                let $database = Database::fresh(Kind::SqliteFile).await;
+                $database.ledger().await.close().await; // sqlx does not make the file.
+                let (mut $connection, $begin) =
+                    (SqliteConnection::connect(&$database.sqlx_url()).await.unwrap(), "BEGIN IMMEDIATE");
+                $body
+            }
+        }
+    };
+}
+
+on_every_driver! {
+    async fn commands_commit_and_roll_back_with_the_caller_s_rows(database, connection, begin) {
+        let ledger = database.ledger().await;
+        ledger.grant(Grant::new(ALICE, 100, Source::Purchase), None).await.unwrap();
+        // On SQLite `blob` is a type and on PostgreSQL `uuid` is; SQLite takes any.
+        connection.execute("CREATE TABLE ai_jobs (consumption_log_id uuid)").await.unwrap();
+        for commit in [false, true] {
+            let mut tx = connection.begin_with(begin).await.unwrap();
+            let mut within = ledger.within(&mut tx);
+            let hold = within.consume(Consume::new(ALICE, 60), Some("job")).await.unwrap();
+            // A refusal leaves the transaction usable; a replay is found inside it; a new account is made in it.
+            let refused = within.consume(Consume::new(ALICE, 60), None).await.unwrap_err();
+            assert_eq!(refused.code(), "insufficient_credits");
+            assert_eq!(within.consume(Consume::new(ALICE, 60), Some("job")).await.unwrap(), hold);
+            within.gift(Gift::new(account(1), 7, "welcome"), None).await.unwrap();
+            let done = within.confirm(Confirm::amount(hold.id, 50), None).await.unwrap();
+            assert_eq!(done.status, Status::Confirmed);
+            sqlx::query("INSERT INTO ai_jobs VALUES ($1)").bind(hold.id).execute(&mut *tx).await.unwrap();
+            assert_eq!(ledger.balance(ALICE).await.unwrap().available, 100, "nobody else sees it yet");
+            if commit {
+                tx.commit().await.unwrap();
+            } else {
+                tx.rollback().await.unwrap();
+            }
+            let balance = ledger.balance(ALICE).await.unwrap();
+            let given = ledger.balance(account(1)).await.unwrap().available;
+            let expected = if commit { (50, 50, 7) } else { (100, 0, 0) };
+            assert_eq!((balance.available, balance.spent, given), expected);
+        }
+        let row = connection.fetch_one("SELECT count(*) FROM ai_jobs").await.unwrap();
+        assert_eq!(row.get::<i64, _>(0), 1);
+        assert!(ledger.verify().await.unwrap().is_clean());
+        connection.close().await.unwrap();
+        ledger.close().await;
+    }
+}
+
+on_every_driver! {
+    /// The register of gifts is written last: where it can't be, account, lot and entry were written before it.
+    async fn a_command_that_fails_half_way_leaves_nothing_behind(database, connection, begin) {
+        let ledger = database.ledger().await;
+        ledger.grant(Grant::new(ALICE, 100, Source::Purchase), None).await.unwrap();
+        connection.execute("ALTER TABLE credit_gifts RENAME TO elsewhere").await.unwrap();
+        let mut tx = connection.begin_with(begin).await.unwrap();
+        let mut within = ledger.within(&mut tx);
+        let before = within.consume(Consume::new(ALICE, 10), None).await;
+        let error = within.gift(Gift::new(ALICE, 7, "welcome"), Some("gift")).await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+        // A caller who does not look at the error. PostgreSQL takes the whole transaction back, SQLite only the gift.
+        tx.commit().await.unwrap();
+        connection.execute("ALTER TABLE elsewhere RENAME TO credit_gifts").await.unwrap();
+        let verification = ledger.verify().await.unwrap();
+        assert!(verification.is_clean(), "{:#?}", verification.faults);
+        let balance = ledger.balance(ALICE).await.unwrap();
+        let held = if database.kind == Kind::Postgres { 0 } else { before.unwrap().amount };
+        assert_eq!((balance.available, balance.held), (100 - held, held));
+        // The key was not burned.
+        ledger.gift(Gift::new(ALICE, 7, "welcome"), Some("gift")).await.unwrap();
+        assert_eq!(ledger.balance(ALICE).await.unwrap().available, 107 - held);
+        connection.close().await.unwrap();
+        ledger.close().await;
+    }
 }
 
 /// The committers and a caller's transactions write the same accounts; one waits for the other, nobody fails.
@@ -124,63 +152,5 @@ async fn callers_transactions_beside_the_committers() {
     }
     assert_eq!(held, 4 * 20 + 4 * 60);
     assert!(ledger.verify().await.unwrap().is_clean());
-    ledger.close().await;
-}
-
-/// The same on SQLite, with sqlx's driver on the same file.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inside_a_sqlite_transaction() {
-    let database = Database::fresh(Kind::SqliteFile).await;
-    let ledger = database.ledger().await;
-    ledger
-        .grant(Grant::new(ALICE, 100, Source::Purchase), None)
-        .await
-        .unwrap();
-    let url = format!("sqlite://{}", database.sqlite_path().display());
-    let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    connection
-        .execute("CREATE TABLE ai_jobs (consumption_log_id BLOB)")
-        .await
-        .unwrap();
-    for commit in [false, true] {
-        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
-        let mut within = ledger.within(&mut tx);
-        let hold = within
-            .consume(Consume::new(ALICE, 60), Some("job"))
-            .await
-            .unwrap();
-        let refused = within.consume(Consume::new(ALICE, 60), None).await.unwrap_err();
-        assert_eq!(refused.code(), "insufficient_credits");
-        assert_eq!(
-            within
-                .consume(Consume::new(ALICE, 60), Some("job"))
-                .await
-                .unwrap(),
-            hold
-        );
-        within
-            .gift(Gift::new(account(1), 7, "welcome"), None)
-            .await
-            .unwrap();
-        within.confirm(Confirm::amount(hold.id, 50), None).await.unwrap();
-        sqlx::query("INSERT INTO ai_jobs VALUES (?)")
-            .bind(hold.id)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
-        if commit {
-            tx.commit().await.unwrap();
-        } else {
-            tx.rollback().await.unwrap();
-        }
-        let balance = ledger.balance(ALICE).await.unwrap();
-        assert_eq!(
-            (balance.available, balance.spent),
-            if commit { (50, 50) } else { (100, 0) }
-        );
-    }
-    assert_eq!(ledger.balance(account(1)).await.unwrap().available, 7);
-    assert!(ledger.verify().await.unwrap().is_clean());
-    connection.close().await.unwrap();
     ledger.close().await;
 }

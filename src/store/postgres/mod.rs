@@ -7,8 +7,14 @@
 //! | `append` | 1 | one writable CTE, in autocommit: a transaction by itself (and `COMMIT`, after a locking load) |
 //!
 //! Committers own their connections: a pool would ping them before every use. Their sessions run generic plans and
-//! index look-ups only ([`session_options`]); where a pooler stands between (`pgbouncer`), sessions can't be set up and
-//! statements can't be prepared, so that costs speed but nothing else.
+//! index look-ups only ([`session_options`]).
+//!
+//! # Behind a pooler in transaction mode
+//!
+//! The server behind a connection changes from one transaction to the next, and sqlx sends a statement in two steps,
+//! each a transaction of its own in autocommit: what is executed might be another client's statement. So with
+//! `pgbouncer` everything is done between [`bracket`] and [`end_bracket`], which cost two round trips; the first one
+//! also sets what a session can't keep. Statements are prepared without a name, each time anew.
 //!
 //! # Order of locks
 //!
@@ -23,6 +29,7 @@ mod load;
 mod read;
 mod rows;
 mod schema;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -111,6 +118,10 @@ impl PostgresStore {
                     statements,
                 })
             }
+            Ok(Err(error)) if !settings.pgbouncer && refuses_to_start(&error) => Err(StoreError::Failed {
+                problem: error.to_string(),
+                remedy: "if PgBouncer stands before PostgreSQL, say so with the setting `pgbouncer`",
+            }),
             Ok(Err(error)) => Err(during_read(error)),
             Err(_) => Err(StoreError::Lost(format!(
                 "{}:{} did not answer within {:?}",
@@ -133,6 +144,14 @@ impl PostgresStore {
     }
 }
 
+/// A protocol violation: what PgBouncer calls a start-up parameter that it does not know.
+fn refuses_to_start(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| code == "08P01")
+}
+
 /// What makes a session good at one thing: many small look-ups by key.
 ///
 /// Plans are made once, for any parameters, and often while the tables are still empty; without the settings a plan of
@@ -146,22 +165,45 @@ fn session_options(settings: &PostgresSettings, committer: bool) -> PgConnectOpt
         .log_statements(log::LevelFilter::Off)
         .log_slow_statements(log::LevelFilter::Off, Duration::MAX);
     if settings.pgbouncer {
-        return options.statement_cache_capacity(0);
+        // PgBouncer refuses a start-up parameter that it does not know.
+        return options.statement_cache_capacity(0).extra_float_digits(None);
     }
-    options = options.options([
-        ("jit", "off"),
-        ("default_transaction_isolation", "read committed"),
-    ]);
-    if committer {
-        options = options.options([
-            ("plan_cache_mode", "force_generic_plan"),
-            ("enable_seqscan", "off"),
-            ("enable_bitmapscan", "off"),
-            ("enable_hashjoin", "off"),
-            ("enable_mergejoin", "off"),
-        ]);
+    options = options.options([("default_transaction_isolation", "read committed")]);
+    options.options(
+        session_settings(committer).chain(committer.then_some(("plan_cache_mode", "force_generic_plan"))),
+    )
+}
+
+fn session_settings(committer: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let look_ups_only = [
+        ("enable_seqscan", "off"),
+        ("enable_bitmapscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+    ];
+    std::iter::once(("jit", "off")).chain(look_ups_only.into_iter().filter(move |_| committer))
+}
+
+/// Begins what is to stay at one server, behind a pooler: see the module.
+async fn bracket(connection: &mut PgConnection, committer: bool) -> StoreResult<()> {
+    let mut text = String::from("BEGIN ISOLATION LEVEL READ COMMITTED");
+    for (name, value) in session_settings(committer) {
+        text.push_str(&format!("; SET LOCAL {name} = {value}"));
     }
-    options
+    // Safe: made of the constants above.
+    let begun = sqlx::raw_sql(AssertSqlSafe(text)).execute(connection).await;
+    begun.map(drop).map_err(during_read)
+}
+
+async fn end_bracket(
+    connection: &mut PgConnection,
+    explain: fn(sqlx::Error) -> StoreError,
+) -> StoreResult<()> {
+    sqlx::raw_sql("COMMIT")
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(explain)
 }
 
 /// The server process behind a connection, to find out whether it is gone.
@@ -240,15 +282,23 @@ impl PostgresCommitter {
         if std::mem::take(&mut self.locked) {
             self.lose(); // The round before ended between load and append.
         }
+        let pgbouncer = self.settings.pgbouncer;
         let connection = self.connected().await?;
-        if lock {
+        if pgbouncer {
+            bracket(connection, true).await?;
+        } else if lock {
             sqlx::raw_sql("BEGIN ISOLATION LEVEL READ COMMITTED")
                 .execute(&mut *connection)
                 .await
                 .map_err(during_read)?;
+        }
+        if lock {
             load::lock(connection, &statements, needs).await?;
         }
         let loaded = load::load(connection, &statements, needs).await?;
+        if pgbouncer && !lock {
+            end_bracket(connection, during_read).await?;
+        }
         self.locked = lock;
         Ok(loaded)
     }
@@ -256,17 +306,18 @@ impl PostgresCommitter {
     async fn append_inner(&mut self, writes: &Writes) -> StoreResult<Vec<Uuid>> {
         let statements = Arc::clone(&self.statements);
         let locked = std::mem::take(&mut self.locked);
+        let bracketed = self.settings.pgbouncer && !locked && !writes.is_empty();
         let connection = self.connected().await?;
+        if bracketed {
+            bracket(connection, true).await?;
+        }
         let stale = if writes.is_empty() {
             Vec::new()
         } else {
             append::append(connection, &statements, writes).await?
         };
-        if locked {
-            sqlx::raw_sql("COMMIT")
-                .execute(&mut *connection)
-                .await
-                .map_err(during_write)?;
+        if locked || bracketed {
+            end_bracket(connection, during_write).await?;
         }
         Ok(stale)
     }
@@ -276,14 +327,15 @@ impl Committer for PostgresCommitter {
     async fn load(&mut self, needs: &Needs) -> StoreResult<Loaded> {
         let loaded = self.load_inner(needs).await;
         // A refused statement leaves a connection usable, but a transaction broken.
-        if matches!(&loaded, Err(StoreError::Lost(_))) || (loaded.is_err() && needs.lock) {
+        let in_transaction = needs.lock || self.settings.pgbouncer;
+        if matches!(&loaded, Err(StoreError::Lost(_))) || (loaded.is_err() && in_transaction) {
             self.lose();
         }
         loaded
     }
 
     async fn append(&mut self, writes: &Writes) -> StoreResult<Vec<Uuid>> {
-        let in_transaction = self.locked;
+        let in_transaction = self.locked || self.settings.pgbouncer;
         let appended = self.append_inner(writes).await;
         if matches!(&appended, Err(StoreError::Unknown(_) | StoreError::Lost(_)))
             || (appended.is_err() && in_transaction)
@@ -301,7 +353,13 @@ impl Committer for PostgresCommitter {
         if let Some(backend) = lost {
             load::outlive(connection, backend.pid, backend.began).await?;
         }
+        if pgbouncer {
+            bracket(connection, true).await?;
+        }
         let found = load::landed(connection, &statements, entries).await?;
+        if pgbouncer {
+            end_bracket(connection, during_read).await?;
+        }
         if lost.is_none() && pgbouncer && found.contains(&false) {
             return Err(StoreError::Unknown(
                 "behind a pooler nobody can tell whether a lost write is still under way".into(),

@@ -1,12 +1,14 @@
 //! The reading side: a pool for short reads, a connection of its own for each snapshot.
 
-use super::rows::{Packed, account_columns, entry_columns, hold_columns, lot_columns};
-use super::{PostgresStore, Statements, during_read, load, schema, session_options};
-use crate::ledger::{Account, Entry, Hold, Lot, Status, Timestamp};
+use super::rows::{Packed, entry_columns, hold_columns};
+use super::snapshot::PostgresSnapshot;
+use super::{PostgresStore, bracket, during_read, end_bracket, load, schema, session_options};
+use crate::ledger::{Entry, Hold, Status, Timestamp};
 use crate::store::{
     Due, EntryFilter, HoldFilter, LoadedAccount, Needs, Reader, Reading, Snapshot, StoreError, StoreResult,
-    StoredEntry, Sums,
+    StoredEntry,
 };
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, PgConnection, Postgres, Row, SqlStr};
@@ -20,18 +22,49 @@ impl PostgresStore {
         sqlx::query(text).persistent(self.statements.persistent)
     }
 
-    /// Runs a query on a connection of the pool. Connections are not pinged before use, so each one that turns out to
-    /// be broken is replaced, until a fresh one fails as well.
-    async fn rows(&self, make: impl Fn() -> Statement + Send + Sync) -> StoreResult<Vec<PgRow>> {
-        for _ in 0..self.settings.max_connections {
+    /// A connection of the pool, ready for one statement after the other. [`give_back`](Self::give_back) ends it.
+    async fn borrow(&self) -> StoreResult<PoolConnection<Postgres>> {
+        let mut tries = self.settings.max_connections;
+        loop {
             let mut connection = self.pool.acquire().await.map_err(during_read)?;
-            match make().fetch_all(&mut *connection).await.map_err(during_read) {
-                Err(StoreError::Lost(_)) => drop(connection.detach()),
+            if !self.settings.pgbouncer {
+                return Ok(connection);
+            }
+            match bracket(&mut connection, false).await {
+                Ok(()) => return Ok(connection),
+                Err(error) => drop((connection.detach(), lost(error, &mut tries)?)),
+            }
+        }
+    }
+
+    /// A connection that something failed on is not used again: it is broken, or its transaction is.
+    async fn give_back<T>(
+        &self,
+        mut connection: PoolConnection<Postgres>,
+        done: StoreResult<T>,
+    ) -> StoreResult<T> {
+        let ended = match &done {
+            Ok(_) if self.settings.pgbouncer => end_bracket(&mut connection, during_read).await,
+            _ => Ok(()),
+        };
+        let done = done.and_then(|done| ended.map(|()| done));
+        if matches!(done, Err(StoreError::Lost(_))) || (done.is_err() && self.settings.pgbouncer) {
+            drop(connection.detach());
+        }
+        done
+    }
+
+    /// Runs a query on a connection of the pool.
+    async fn rows(&self, make: impl Fn() -> Statement + Send + Sync) -> StoreResult<Vec<PgRow>> {
+        let mut tries = self.settings.max_connections;
+        loop {
+            let mut connection = self.borrow().await?;
+            let done = make().fetch_all(&mut *connection).await.map_err(during_read);
+            match self.give_back(connection, done).await {
+                Err(error) => lost(error, &mut tries)?,
                 done => return done,
             }
         }
-        let mut connection = self.pool.acquire().await.map_err(during_read)?;
-        make().fetch_all(&mut *connection).await.map_err(during_read)
     }
 
     /// A connection outside of the pool, for work that leaves something open if it is broken off.
@@ -54,16 +87,28 @@ impl PostgresStore {
         };
         let mut tries = self.settings.max_connections;
         loop {
-            let mut connection = self.pool.acquire().await.map_err(during_read)?;
-            match load::load_with(&mut connection, &self.statements, &needs, usize::MAX >> 1).await {
-                Err(StoreError::Lost(_)) if tries > 0 => drop(connection.detach()),
-                Err(error) => return Err(error),
+            let mut connection = self.borrow().await?;
+            let load = load::load_with(&mut connection, &self.statements, &needs, usize::MAX >> 1);
+            let done = load.await;
+            match self.give_back(connection, done).await {
+                Err(error) => lost(error, &mut tries)?,
                 Ok(mut loaded) => {
                     return Ok(loaded.accounts.remove(&user_id).filter(|account| account.exists));
                 }
             }
-            tries -= 1;
         }
+    }
+}
+
+/// Connections are not pinged before use, so each one that turns out to be broken is replaced, until a fresh one fails as
+/// well.
+fn lost(error: StoreError, tries: &mut u32) -> StoreResult<()> {
+    match error {
+        StoreError::Lost(_) if *tries > 0 => {
+            *tries -= 1;
+            Ok(())
+        }
+        error => Err(error),
     }
 }
 
@@ -81,7 +126,7 @@ fn sound(entry: StoredEntry) -> StoreResult<Entry> {
     })
 }
 
-fn limit(n: usize) -> i64 {
+pub(super) fn limit(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
@@ -201,17 +246,9 @@ impl Reader for PostgresStore {
 
     fn snapshot(&self) -> Reading<'_, Box<dyn Snapshot>> {
         Box::pin(async move {
-            let mut connection = self.own_connection().await?;
-            // The picture is taken by the first query, not by BEGIN.
-            sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1")
-                .execute(&mut connection)
-                .await
-                .map_err(during_read)?;
             let statements = Arc::clone(&self.statements);
-            let snapshot: Box<dyn Snapshot> = Box::new(PostgresSnapshot {
-                connection,
-                statements,
-            });
+            let snapshot: Box<dyn Snapshot> =
+                Box::new(PostgresSnapshot::begin(self.own_connection().await?, statements).await?);
             Ok(snapshot)
         })
     }
@@ -230,8 +267,9 @@ impl Reader for PostgresStore {
 
     fn check_schema(&self) -> Reading<'_, ()> {
         Box::pin(async move {
-            let mut connection = self.pool.acquire().await.map_err(during_read)?;
-            schema::check(&mut connection, &self.statements.prefix).await
+            let mut connection = self.borrow().await?;
+            let checked = schema::check(&mut connection, &self.statements.prefix).await;
+            self.give_back(connection, checked).await
         })
     }
 
@@ -239,144 +277,6 @@ impl Reader for PostgresStore {
         Box::pin(async move {
             self.pool.close().await;
             Ok(())
-        })
-    }
-}
-
-/// A connection with a read-only transaction. Dropped, it is closed.
-struct PostgresSnapshot {
-    connection: PgConnection,
-    statements: Arc<Statements>,
-}
-
-impl PostgresSnapshot {
-    async fn rows(&mut self, query: Statement) -> StoreResult<Vec<PgRow>> {
-        query
-            .persistent(self.statements.persistent)
-            .fetch_all(&mut self.connection)
-            .await
-            .map_err(during_read)
-    }
-}
-
-impl Snapshot for PostgresSnapshot {
-    fn accounts(&mut self, after: Option<Uuid>, count: usize) -> Reading<'_, Vec<Account>> {
-        Box::pin(async move {
-            let (mask, than) = if after.is_some() { (0, ">") } else { (1, ">=") };
-            let text = self.statements.text("all_accounts", mask, || {
-                format!(
-                    "SELECT {} FROM {{s}}credit_accounts a WHERE a.user_id {than} $1 ORDER BY a.user_id LIMIT $2",
-                    account_columns(0, "a")
-                )
-            });
-            let query = sqlx::query(text)
-                .bind(after.unwrap_or_default())
-                .bind(limit(count));
-            packed(&self.rows(query).await?)
-                .map(|row| row?.account())
-                .collect()
-        })
-    }
-
-    fn entries(&mut self, after: Option<(Uuid, i64)>, count: usize) -> Reading<'_, Vec<StoredEntry>> {
-        Box::pin(async move {
-            let text = self.statements.text("all_entries", 0, || {
-                format!(
-                    "SELECT {} FROM {{s}}credit_transactions e WHERE (e.user_id, e.seq) > ($1, $2) \
-                     ORDER BY e.user_id, e.seq LIMIT $3",
-                    entry_columns(0, "e")
-                )
-            });
-            let (user_id, seq) = after.unwrap_or((Uuid::nil(), i64::MIN));
-            let query = sqlx::query(text).bind(user_id).bind(seq).bind(limit(count));
-            packed(&self.rows(query).await?)
-                .map(|row| Ok(row?.entry()))
-                .collect()
-        })
-    }
-
-    fn lots(&mut self, after: Option<(Uuid, Uuid)>, count: usize) -> Reading<'_, Vec<(Uuid, Lot)>> {
-        Box::pin(async move {
-            let text = self.statements.text("all_lots", 0, || {
-                format!(
-                    "SELECT {} FROM {{s}}credit_lots l WHERE (l.user_id, l.lot_id) > ($1, $2) \
-                     ORDER BY l.user_id, l.lot_id LIMIT $3",
-                    lot_columns(0, "l")
-                )
-            });
-            let (user_id, lot_id) = after.unwrap_or_default();
-            let query = sqlx::query(text).bind(user_id).bind(lot_id).bind(limit(count));
-            let rows = self.rows(query).await?;
-            packed(&rows)
-                .map(|row| {
-                    let row = row?;
-                    Ok((row.user_id, row.lot()?))
-                })
-                .collect()
-        })
-    }
-
-    fn holds(&mut self, after: Option<(Uuid, Uuid)>, count: usize) -> Reading<'_, Vec<Hold>> {
-        Box::pin(async move {
-            let text = self.statements.text("all_holds", 0, || {
-                format!(
-                    "SELECT {} FROM {{s}}credit_consumption_logs h WHERE (h.user_id, h.consumption_id) > ($1, $2) \
-                     ORDER BY h.user_id, h.consumption_id LIMIT $3",
-                    hold_columns(0, "h")
-                )
-            });
-            let (user_id, consumption_id) = after.unwrap_or_default();
-            let query = sqlx::query(text)
-                .bind(user_id)
-                .bind(consumption_id)
-                .bind(limit(count));
-            packed(&self.rows(query).await?).map(|row| row?.hold()).collect()
-        })
-    }
-
-    fn journal(&mut self, user_id: Uuid, after: i64, count: usize) -> Reading<'_, Vec<StoredEntry>> {
-        Box::pin(async move {
-            let text = self.statements.text("journal", 0, || {
-                format!(
-                    "SELECT {} FROM {{s}}credit_transactions e WHERE e.user_id = $1 AND e.seq > $2 \
-                     ORDER BY e.seq LIMIT $3",
-                    entry_columns(0, "e")
-                )
-            });
-            let query = sqlx::query(text).bind(user_id).bind(after).bind(limit(count));
-            packed(&self.rows(query).await?)
-                .map(|row| Ok(row?.entry()))
-                .collect()
-        })
-    }
-
-    fn sums(&mut self) -> Reading<'_, Sums> {
-        Box::pin(async move {
-            // As text: a sum of bigints is numeric, and can pass 2^63.
-            let text = self.statements.text("sums", 0, || {
-                "SELECT NULL, coalesce(sum(available), 0)::text, coalesce(sum(held), 0)::text FROM {s}credit_accounts \
-                 UNION ALL SELECT counter_account, (-sum(change::numeric + held_change))::text, NULL \
-                 FROM {s}credit_transactions GROUP BY counter_account"
-                    .into()
-            });
-            let rows = self.rows(sqlx::query(text)).await?;
-            let mut sums = Sums::default();
-            for row in &rows {
-                let number = |i: usize| -> StoreResult<i128> {
-                    let text: String = row.try_get(i).map_err(during_read)?;
-                    text.parse().map_err(|_| StoreError::Failed {
-                        problem: format!("a sum is {text}"),
-                        remedy: "the books are damaged; run verify()",
-                    })
-                };
-                match row.try_get::<Option<String>, _>(0).map_err(during_read)? {
-                    None => (sums.available, sums.held) = (number(1)?, number(2)?),
-                    Some(counter_account) => {
-                        sums.counter_accounts.insert(counter_account, number(1)?);
-                    }
-                }
-            }
-            Ok(sums)
         })
     }
 }

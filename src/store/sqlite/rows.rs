@@ -6,7 +6,7 @@ use super::failure::{Attempt, Failure};
 use crate::ledger::{
     Account, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Source, Status, Timestamp,
 };
-use crate::store::{DamagedEntry, StoredEntry};
+use crate::store::{DamagedEntry, GiftRow, StoredEntry};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, ToSql};
 use std::borrow::Cow;
@@ -40,7 +40,13 @@ macro_rules! entry_columns {
     };
 }
 
-pub(super) use {account_columns, entry_columns, hold_columns, lot_columns};
+macro_rules! gift_columns {
+    () => {
+        "user_id, gift_id, amount, reason, operator, expires_at, created_at"
+    };
+}
+
+pub(super) use {account_columns, entry_columns, gift_columns, hold_columns, lot_columns};
 
 /// What is wrong with a row.
 struct Damage(String);
@@ -75,6 +81,11 @@ pub(super) const ENTRY: Shape<Entry> = Shape {
 pub(super) const STORED_ENTRY: Shape<StoredEntry> = Shape {
     what: "entry",
     decode: stored_entry,
+};
+/// [`gift_columns`]
+pub(super) const GIFT: Shape<GiftRow> = Shape {
+    what: "gift",
+    decode: gift,
 };
 /// A time.
 pub(super) const TIME: Shape<Timestamp> = Shape {
@@ -269,6 +280,19 @@ fn lot(row: &Row<'_>) -> Decoded<(Uuid, Lot)> {
         created_at: f.time()?,
     };
     Ok((user_id, lot))
+}
+
+fn gift(row: &Row<'_>) -> Decoded<GiftRow> {
+    let mut f = Fields::of(row);
+    Ok(GiftRow {
+        user_id: f.id()?,
+        lot_id: f.id()?,
+        amount: f.integer()?,
+        reason: f.text()?.to_owned(),
+        operator: f.optional_string()?,
+        expires_at: f.optional_time()?,
+        created_at: f.time()?,
+    })
 }
 
 fn hold(row: &Row<'_>) -> Decoded<Hold> {

@@ -8,9 +8,11 @@ use super::failure::Attempt;
 use super::fork::Counted;
 use super::load::many;
 use super::read::rows_max;
-use super::rows::{self, account_columns, blob, entry_columns, hold_columns, lot_columns};
+use super::rows::{
+    self, Shape, account_columns, blob, entry_columns, gift_columns, hold_columns, lot_columns,
+};
 use crate::ledger::{Account, Hold, Lot};
-use crate::store::{Reading, Snapshot, StoreError, StoreResult, StoredEntry, Sums};
+use crate::store::{GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, Sums};
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -63,16 +65,24 @@ impl SqliteSnapshot {
             result
         })
     }
+
+    /// Rows can't leave SQLite other than decoded.
+    fn page<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Attempt<Vec<T>> + Send + 'static,
+    ) -> Reading<'_, Page<T>> {
+        self.read(|connection| work(connection).map(Page::ready))
+    }
 }
 
 impl Snapshot for SqliteSnapshot {
-    fn accounts(&mut self, after: Option<Uuid>, limit: usize) -> Reading<'_, Vec<Account>> {
+    fn accounts(&mut self, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Account>> {
         const SQL: &str = concat!(
             "SELECT ",
             account_columns!(),
             " FROM credit_accounts WHERE user_id > ?1 ORDER BY user_id LIMIT ?2"
         );
-        self.read(move |connection| {
+        self.page(move |connection| {
             many(
                 connection,
                 SQL,
@@ -82,34 +92,34 @@ impl Snapshot for SqliteSnapshot {
         })
     }
 
-    fn entries(&mut self, after: Option<(Uuid, i64)>, limit: usize) -> Reading<'_, Vec<StoredEntry>> {
+    fn entries(&mut self, after: Option<(Uuid, i64)>, limit: usize) -> Reading<'_, Page<StoredEntry>> {
         const SQL: &str = concat!(
             "SELECT ",
             entry_columns!(),
             " FROM credit_transactions WHERE (user_id, seq) > (?1, ?2) ORDER BY user_id, seq LIMIT ?3"
         );
         let (user_id, seq) = after.unzip();
-        self.read(move |connection| {
+        self.page(move |connection| {
             let values = params![key(user_id.as_ref()), seq.unwrap_or(i64::MIN), rows_max(limit)];
             many(connection, SQL, values, rows::STORED_ENTRY)
         })
     }
 
-    fn lots(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Vec<(Uuid, Lot)>> {
+    fn lots(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<(Uuid, Lot)>> {
         const SQL: &str = concat!(
             "SELECT ",
             lot_columns!(),
             " FROM credit_lots WHERE (user_id, lot_id) > (?1, ?2) ORDER BY user_id, lot_id LIMIT ?3"
         );
         let (user_id, lot_id) = after.unzip();
-        self.read(move |connection| {
+        self.page(move |connection| {
             let values = params![key(user_id.as_ref()), key(lot_id.as_ref()), rows_max(limit)];
             many(connection, SQL, values, rows::LOT)
         })
     }
 
     /// By `credit_consumption_logs_user`.
-    fn holds(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Vec<Hold>> {
+    fn holds(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<Hold>> {
         const SQL: &str = concat!(
             "SELECT ",
             hold_columns!(),
@@ -117,7 +127,7 @@ impl Snapshot for SqliteSnapshot {
               ORDER BY user_id, consumption_id LIMIT ?3"
         );
         let (user_id, consumption_id) = after.unzip();
-        self.read(move |connection| {
+        self.page(move |connection| {
             let values = params![
                 key(user_id.as_ref()),
                 key(consumption_id.as_ref()),
@@ -125,6 +135,46 @@ impl Snapshot for SqliteSnapshot {
             ];
             many(connection, SQL, values, rows::HOLD)
         })
+    }
+
+    fn gifts(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<GiftRow>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            gift_columns!(),
+            " FROM credit_gifts WHERE (user_id, gift_id) > (?1, ?2) ORDER BY user_id, gift_id LIMIT ?3"
+        );
+        let (user_id, lot_id) = after.unzip();
+        self.page(move |connection| {
+            let values = params![key(user_id.as_ref()), key(lot_id.as_ref()), rows_max(limit)];
+            many(connection, SQL, values, rows::GIFT)
+        })
+    }
+
+    fn lots_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<(Uuid, Lot)>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            lot_columns!(),
+            " FROM credit_lots WHERE user_id = ?1 AND lot_id = ?2"
+        );
+        self.page(move |connection| named(connection, SQL, user_id, &lot_ids, rows::LOT))
+    }
+
+    fn holds_of(&mut self, user_id: Uuid, consumption_ids: Vec<Uuid>) -> Reading<'_, Page<Hold>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            hold_columns!(),
+            " FROM credit_consumption_logs WHERE user_id = ?1 AND consumption_id = ?2"
+        );
+        self.page(move |connection| named(connection, SQL, user_id, &consumption_ids, rows::HOLD))
+    }
+
+    fn gifts_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<GiftRow>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            gift_columns!(),
+            " FROM credit_gifts WHERE user_id = ?1 AND gift_id = ?2"
+        );
+        self.page(move |connection| named(connection, SQL, user_id, &lot_ids, rows::GIFT))
     }
 
     fn journal(&mut self, user_id: Uuid, after: i64, limit: usize) -> Reading<'_, Vec<StoredEntry>> {
@@ -146,6 +196,25 @@ impl Snapshot for SqliteSnapshot {
     fn sums(&mut self) -> Reading<'_, Sums> {
         self.read(sums)
     }
+}
+
+/// The rows with these ids. A look-up for each: without a network, one for all would save nothing.
+fn named<T>(
+    connection: &Connection,
+    sql: &'static str,
+    user_id: Uuid,
+    ids: &[Uuid],
+    shape: Shape<T>,
+) -> Attempt<Vec<T>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        let mut rows = statement.query(params![blob(&user_id), blob(id)])?;
+        while let Some(row) = rows.next()? {
+            found.push(shape.read(row)?);
+        }
+    }
+    Ok(found)
 }
 
 /// An id, or what is smaller than every id.

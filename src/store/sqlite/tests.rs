@@ -424,6 +424,8 @@ async fn a_read_only_file_can_be_read() {
             .accounts(None, 10)
             .await
             .unwrap()
+            .decode()
+            .unwrap()
             .len(),
         1
     );
@@ -480,12 +482,24 @@ async fn a_full_disk_writes_nothing_and_is_over_when_there_is_room() {
     assert!(done > 5);
     let stored = async || {
         let mut snapshot = subject.store.snapshot().await.unwrap();
-        let account = snapshot.accounts(None, 10).await.unwrap().remove(0);
+        let account = snapshot
+            .accounts(None, 10)
+            .await
+            .unwrap()
+            .decode()
+            .unwrap()
+            .remove(0);
         (
             account.held,
             account.seq,
-            snapshot.entries(None, 1_000).await.unwrap().len(),
-            snapshot.holds(None, 1_000).await.unwrap().len(),
+            snapshot
+                .entries(None, 1_000)
+                .await
+                .unwrap()
+                .decode()
+                .unwrap()
+                .len(),
+            snapshot.holds(None, 1_000).await.unwrap().decode().unwrap().len(),
         )
     };
     assert_eq!(stored().await, (done, done + 1, done as usize + 1, done as usize));
@@ -763,7 +777,7 @@ async fn damaged_rows_are_named_and_never_a_panic() {
         assert!(remedy.contains("verify()"));
         let mut snapshot = subject.store.snapshot().await.unwrap();
         for entries in [
-            snapshot.entries(None, 10).await.unwrap(),
+            snapshot.entries(None, 10).await.unwrap().decode().unwrap(),
             snapshot.journal(USER, 0, 10).await.unwrap(),
         ] {
             assert_eq!(
@@ -950,7 +964,13 @@ async fn a_commit_that_fails_is_looked_up_and_can_be_repeated() {
     assert_eq!(account.available, account.seq, "each entry granted one credit");
     let mut snapshot = store.snapshot().await.unwrap();
     assert_eq!(
-        snapshot.lots(None, 1_000_000).await.unwrap().len(),
+        snapshot
+            .lots(None, 1_000_000)
+            .await
+            .unwrap()
+            .decode()
+            .unwrap()
+            .len(),
         account.seq as usize
     );
     let check: String = subject

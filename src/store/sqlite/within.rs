@@ -4,6 +4,7 @@
 //! other as long as its owner lends it: sqlx keeps its worker thread away while the handle is locked.
 
 use super::append::{Appended, append as write};
+use super::failure::Failure;
 use super::load::load as read;
 use crate::store::{Loaded, Needs, StoreError, StoreResult, Writes};
 use rusqlite::Connection;
@@ -19,8 +20,29 @@ pub(crate) async fn append(owner: &mut SqliteConnection, rows: &Writes) -> Store
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let written = lend(owner, |connection| write(connection, rows, BTreeSet::new())).await?;
-    match written {
+    lend(owner, |connection| {
+        // A statement that fails takes back itself and no more, and the caller may commit all the same.
+        let savepoint = |sql| {
+            connection
+                .execute_batch(sql)
+                .map_err(|error| Failure::from(error).explain(connection))
+        };
+        savepoint("SAVEPOINT jointo_credits")?;
+        let written = stale(write(connection, rows, BTreeSet::new()));
+        if written.is_err() && !connection.is_autocommit() {
+            // Where SQLite has given up the whole transaction (disk full, I/O error) there is no savepoint any more.
+            savepoint("ROLLBACK TO jointo_credits")?;
+        }
+        if !connection.is_autocommit() {
+            savepoint("RELEASE jointo_credits")?;
+        }
+        written
+    })
+    .await
+}
+
+fn stale(written: StoreResult<Appended>) -> StoreResult<Vec<Uuid>> {
+    match written? {
         Appended::But(stale) => Ok(stale.into_iter().collect()),
         // Looked up under the same lock, so only damaged books can have such a key.
         Appended::KeysTaken(_) => Err(StoreError::Failed {

@@ -1,0 +1,397 @@
+//! A picture of the whole database that does not move while it is read: a read-only transaction on a connection of its
+//! own.
+//!
+//! Rows come as plain columns and are decoded by position, without the type checks of sqlx: pages of an audit are the
+//! one place where millions of rows are read.
+
+use super::read::limit;
+use super::{Statements, during_read};
+use crate::ledger::{Account, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Pin, Source, Status};
+use crate::store::{
+    DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, Sums,
+};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Decode, PgConnection, Postgres, Row, Type};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// See the module. Dropped, it is closed.
+pub(super) struct PostgresSnapshot {
+    connection: PgConnection,
+    statements: Arc<Statements>,
+}
+
+const ACCOUNT: &str = "user_id, seq, hash, available, held, debt, borrowed, credit_limit, granted, spent, \
+     next_hold_deadline, next_lot_deadline, created_at, updated_at";
+const LOT: &str = "user_id, lot_id, source, amount, remaining, expired, clawed, claim, priority, expires_at, \
+     cost_minor, cost_currency, reference, origin, created_at";
+const HOLD: &str = "consumption_id, user_id, status, amount, captured, reversed, borrowed, lot_ids, lot_amounts, \
+     feature, reference, metadata, created_at, expires_at, settled_at";
+const GIFT: &str = "user_id, gift_id, amount, reason, operator, expires_at, created_at";
+const ENTRY: &str = "user_id, seq, kind, change, held_change, available, held, counter_account, consumption_id, \
+     lot_id, reference, idempotency_key, request_hash, data, created_at, hash";
+
+impl PostgresSnapshot {
+    pub(super) async fn begin(
+        mut connection: PgConnection,
+        statements: Arc<Statements>,
+    ) -> StoreResult<Self> {
+        // The picture is taken by the first query, not by BEGIN. Pages are read along the keys, also where statistics
+        // are too old to say that this is cheaper than sorting the table for each of them.
+        sqlx::raw_sql(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off; \
+             SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SELECT 1",
+        )
+        .execute(&mut connection)
+        .await
+        .map_err(during_read)?;
+        Ok(PostgresSnapshot {
+            connection,
+            statements,
+        })
+    }
+
+    async fn rows(&mut self, query: Query<'static, Postgres, PgArguments>) -> StoreResult<Vec<PgRow>> {
+        query
+            .persistent(self.statements.persistent)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(during_read)
+    }
+
+    /// A page of a table whose key begins with the account, after `after`.
+    async fn page(
+        &mut self,
+        table: &Table,
+        after: Option<(Uuid, Uuid)>,
+        count: usize,
+    ) -> StoreResult<Vec<PgRow>> {
+        let Table { name, columns, id } = table;
+        let text = self.statements.text(name, 1, || {
+            format!(
+                "SELECT {columns} FROM {{s}}{name} WHERE (user_id, {id}) > ($1, $2) ORDER BY user_id, {id} LIMIT $3"
+            )
+        });
+        let (user_id, id) = after.unwrap_or_default();
+        self.rows(sqlx::query(text).bind(user_id).bind(id).bind(limit(count)))
+            .await
+    }
+
+    /// The rows of one account with these ids.
+    async fn named(&mut self, table: &Table, user_id: Uuid, ids: Vec<Uuid>) -> StoreResult<Vec<PgRow>> {
+        let Table { name, columns, id } = table;
+        let text = self.statements.text(name, 2, || {
+            format!("SELECT {columns} FROM {{s}}{name} WHERE user_id = $1 AND {id} = ANY($2)")
+        });
+        self.rows(sqlx::query(text).bind(user_id).bind(ids)).await
+    }
+}
+
+struct Table {
+    name: &'static str,
+    columns: &'static str,
+    /// The second column of its key.
+    id: &'static str,
+}
+
+const LOTS: Table = Table {
+    name: "credit_lots",
+    columns: LOT,
+    id: "lot_id",
+};
+const HOLDS: Table = Table {
+    name: "credit_consumption_logs",
+    columns: HOLD,
+    id: "consumption_id",
+};
+const GIFTS: Table = Table {
+    name: "credit_gifts",
+    columns: GIFT,
+    id: "gift_id",
+};
+
+/// The columns of a row, one after the other.
+struct Columns<'r> {
+    row: &'r PgRow,
+    next: usize,
+}
+
+impl<'r> Columns<'r> {
+    fn of(row: &'r PgRow) -> Self {
+        Columns { row, next: 0 }
+    }
+
+    /// Unchecked: the lists above name the columns, and the migrations give them these types.
+    fn get<T: Decode<'r, Postgres> + Type<Postgres>>(&mut self) -> Result<T, sqlx::Error> {
+        let column = self.next;
+        self.next += 1;
+        self.row.try_get_unchecked(column)
+    }
+
+    fn word<T>(&mut self, parse: fn(&str) -> Option<T>) -> Result<T, sqlx::Error> {
+        let word: &str = self.get()?;
+        parse(word)
+            .ok_or_else(|| sqlx::Error::Decode(format!("unknown word `{}`", word.escape_debug()).into()))
+    }
+
+    fn hash(&mut self) -> Result<Hash, sqlx::Error> {
+        let bytes: &[u8] = self.get()?;
+        Hash::from_slice(bytes).ok_or_else(|| sqlx::Error::Decode("a hash has 32 bytes".into()))
+    }
+}
+
+fn account(row: &PgRow) -> Result<Account, sqlx::Error> {
+    let mut c = Columns::of(row);
+    Ok(Account {
+        user_id: c.get()?,
+        seq: c.get()?,
+        hash: c.hash()?,
+        available: c.get()?,
+        held: c.get()?,
+        debt: c.get()?,
+        borrowed: c.get()?,
+        credit_limit: c.get()?,
+        granted: c.get()?,
+        spent: c.get()?,
+        next_hold_deadline: c.get()?,
+        next_lot_deadline: c.get()?,
+        created_at: c.get()?,
+        updated_at: c.get()?,
+    })
+}
+
+fn lot(row: &PgRow) -> Result<(Uuid, Lot), sqlx::Error> {
+    let mut c = Columns::of(row);
+    let user_id = c.get()?;
+    let lot = Lot {
+        lot_id: c.get()?,
+        source: c.word(Source::parse)?,
+        amount: c.get()?,
+        remaining: c.get()?,
+        expired: c.get()?,
+        clawed: c.get()?,
+        claim: c.get()?,
+        priority: c.get()?,
+        expires_at: c.get()?,
+        // Both are there or neither is: a CHECK says so.
+        cost: c
+            .get::<Option<i64>>()?
+            .zip(c.get::<Option<String>>()?)
+            .map(|(minor, currency)| Money { minor, currency }),
+        reference: c.get()?,
+        origin: c.get()?,
+        created_at: c.get()?,
+    };
+    Ok((user_id, lot))
+}
+
+fn hold(row: &PgRow) -> Result<Hold, sqlx::Error> {
+    let mut c = Columns::of(row);
+    let (consumption_id, user_id) = (c.get()?, c.get()?);
+    let status = c.word(Status::parse)?;
+    let amount = c.get()?;
+    let (captured, reversed, borrowed) = (c.get()?, c.get()?, c.get()?);
+    let (lots, amounts): (Vec<Uuid>, Vec<i64>) = (c.get()?, c.get()?);
+    let pins = lots.into_iter().zip(amounts);
+    Ok(Hold {
+        consumption_id,
+        user_id,
+        amount,
+        feature: c.get()?,
+        reference: c.get()?,
+        metadata: c.get::<Option<String>>()?.map(Metadata::from_canonical),
+        created_at: c.get()?,
+        state: HoldState {
+            status,
+            captured,
+            reversed,
+            borrowed,
+            pins: pins.map(|(lot_id, amount)| Pin { lot_id, amount }).collect(),
+            expires_at: c.get()?,
+            settled_at: c.get()?,
+        },
+    })
+}
+
+fn gift(row: &PgRow) -> Result<GiftRow, sqlx::Error> {
+    let mut c = Columns::of(row);
+    Ok(GiftRow {
+        user_id: c.get()?,
+        lot_id: c.get()?,
+        amount: c.get()?,
+        reason: c.get()?,
+        operator: c.get()?,
+        expires_at: c.get()?,
+        created_at: c.get()?,
+    })
+}
+
+/// An entry whose key can be read but not the rest is reported by that key.
+fn stored_entry(row: &PgRow) -> Result<StoredEntry, sqlx::Error> {
+    let mut c = Columns::of(row);
+    let (user_id, seq) = (c.get()?, c.get()?);
+    Ok(entry(user_id, seq, c).map_err(|problem| DamagedEntry {
+        user_id,
+        seq,
+        problem: problem.to_string(),
+    }))
+}
+
+fn entry(user_id: Uuid, seq: i64, mut c: Columns<'_>) -> Result<Entry, sqlx::Error> {
+    let mut entry = Entry {
+        user_id,
+        seq,
+        kind: c.word(Kind::parse)?,
+        change: c.get()?,
+        held_change: c.get()?,
+        available: c.get()?,
+        held: c.get()?,
+        counter_account: c.get::<String>()?.into(),
+        consumption_id: c.get()?,
+        lot_id: c.get()?,
+        reference: c.get()?,
+        idempotency_key: c.get()?,
+        request_hash: c.get::<Option<&[u8]>>()?.and_then(Hash::from_slice),
+        data: c.get()?,
+        effects: Default::default(),
+        created_at: c.get()?,
+        hash: c.hash()?,
+    };
+    entry.effects = serde_json::from_str(&entry.data)
+        .map_err(|e| sqlx::Error::Decode(format!("its data can't be read: {e}").into()))?;
+    Ok(entry)
+}
+
+/// Every row decoded, or the first that can't be.
+fn all<T>(
+    rows: &[PgRow],
+    what: &str,
+    decode: impl Fn(&PgRow) -> Result<T, sqlx::Error>,
+) -> StoreResult<Vec<T>> {
+    rows.iter()
+        .map(|row| {
+            decode(row).map_err(|error| StoreError::Failed {
+                problem: format!("can't read {what}: {error}"),
+                remedy: "the books are damaged, or of another version; run verify()",
+            })
+        })
+        .collect()
+}
+
+impl Snapshot for PostgresSnapshot {
+    fn accounts(&mut self, after: Option<Uuid>, count: usize) -> Reading<'_, Page<Account>> {
+        Box::pin(async move {
+            let (mask, than) = if after.is_some() { (0, ">") } else { (1, ">=") };
+            let text = self.statements.text("all_accounts", mask, || {
+                format!(
+                    "SELECT {ACCOUNT} FROM {{s}}credit_accounts WHERE user_id {than} $1 ORDER BY user_id LIMIT $2"
+                )
+            });
+            let query = sqlx::query(text)
+                .bind(after.unwrap_or_default())
+                .bind(limit(count));
+            let rows = self.rows(query).await?;
+            Ok(Page::of(move || all(&rows, "an account", account)))
+        })
+    }
+
+    fn entries(&mut self, after: Option<(Uuid, i64)>, count: usize) -> Reading<'_, Page<StoredEntry>> {
+        Box::pin(async move {
+            let text = self.statements.text("all_entries", 0, || {
+                format!(
+                    "SELECT {ENTRY} FROM {{s}}credit_transactions WHERE (user_id, seq) > ($1, $2) \
+                     ORDER BY user_id, seq LIMIT $3"
+                )
+            });
+            let (user_id, seq) = after.unwrap_or((Uuid::nil(), i64::MIN));
+            let query = sqlx::query(text).bind(user_id).bind(seq).bind(limit(count));
+            let rows = self.rows(query).await?;
+            Ok(Page::of(move || all(&rows, "an entry", stored_entry)))
+        })
+    }
+
+    fn lots(&mut self, after: Option<(Uuid, Uuid)>, count: usize) -> Reading<'_, Page<(Uuid, Lot)>> {
+        Box::pin(async move {
+            let rows = self.page(&LOTS, after, count).await?;
+            Ok(Page::of(move || all(&rows, "a lot", lot)))
+        })
+    }
+
+    fn holds(&mut self, after: Option<(Uuid, Uuid)>, count: usize) -> Reading<'_, Page<Hold>> {
+        Box::pin(async move {
+            let rows = self.page(&HOLDS, after, count).await?;
+            Ok(Page::of(move || all(&rows, "a consumption", hold)))
+        })
+    }
+
+    fn gifts(&mut self, after: Option<(Uuid, Uuid)>, count: usize) -> Reading<'_, Page<GiftRow>> {
+        Box::pin(async move {
+            let rows = self.page(&GIFTS, after, count).await?;
+            Ok(Page::of(move || all(&rows, "a gift", gift)))
+        })
+    }
+
+    fn lots_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<(Uuid, Lot)>> {
+        Box::pin(async move {
+            let rows = self.named(&LOTS, user_id, lot_ids).await?;
+            Ok(Page::of(move || all(&rows, "a lot", lot)))
+        })
+    }
+
+    fn holds_of(&mut self, user_id: Uuid, consumption_ids: Vec<Uuid>) -> Reading<'_, Page<Hold>> {
+        Box::pin(async move {
+            let rows = self.named(&HOLDS, user_id, consumption_ids).await?;
+            Ok(Page::of(move || all(&rows, "a consumption", hold)))
+        })
+    }
+
+    fn gifts_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<GiftRow>> {
+        Box::pin(async move {
+            let rows = self.named(&GIFTS, user_id, lot_ids).await?;
+            Ok(Page::of(move || all(&rows, "a gift", gift)))
+        })
+    }
+
+    fn journal(&mut self, user_id: Uuid, after: i64, count: usize) -> Reading<'_, Vec<StoredEntry>> {
+        Box::pin(async move {
+            let text = self.statements.text("journal", 0, || {
+                format!(
+                    "SELECT {ENTRY} FROM {{s}}credit_transactions WHERE user_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
+                )
+            });
+            let query = sqlx::query(text).bind(user_id).bind(after).bind(limit(count));
+            all(&self.rows(query).await?, "an entry", stored_entry)
+        })
+    }
+
+    fn sums(&mut self) -> Reading<'_, Sums> {
+        Box::pin(async move {
+            // As text: a sum of bigints is numeric, and can pass 2^63.
+            let text = self.statements.text("sums", 0, || {
+                "SELECT NULL, coalesce(sum(available), 0)::text, coalesce(sum(held), 0)::text FROM {s}credit_accounts \
+                 UNION ALL SELECT counter_account, (-sum(change::numeric + held_change))::text, NULL \
+                 FROM {s}credit_transactions GROUP BY counter_account"
+                    .into()
+            });
+            let rows = self.rows(sqlx::query(text)).await?;
+            let mut sums = Sums::default();
+            for row in &rows {
+                let number = |i: usize| -> StoreResult<i128> {
+                    let text: String = row.try_get(i).map_err(during_read)?;
+                    text.parse().map_err(|_| StoreError::Failed {
+                        problem: format!("a sum is {text}"),
+                        remedy: "the books are damaged; run verify()",
+                    })
+                };
+                match row.try_get::<Option<String>, _>(0).map_err(during_read)? {
+                    None => (sums.available, sums.held) = (number(1)?, number(2)?),
+                    Some(counter_account) => {
+                        sums.counter_accounts.insert(counter_account, number(1)?);
+                    }
+                }
+            }
+            Ok(sums)
+        })
+    }
+}

@@ -1,0 +1,440 @@
+//! What the entries make of one account, and how its rows compare.
+
+use super::feed::{PAGE, Rows};
+use super::{Fault, FaultKind, Verification};
+use crate::ledger::{Account, Entry, Hash, Hold, Kind, Lot, State, Status, Timestamp, apply};
+use crate::store::{GiftRow, StoreResult, StoredEntry};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use uuid::Uuid;
+
+/// How many lots, consumptions and gifts of an account are kept before those that stand as their rows say are put aside.
+pub(super) const KEPT_MAX: usize = 20_000;
+
+/// Ids, of which only their number and the sum of their hashes is kept: enough to tell whether two sets are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Ids {
+    count: i64,
+    sum: u128,
+}
+
+impl Ids {
+    fn part(id: Uuid) -> u128 {
+        let Hash(bytes) = Hash::of(id.as_bytes());
+        bytes
+            .iter()
+            .take(16)
+            .fold(0, |n, byte| n << 8 | u128::from(*byte))
+    }
+
+    fn add(&mut self, id: Uuid) {
+        self.count += 1;
+        self.sum = self.sum.wrapping_add(Ids::part(id));
+    }
+
+    fn remove(&mut self, id: Uuid) {
+        self.count -= 1;
+        self.sum = self.sum.wrapping_sub(Ids::part(id));
+    }
+
+    /// Whether an id of this kind can be in it.
+    fn any(&self) -> bool {
+        *self != Ids::default()
+    }
+}
+
+/// One set for each kind of row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Aside {
+    lots: Ids,
+    holds: Ids,
+    gifts: Ids,
+}
+
+/// Sums over the account's lots and holds, to compare its figures with.
+#[derive(Default)]
+struct Totals {
+    remaining: i128,
+    held: i128,
+    borrowed: i128,
+    first_lot: Option<Timestamp>,
+    first_hold: Option<Timestamp>,
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    a.into_iter().chain(b).min()
+}
+
+impl Totals {
+    fn lot(&mut self, lot: &Lot) {
+        self.remaining += i128::from(lot.remaining);
+        if lot.remaining > 0 {
+            self.first_lot = earlier(self.first_lot, lot.expires_at);
+        }
+    }
+
+    fn hold(&mut self, hold: &Hold) {
+        if hold.state.status == Status::Pending {
+            self.held += i128::from(hold.amount);
+            self.borrowed += i128::from(hold.state.borrowed);
+            self.first_hold = earlier(self.first_hold, Some(hold.state.expires_at));
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Books {
+    /// The figures, and the lots and holds that are not put aside.
+    state: State,
+    /// SHA-256 of the metadata of those of these holds that have some.
+    metadata: HashMap<Uuid, String>,
+    /// The gifts that are not put aside.
+    gifts: BTreeMap<Uuid, GiftRow>,
+    /// What was found to be as its row says, and is not kept any more.
+    aside: Aside,
+    /// Rows that were read at the end and were not kept. These must be what was put aside.
+    not_kept: Aside,
+    /// What `kept_max` is at the least.
+    kept_floor: usize,
+    kept_max: usize,
+    totals: Totals,
+    /// Once an entry does not follow, what comes after can't be derived any more.
+    broken: bool,
+}
+
+/// The line of the register that a gift's entry makes.
+fn made_gift(entry: &Entry) -> Option<GiftRow> {
+    let lot = entry
+        .effects
+        .new_lots
+        .first()
+        .filter(|_| entry.kind == Kind::Gift)?;
+    Some(GiftRow {
+        user_id: entry.user_id,
+        lot_id: lot.lot_id,
+        amount: lot.amount,
+        reason: entry.effects.reason.clone().unwrap_or_default(),
+        operator: entry.effects.operator.clone(),
+        expires_at: lot.expires_at,
+        created_at: entry.created_at,
+    })
+}
+
+/// The row without its metadata, and the hash of that: what entries tell.
+fn without_metadata(mut row: Hold) -> (Hold, Option<String>) {
+    let metadata = row.metadata.take();
+    let hash = metadata.map(|m| Hash::of(m.as_str().as_bytes()).to_string());
+    (row, hash)
+}
+
+impl Books {
+    pub(super) fn new(user_id: Uuid, kept_max: usize) -> Self {
+        Books {
+            state: State::new(user_id, Timestamp::MIN),
+            metadata: HashMap::new(),
+            gifts: BTreeMap::new(),
+            aside: Aside::default(),
+            not_kept: Aside::default(),
+            kept_floor: kept_max,
+            kept_max,
+            totals: Totals::default(),
+            broken: false,
+        }
+    }
+
+    fn fault(&self, seq: Option<i64>, id: Option<Uuid>, kind: FaultKind, detail: String) -> Fault {
+        Fault {
+            user_id: self.state.account.user_id,
+            seq,
+            id,
+            kind,
+            detail,
+        }
+    }
+
+    /// `chained`: the hash that it should have.
+    pub(super) fn replay(
+        &mut self,
+        entry: &mut StoredEntry,
+        chained: Option<Hash>,
+        rows: &Rows,
+        found: &mut Verification,
+    ) -> StoreResult<()> {
+        let seq = match entry {
+            Ok(entry) => entry.seq,
+            Err(damaged) => damaged.seq,
+        };
+        let expected = self.state.account.seq + 1;
+        if seq != expected {
+            let detail = format!("entry {expected} should be here");
+            found.fault(self.fault(Some(seq), None, FaultKind::Sequence, detail));
+            self.broken = true;
+            self.state.account.seq = seq - 1;
+        }
+        match entry {
+            Err(damaged) => {
+                found.fault(self.fault(Some(seq), None, FaultKind::Entry, damaged.problem.clone()));
+                self.broken = true;
+            }
+            Ok(entry) => {
+                if let Some(chained) = chained.filter(|chained| *chained != entry.hash) {
+                    let detail = format!("its hash is {}, and should be {chained}", entry.hash);
+                    found.fault(self.fault(Some(seq), None, FaultKind::Hash, detail));
+                }
+                if !self.broken {
+                    self.derive(entry, rows, found)?;
+                }
+                // Goes on from what is stored, so that one fault is named once.
+                self.state.account.hash = entry.hash;
+            }
+        }
+        self.state.account.seq = seq;
+        Ok(())
+    }
+
+    fn derive(&mut self, entry: &mut Entry, rows: &Rows, found: &mut Verification) -> StoreResult<()> {
+        entry.effects.new_hold = entry.made_hold();
+        self.recall(entry, rows)?;
+        if let (Some(hold), Some(hash)) = (&entry.effects.new_hold, &entry.effects.metadata_sha256) {
+            self.metadata.insert(hold.consumption_id, hash.clone());
+        }
+        if let Some(gift) = made_gift(entry) {
+            self.gifts.insert(gift.lot_id, gift);
+        }
+        if let Err(problem) = apply(&mut self.state, entry) {
+            found.fault(self.fault(Some(entry.seq), None, FaultKind::Entry, problem.problem.into()));
+            self.broken = true;
+        }
+        if !self.broken && self.kept() > self.kept_max {
+            self.put_aside(rows)?;
+            // Twice what can't be put aside yet: so the work is shared out over as many entries again.
+            self.kept_max = self.kept_floor.max(self.kept() * 2);
+        }
+        Ok(())
+    }
+
+    fn kept(&self) -> usize {
+        self.state.lots.len() + self.state.holds.len() + self.gifts.len()
+    }
+
+    /// Lets go of everything that stands as its row says. Later entries may change it, and change it back:
+    /// [`recall`](Self::recall).
+    fn put_aside(&mut self, rows: &Rows) -> StoreResult<()> {
+        let user_id = self.state.account.user_id;
+        let ids: Vec<Uuid> = self.state.lots.keys().copied().collect();
+        for ids in ids.chunks(PAGE) {
+            for (_, row) in rows.lots(user_id, ids.to_vec())? {
+                if self.state.lots.get(&row.lot_id) == Some(&row) {
+                    self.state.lots.remove(&row.lot_id);
+                    self.aside.lots.add(row.lot_id);
+                }
+            }
+        }
+        let ids: Vec<Uuid> = self.state.holds.keys().copied().collect();
+        for ids in ids.chunks(PAGE) {
+            for row in rows.holds(user_id, ids.to_vec())? {
+                let (row, metadata) = without_metadata(row);
+                let id = row.consumption_id;
+                if self.state.holds.get(&id) == Some(&row) && self.metadata.get(&id) == metadata.as_ref() {
+                    self.state.holds.remove(&id);
+                    self.metadata.remove(&id);
+                    self.aside.holds.add(id);
+                }
+            }
+        }
+        let ids: Vec<Uuid> = self.gifts.keys().copied().collect();
+        for ids in ids.chunks(PAGE) {
+            for row in rows.gifts(user_id, ids.to_vec())? {
+                if self.gifts.get(&row.lot_id) == Some(&row) {
+                    self.gifts.remove(&row.lot_id);
+                    self.aside.gifts.add(row.lot_id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what was put aside and this entry changes. It was as its row says, so the row says how it was.
+    fn recall(&mut self, entry: &Entry, rows: &Rows) -> StoreResult<()> {
+        let (user_id, effects) = (self.state.account.user_id, &entry.effects);
+        if self.aside.holds.any() {
+            let settled = entry
+                .consumption_id
+                .filter(|_| effects.hold.is_some() && effects.new_hold.is_none());
+            let mut ids: Vec<Uuid> = settled
+                .into_iter()
+                .chain(effects.funded.iter().map(|(id, _)| *id))
+                .collect();
+            ids.retain(|id| !self.state.holds.contains_key(id));
+            if !ids.is_empty() {
+                for row in rows.holds(user_id, ids)? {
+                    let (row, metadata) = without_metadata(row);
+                    let id = row.consumption_id;
+                    self.aside.holds.remove(id);
+                    self.metadata.extend(metadata.map(|metadata| (id, metadata)));
+                    self.state.holds.insert(id, row);
+                }
+            }
+        }
+        if self.aside.lots.any() {
+            let made = |id: &Uuid| effects.new_lots.iter().any(|lot| lot.lot_id == *id);
+            let mut ids: Vec<Uuid> = effects.lots.iter().map(|change| change.lot).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            ids.retain(|id| !self.state.lots.contains_key(id) && !made(id));
+            if !ids.is_empty() {
+                for (_, row) in rows.lots(user_id, ids)? {
+                    self.aside.lots.remove(row.lot_id);
+                    self.state.lots.insert(row.lot_id, row);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_lot(&mut self, row: &Lot, found: &mut Verification) {
+        let derived = self.state.lots.remove(&row.lot_id);
+        if self.broken {
+            return;
+        }
+        self.totals.lot(derived.as_ref().unwrap_or(row));
+        let detail = match derived {
+            Some(derived) if derived == *row => return,
+            Some(derived) => format!("it is {row:?}, and the entries make it {derived:?}"),
+            None if self.aside.lots.any() => return self.not_kept.lots.add(row.lot_id),
+            None => "it is in no entry".into(),
+        };
+        found.fault(self.fault(None, Some(row.lot_id), FaultKind::Lot, detail));
+    }
+
+    pub(super) fn check_hold(&mut self, row: Hold, found: &mut Verification) {
+        let id = row.consumption_id;
+        let derived = self.state.holds.remove(&id);
+        if self.broken {
+            return;
+        }
+        self.totals.hold(derived.as_ref().unwrap_or(&row));
+        let Some(derived) = derived else {
+            if self.aside.holds.any() {
+                self.not_kept.holds.add(id);
+            } else {
+                found.fault(self.fault(None, Some(id), FaultKind::Hold, "it is in no entry".into()));
+            }
+            return;
+        };
+        let (row, metadata) = without_metadata(row);
+        if self.metadata.remove(&id) != metadata {
+            let detail = "its metadata is not what it was made with".into();
+            found.fault(self.fault(None, Some(id), FaultKind::Hold, detail));
+        }
+        if derived != row {
+            let detail = format!("it is {row:?}, and the entries make it {derived:?}");
+            found.fault(self.fault(None, Some(id), FaultKind::Hold, detail));
+        }
+    }
+
+    pub(super) fn check_gift(&mut self, row: &GiftRow, found: &mut Verification) {
+        let derived = self.gifts.remove(&row.lot_id);
+        if self.broken {
+            return;
+        }
+        let detail = match derived {
+            Some(derived) if derived == *row => return,
+            Some(derived) => format!("it is {row:?}, and the entries make it {derived:?}"),
+            None if self.aside.gifts.any() => return self.not_kept.gifts.add(row.lot_id),
+            None => "it is in no entry".into(),
+        };
+        found.fault(self.fault(None, Some(row.lot_id), FaultKind::Gift, detail));
+    }
+
+    /// What entries made and no row shows; after all rows were checked.
+    pub(super) fn check_missing(&mut self, found: &mut Verification) {
+        if self.broken {
+            return;
+        }
+        let gone = |id: &Uuid, kind| self.fault(None, Some(*id), kind, "its row is gone".into());
+        let lots = self.state.lots.keys().map(|id| gone(id, FaultKind::Lot));
+        let holds = self.state.holds.keys().map(|id| gone(id, FaultKind::Hold));
+        let gifts = self.gifts.keys().map(|id| gone(id, FaultKind::Gift));
+        lots.chain(holds)
+            .chain(gifts)
+            .for_each(|fault| found.fault(fault));
+        self.state.lots.values().for_each(|lot| self.totals.lot(lot));
+        self.state.holds.values().for_each(|hold| self.totals.hold(hold));
+        for (kind, aside, read) in [
+            (FaultKind::Lot, self.aside.lots, self.not_kept.lots),
+            (FaultKind::Hold, self.aside.holds, self.not_kept.holds),
+            (FaultKind::Gift, self.aside.gifts, self.not_kept.gifts),
+        ] {
+            if aside != read {
+                let detail = format!(
+                    "beside those named, its entries made {} rows of this kind ({kind}), and {} others are there",
+                    aside.count, read.count
+                );
+                found.fault(self.fault(None, None, kind, detail));
+            }
+        }
+    }
+
+    /// The figures; after all rows were checked.
+    pub(super) fn check_account(&self, row: Option<&Account>, found: &mut Verification) {
+        let derived = &self.state.account;
+        let mut fault = |detail: String| found.fault(self.fault(None, None, FaultKind::Account, detail));
+        let Some(row) = row else {
+            return fault("it has entries and no row".into());
+        };
+        if derived.seq == 0 {
+            return fault("it has a row and no entries".into());
+        }
+        let mut differ = |name: &str, stored: &dyn fmt::Display, derived: &dyn fmt::Display| {
+            fault(format!("{name} is {stored}, and its entries make it {derived}"));
+        };
+        if row.seq != derived.seq {
+            differ("seq", &row.seq, &derived.seq);
+        }
+        if row.hash != derived.hash {
+            differ("hash", &row.hash, &derived.hash);
+        }
+        if self.broken {
+            return;
+        }
+        let totals = &self.totals;
+        for (name, stored, derived) in [
+            ("available", row.available, i128::from(derived.available)),
+            ("held", row.held, derived.held.into()),
+            ("debt", row.debt, derived.debt.into()),
+            ("borrowed", row.borrowed, derived.borrowed.into()),
+            ("credit_limit", row.credit_limit, derived.credit_limit.into()),
+            ("granted", row.granted, derived.granted.into()),
+            ("spent", row.spent, derived.spent.into()),
+            (
+                "available",
+                row.available,
+                totals.remaining - i128::from(derived.debt),
+            ),
+            ("held", row.held, totals.held),
+            ("borrowed", row.borrowed, totals.borrowed),
+        ] {
+            if i128::from(stored) != derived {
+                differ(name, &stored, &derived);
+            }
+        }
+        for (name, stored, derived) in [
+            ("created_at", row.created_at, derived.created_at),
+            ("updated_at", row.updated_at, derived.updated_at),
+        ] {
+            if stored != derived {
+                differ(name, &stored, &derived);
+            }
+        }
+        for (name, bound, first) in [
+            ("next_hold_deadline", row.next_hold_deadline, totals.first_hold),
+            ("next_lot_deadline", row.next_lot_deadline, totals.first_lot),
+        ] {
+            if let Some(first) = first.filter(|first| bound.is_none_or(|bound| bound > *first)) {
+                let bound = bound.map_or("none".into(), |b| b.to_string());
+                differ(name, &bound, &format_args!("{first} at the latest"));
+            }
+        }
+    }
+}

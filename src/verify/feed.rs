@@ -1,0 +1,262 @@
+//! Rows for the audit, read ahead: while one page is audited, the next one is fetched and decoded.
+//!
+//! The audit is work for a processor and has a thread of its own; the snapshot is one connection, and waits for a
+//! network or a disk. Between them stands a queue of requests: the audit asks for a table's next page when it begins
+//! with the one before, so at the most two pages of each table are in memory. Decoding a page is done by a third thread.
+
+use super::sha256::Messages;
+use crate::ledger::{Account, Hash, Hold, Lot};
+use crate::store::{GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+/// Rows of a page. Two pages of entries are some ten megabytes.
+pub(super) const PAGE: usize = 4_096;
+
+/// Where the answer to a request goes.
+type Reply<T> = oneshot::Sender<StoreResult<Vec<T>>>;
+
+enum Request {
+    Accounts(Option<Uuid>, Reply<Account>),
+    Entries(Option<(Uuid, i64)>, Reply<StoredEntry>),
+    Lots(Option<(Uuid, Uuid)>, Reply<(Uuid, Lot)>),
+    Holds(Option<(Uuid, Uuid)>, Reply<Hold>),
+    Gifts(Option<(Uuid, Uuid)>, Reply<GiftRow>),
+    LotsOf(Uuid, Vec<Uuid>, Reply<(Uuid, Lot)>),
+    HoldsOf(Uuid, Vec<Uuid>, Reply<Hold>),
+    GiftsOf(Uuid, Vec<Uuid>, Reply<GiftRow>),
+}
+
+/// Answers what the other half asks for, until that is gone.
+pub(super) struct Server(mpsc::UnboundedReceiver<Request>);
+
+/// The asking half, for a thread that may block.
+#[derive(Clone)]
+struct Client(mpsc::UnboundedSender<Request>);
+
+/// The two halves. The queue needs no bound: the audit has one request per table under way at the most.
+pub(super) fn halves() -> (Server, Tables) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Server(receiver), Tables::new(Client(sender)))
+}
+
+impl Server {
+    pub(super) async fn serve(mut self, snapshot: &mut dyn Snapshot) {
+        async fn answer<T: Send + 'static>(reply: Reply<T>, reading: Reading<'_, Page<T>>) {
+            let page = reading.await;
+            // Decoded by a thread of its own, while the next page is fetched. An answer that nobody waits for any more
+            // is dropped.
+            tokio::task::spawn_blocking(|| reply.send(page.and_then(Page::decode)));
+        }
+        while let Some(request) = self.0.recv().await {
+            match request {
+                Request::Accounts(after, reply) => answer(reply, snapshot.accounts(after, PAGE)).await,
+                Request::Entries(after, reply) => answer(reply, snapshot.entries(after, PAGE)).await,
+                Request::Lots(after, reply) => answer(reply, snapshot.lots(after, PAGE)).await,
+                Request::Holds(after, reply) => answer(reply, snapshot.holds(after, PAGE)).await,
+                Request::Gifts(after, reply) => answer(reply, snapshot.gifts(after, PAGE)).await,
+                Request::LotsOf(user_id, ids, reply) => answer(reply, snapshot.lots_of(user_id, ids)).await,
+                Request::HoldsOf(user_id, ids, reply) => answer(reply, snapshot.holds_of(user_id, ids)).await,
+                Request::GiftsOf(user_id, ids, reply) => answer(reply, snapshot.gifts_of(user_id, ids)).await,
+            }
+        }
+    }
+}
+
+type Answer<T> = oneshot::Receiver<StoreResult<Vec<T>>>;
+
+fn wait<T>(answer: Answer<T>) -> StoreResult<Vec<T>> {
+    // The other half goes first only where the caller gave up.
+    answer
+        .blocking_recv()
+        .unwrap_or_else(|_| Err(StoreError::Lost("the audit was broken off".into())))
+}
+
+impl Client {
+    fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Answer<T> {
+        let (reply, answer) = oneshot::channel();
+        // Where nobody listens, `reply` is dropped and the answer says so.
+        let _ = self.0.send(request(reply));
+        answer
+    }
+}
+
+/// A table, page by page in the order of its key.
+struct Pages<K, T> {
+    client: Client,
+    request: fn(Option<K>, Reply<T>) -> Request,
+    key: fn(&T) -> K,
+    /// The page that was asked for and is not here yet; `None` after the last one.
+    next: Option<Answer<T>>,
+}
+
+impl<K, T> Pages<K, T> {
+    fn new(client: &Client, request: fn(Option<K>, Reply<T>) -> Request, key: fn(&T) -> K) -> Self {
+        Pages {
+            client: client.clone(),
+            request,
+            key,
+            next: Some(client.ask(|reply| request(None, reply))),
+        }
+    }
+
+    /// The next page; empty after the last.
+    fn next(&mut self) -> StoreResult<Vec<T>> {
+        let Some(next) = self.next.take() else {
+            return Ok(Vec::new());
+        };
+        let rows = wait(next)?;
+        if let Some(last) = rows.last().filter(|_| rows.len() == PAGE) {
+            let (after, request) = ((self.key)(last), self.request);
+            self.next = Some(self.client.ask(|reply| request(Some(after), reply)));
+        }
+        Ok(rows)
+    }
+}
+
+/// A table, row by row.
+pub(super) struct Ahead<K, T> {
+    pages: Pages<K, T>,
+    rows: std::vec::IntoIter<T>,
+}
+
+impl<K, T> Ahead<K, T> {
+    fn new(client: &Client, request: fn(Option<K>, Reply<T>) -> Request, key: fn(&T) -> K) -> Self {
+        Ahead {
+            pages: Pages::new(client, request, key),
+            rows: Vec::new().into_iter(),
+        }
+    }
+
+    /// The row that [`take`](Self::take) would give.
+    pub(super) fn peek(&mut self) -> StoreResult<Option<&T>> {
+        if self.rows.as_slice().is_empty() {
+            self.rows = self.pages.next()?.into_iter();
+        }
+        Ok(self.rows.as_slice().first())
+    }
+
+    /// The next row, if `wanted` wants it.
+    pub(super) fn take(&mut self, wanted: impl FnOnce(&T) -> bool) -> StoreResult<Option<T>> {
+        if self.peek()?.is_some_and(wanted) {
+            Ok(self.rows.next())
+        } else {
+            Ok(None)
+        }
+    }
+}
+
+/// The entries, in order of account and number, each with the hash that it should have.
+///
+/// An entry's hash is over itself and the *stored* hash of the one before, so that one fault is named once. That makes
+/// all of a page independent of each other, and they are hashed together. Entries are large: they are lent where they
+/// lie.
+pub(super) struct Journal {
+    pages: Pages<(Uuid, i64), StoredEntry>,
+    page: Vec<StoredEntry>,
+    /// As many of the page as were lent.
+    done: usize,
+    /// One for each entry of the page that could be read and was not lent yet.
+    hashes: std::vec::IntoIter<Hash>,
+    /// The last entry that could be read: its account and hash.
+    before: Option<(Uuid, Hash)>,
+}
+
+fn position(entry: &StoredEntry) -> (Uuid, i64) {
+    match entry {
+        Ok(entry) => (entry.user_id, entry.seq),
+        Err(damaged) => (damaged.user_id, damaged.seq),
+    }
+}
+
+impl Journal {
+    fn new(client: &Client) -> Self {
+        Journal {
+            pages: Pages::new(client, Request::Entries, position),
+            page: Vec::new(),
+            done: 0,
+            hashes: Vec::new().into_iter(),
+            before: None,
+        }
+    }
+
+    /// The account that the next entry belongs to.
+    pub(super) fn user_id(&mut self) -> StoreResult<Option<Uuid>> {
+        if self.done == self.page.len() {
+            self.read_page()?;
+        }
+        Ok(self.page.get(self.done).map(|entry| position(entry).0))
+    }
+
+    /// The next entry, if it is one of this account, and the hash it should have, where it can be read.
+    pub(super) fn take(&mut self, user_id: Uuid) -> StoreResult<Option<(&mut StoredEntry, Option<Hash>)>> {
+        if self.user_id()? != Some(user_id) {
+            return Ok(None);
+        }
+        let entry = self.page.get_mut(self.done);
+        self.done += 1;
+        let hashes = &mut self.hashes;
+        Ok(entry.map(|entry| {
+            let hash = if entry.is_ok() { hashes.next() } else { None };
+            (entry, hash)
+        }))
+    }
+
+    fn read_page(&mut self) -> StoreResult<()> {
+        self.page = self.pages.next()?;
+        self.done = 0;
+        let mut forms = Messages::default();
+        for entry in self.page.iter().flatten() {
+            let previous = match self.before {
+                Some((user_id, hash)) if user_id == entry.user_id => hash,
+                _ => Hash::genesis(entry.user_id),
+            };
+            forms.add(|bytes| entry.write_canonical(&previous, bytes));
+            self.before = Some((entry.user_id, entry.hash));
+        }
+        self.hashes = forms.hashes().into_iter();
+        Ok(())
+    }
+}
+
+/// Everything that is audited.
+pub(super) struct Tables {
+    pub(super) accounts: Ahead<Uuid, Account>,
+    pub(super) journal: Journal,
+    pub(super) lots: Ahead<(Uuid, Uuid), (Uuid, Lot)>,
+    pub(super) holds: Ahead<(Uuid, Uuid), Hold>,
+    pub(super) gifts: Ahead<(Uuid, Uuid), GiftRow>,
+    pub(super) rows: Rows,
+}
+
+impl Tables {
+    fn new(client: Client) -> Self {
+        Tables {
+            journal: Journal::new(&client),
+            accounts: Ahead::new(&client, Request::Accounts, |account| account.user_id),
+            lots: Ahead::new(&client, Request::Lots, |(user_id, lot)| (*user_id, lot.lot_id)),
+            holds: Ahead::new(&client, Request::Holds, |hold| {
+                (hold.user_id, hold.consumption_id)
+            }),
+            gifts: Ahead::new(&client, Request::Gifts, |gift| (gift.user_id, gift.lot_id)),
+            rows: Rows(client),
+        }
+    }
+}
+
+/// Single rows by their ids, [`PAGE`] of them at the most; those that are not there are left out.
+pub(super) struct Rows(Client);
+
+impl Rows {
+    pub(super) fn lots(&self, user_id: Uuid, ids: Vec<Uuid>) -> StoreResult<Vec<(Uuid, Lot)>> {
+        wait(self.0.ask(|reply| Request::LotsOf(user_id, ids, reply)))
+    }
+
+    pub(super) fn holds(&self, user_id: Uuid, ids: Vec<Uuid>) -> StoreResult<Vec<Hold>> {
+        wait(self.0.ask(|reply| Request::HoldsOf(user_id, ids, reply)))
+    }
+
+    pub(super) fn gifts(&self, user_id: Uuid, ids: Vec<Uuid>) -> StoreResult<Vec<GiftRow>> {
+        wait(self.0.ask(|reply| Request::GiftsOf(user_id, ids, reply)))
+    }
+}

@@ -1,0 +1,290 @@
+//! The audit: everything the tables say is derived from the journal again, in one pass and page by page.
+//!
+//! For each account, in order of id, its entries are replayed. Checked are, entry by entry, the number, the hash chain
+//! and that the balance follows; and at the end that the account's figures, every lot, every consumption and every line
+//! in the register of gifts are what the entries made them, that nothing is there without an entry, and that the
+//! figures agree with one another.
+//!
+//! # What runs beside what
+//!
+//! `feed.rs` fetches and decodes the next pages while a thread audits those before (`books.rs`). An entry's hash is over
+//! itself and the hash *stored* with the entry before, so a page's entries are hashed together, several side by side
+//! (`sha256.rs`).
+//!
+//! # Memory
+//!
+//! It does not grow with the number of accounts, nor with the length of a journal:
+//!
+//! - two pages of each table ([`feed::PAGE`] rows), and
+//! - of one account, up to [`books::KEPT_MAX`] lots, consumptions and gifts; more only where more of them are *open*
+//!   at once, at any place in its journal: then twice as many as are open.
+//!
+//! For a consumption that was settled may be reversed years later, and a lot that is empty can get credits back, so
+//! nothing is ever done with while there are entries to come. But the rows already say how everything will end. When
+//! too much is kept, the rows of all of it are looked up by id: what stands as its row says is put aside, and what
+//! does not (the open ones) will be changed by an entry to come, or is a fault. An entry that changes something that
+//! was put aside finds it in its row again: it was put aside because it was the same.
+//!
+//! Of what was put aside there remain two numbers for each table: how many, and the sum of their ids' hashes. At the
+//! end the rows that were read and not kept must have the same two numbers; else there are rows without an entry. That
+//! is the one fault which, in an account with more rows than are kept, is named without the row's id.
+//!
+//! The price is a second look-up, by id, of every row of such an account.
+
+mod books;
+mod feed;
+mod sha256;
+#[cfg(test)]
+mod tests;
+
+use crate::ledger::{Entry, Hold, State, Status, Timestamp, apply};
+use crate::store::{Snapshot, StoreError, StoreResult, Sums};
+use books::Books;
+use feed::Tables;
+use std::collections::BTreeMap;
+use std::fmt;
+use uuid::Uuid;
+
+/// How many faults are named; all are counted.
+pub const FAULTS_NAMED_MAX: usize = 1_000;
+
+/// What kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// An entry is missing, or stands twice.
+    Sequence,
+    /// An entry is not what it was when it was written.
+    Hash,
+    /// An entry can't be read, or does not follow from those before.
+    Entry,
+    /// The account's row is not what the entries make it.
+    Account,
+    /// A lot is not what the entries make it.
+    Lot,
+    /// A consumption is not what the entries make it.
+    Hold,
+    /// A line in the register of gifts is not what the entries make it.
+    Gift,
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FaultKind::Sequence => "sequence",
+            FaultKind::Hash => "hash",
+            FaultKind::Entry => "entry",
+            FaultKind::Account => "account",
+            FaultKind::Lot => "lot",
+            FaultKind::Hold => "hold",
+            FaultKind::Gift => "gift",
+        })
+    }
+}
+
+/// Something that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The account.
+    pub user_id: Uuid,
+    /// The entry, where it is about one.
+    pub seq: Option<i64>,
+    /// The lot or consumption, where it is about one; for a gift, the lot that was given.
+    pub id: Option<Uuid>,
+    /// What kind.
+    pub kind: FaultKind,
+    /// What is there, and what should be.
+    pub detail: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "account {}", self.user_id)?;
+        if let Some(seq) = self.seq {
+            write!(f, ", entry {seq}")?;
+        }
+        if let Some(id) = self.id {
+            write!(f, ", {} {id}", self.kind)?;
+        }
+        write!(f, ": {}", self.detail)
+    }
+}
+
+/// What an audit found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verification {
+    /// Accounts audited.
+    pub accounts: u64,
+    /// Entries audited.
+    pub entries: u64,
+    /// Lots audited.
+    pub lots: u64,
+    /// Consumptions audited.
+    pub holds: u64,
+    /// Faults found.
+    pub fault_count: u64,
+    /// The first [`FAULTS_NAMED_MAX`] of them.
+    pub faults: Vec<Fault>,
+}
+
+impl Verification {
+    /// Whether everything fits.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.fault_count == 0
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        self.fault_count += 1;
+        if self.faults.len() < FAULTS_NAMED_MAX {
+            self.faults.push(fault);
+        }
+    }
+}
+
+/// All accounts against all counter-accounts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrialBalance {
+    /// Sum of all `available`.
+    pub available: i128,
+    /// Sum of all `held`.
+    pub held: i128,
+    /// What was booked on each counter-account: negative where credits came from, positive where they went.
+    pub counter_accounts: BTreeMap<String, i128>,
+}
+
+impl TrialBalance {
+    pub(crate) fn of(sums: Sums) -> Self {
+        TrialBalance {
+            available: sums.available,
+            held: sums.held,
+            counter_accounts: sums.counter_accounts,
+        }
+    }
+
+    /// Everything together: zero, or credits came from nowhere.
+    #[must_use]
+    pub fn total(&self) -> i128 {
+        self.available + self.held + self.counter_accounts.values().sum::<i128>()
+    }
+
+    /// Whether the total is zero.
+    #[must_use]
+    pub fn is_balanced(&self) -> bool {
+        self.total() == 0
+    }
+}
+
+pub(crate) async fn verify(snapshot: &mut dyn Snapshot) -> StoreResult<Verification> {
+    verify_keeping(snapshot, books::KEPT_MAX).await
+}
+
+async fn verify_keeping(snapshot: &mut dyn Snapshot, kept_max: usize) -> StoreResult<Verification> {
+    let (server, tables) = feed::halves();
+    let auditing = tokio::task::spawn_blocking(move || audit(tables, kept_max));
+    server.serve(snapshot).await;
+    auditing
+        .await
+        .unwrap_or_else(|stopped| Err(StoreError::Lost(stopped.to_string())))
+}
+
+fn audit(mut tables: Tables, kept_max: usize) -> StoreResult<Verification> {
+    let mut found = Verification::default();
+    while let Some(user_id) = next_user(&mut tables)? {
+        found.accounts += 1;
+        let mut books = Books::new(user_id, kept_max);
+        while let Some((entry, chained)) = tables.journal.take(user_id)? {
+            found.entries += 1;
+            books.replay(entry, chained, &tables.rows, &mut found)?;
+        }
+        while let Some((_, lot)) = tables.lots.take(|(owner, _)| *owner == user_id)? {
+            found.lots += 1;
+            books.check_lot(&lot, &mut found);
+        }
+        while let Some(hold) = tables.holds.take(|hold| hold.user_id == user_id)? {
+            found.holds += 1;
+            books.check_hold(hold, &mut found);
+        }
+        while let Some(gift) = tables.gifts.take(|gift| gift.user_id == user_id)? {
+            books.check_gift(&gift, &mut found);
+        }
+        books.check_missing(&mut found);
+        let row = tables.accounts.take(|account| account.user_id == user_id)?;
+        books.check_account(row.as_ref(), &mut found);
+    }
+    Ok(found)
+}
+
+/// The first account that any table still has rows of.
+fn next_user(tables: &mut Tables) -> StoreResult<Option<Uuid>> {
+    let heads = [
+        tables.accounts.peek()?.map(|account| account.user_id),
+        tables.journal.user_id()?,
+        tables.lots.peek()?.map(|(user_id, _)| *user_id),
+        tables.holds.peek()?.map(|hold| hold.user_id),
+        tables.gifts.peek()?.map(|gift| gift.user_id),
+    ];
+    Ok(heads.into_iter().flatten().min())
+}
+
+/// The account as its entries up to `at` made it.
+pub(crate) async fn state_at(
+    snapshot: &mut dyn Snapshot,
+    user_id: Uuid,
+    at: Timestamp,
+    page: usize,
+) -> StoreResult<State> {
+    let mut state = State::new(user_id, at);
+    loop {
+        let entries = snapshot.journal(user_id, state.account.seq, page).await?;
+        let more = entries.len() == page;
+        for entry in entries {
+            let entry = entry.map_err(|damaged| damaged_books(user_id, damaged.seq, &damaged.problem))?;
+            if entry.created_at > at {
+                return Ok(state);
+            }
+            replay(&mut state, entry)?;
+        }
+        if !more {
+            return Ok(state);
+        }
+    }
+}
+
+/// Applies an entry and keeps of the holds only those that are pending: nothing else matters to a balance.
+fn replay(state: &mut State, mut entry: Entry) -> StoreResult<()> {
+    entry.effects.new_hold = entry.made_hold();
+    if let (Some(id), Some(after), None) =
+        (entry.consumption_id, &entry.effects.hold, &entry.effects.new_hold)
+    {
+        // One that was settled before, and is looked at again: what it held does not count any more.
+        state.holds.entry(id).or_insert_with(|| Hold {
+            consumption_id: id,
+            user_id: entry.user_id,
+            amount: after.captured,
+            feature: None,
+            reference: None,
+            metadata: None,
+            created_at: entry.created_at,
+            state: after.clone(),
+        });
+    }
+    apply(state, &entry).map_err(|problem| damaged_books(entry.user_id, entry.seq, problem.problem))?;
+    let settled = |id: &Uuid| {
+        state
+            .holds
+            .get(id)
+            .is_some_and(|hold| hold.state.status != Status::Pending)
+    };
+    if let Some(id) = entry.consumption_id.filter(settled) {
+        state.holds.remove(&id);
+    }
+    Ok(())
+}
+
+fn damaged_books(user_id: Uuid, seq: i64, problem: &str) -> StoreError {
+    StoreError::Failed {
+        problem: format!("entry {seq} of account {user_id}: {problem}"),
+        remedy: "the books are damaged; run verify()",
+    }
+}
