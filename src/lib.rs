@@ -41,8 +41,8 @@ pub use facade::{ConsumptionFilter, Ledger, PAGE_LINES_MAX, Page, TransactionFil
 pub use ledger::{
     Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry,
     Expiring, Extend, Gift, Grant, Hash, Kind, Late, Lot, Matured, Metadata, Money, OnLotExpiredWhileHeld,
-    Outcome, Overage, ParseTimestampError, Pin, Receipt, Refund, Refusal, SetCreditLimit, Shortfall, Source,
-    Status, Timestamp,
+    Outcome, Overage, ParseTimestampError, Pin, Priced, Receipt, Refund, Refusal, SetCreditLimit, Shortfall,
+    Source, Status, Timestamp,
 };
 #[cfg(feature = "engine")]
 pub use settings::Settings;

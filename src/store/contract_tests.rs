@@ -125,6 +125,7 @@ fn consume(user_id: Uuid, amount: i64) -> Consume {
         ttl: None,
         reference: None,
         metadata: None,
+        priced: None,
     }
 }
 
@@ -134,6 +135,7 @@ fn confirm(consumption_id: Uuid) -> Confirm {
         amount: None,
         overage: Overage::Reject,
         late: Late::Reject,
+        used: None,
     }
 }
 
@@ -297,6 +299,7 @@ fn hold_by_hand(user_id: Uuid, n: u64, expires_at: Timestamp) -> Hold {
         feature: None,
         reference: None,
         metadata: None,
+        quote: None,
         created_at: T0,
         state: HoldState {
             status: Status::Pending,
@@ -306,6 +309,7 @@ fn hold_by_hand(user_id: Uuid, n: u64, expires_at: Timestamp) -> Hold {
             pins: Vec::new(),
             expires_at,
             settled_at: None,
+            used: None,
         },
     }
 }
@@ -511,6 +515,7 @@ fn full_rows(user: Uuid) -> Writes {
             feature: Some(long.clone()),
             reference: Some("it's \"quoted\"; \\ % _".into()),
             metadata: Some(Metadata::parse(&metadata).unwrap()),
+            quote: Some(long.clone()),
             created_at: T0,
             state: HoldState {
                 status: *status,
@@ -529,6 +534,7 @@ fn full_rows(user: Uuid) -> Writes {
                 ],
                 expires_at: Timestamp::MAX,
                 settled_at: (*status != Status::Pending).then_some(at(5)),
+                used: (*status != Status::Pending).then(|| long.clone()),
             },
         });
     }
@@ -694,6 +700,7 @@ pub(crate) async fn every_field_can_change(store: impl Subject) {
             }],
             expires_at: at(11),
             settled_at: Some(at(12)),
+            used: Some("{}".into()),
         };
     }
     let change = Writes {
