@@ -71,7 +71,8 @@ pub enum Model {
         /// From 0 upwards, each beginning where the one before ends, the last without end.
         Vec<Tier>,
     ),
-    /// All units at the rate of the tier that `q` falls into: `q * rate / per`, and that tier's fee.
+    /// All units at the rate of the tier that `q` falls into: `q * rate / per`, and that tier's fee. Where rates fall, a
+    /// unit more can cost less in all: 10 at 2 are 20, 11 at 1.8 are 19.8.
     Volume(
         /// As for [`Model::Graduated`].
         Vec<Tier>,
@@ -294,6 +295,8 @@ impl RateCard {
         self
     }
 
+    /// Holds keep the hash of this text. So it may never change for a card that can exist today: a field that cards
+    /// get later is written only where it says something other than what today's cards mean.
     fn write(&self) -> String {
         let mut card = Writer::new();
         card.text("feature", &self.feature);

@@ -77,6 +77,13 @@ fn align(a: Decimal, b: Decimal) -> Option<(i128, i128, u32)> {
 /// `a + b`.
 #[inline]
 pub(super) fn add(a: Decimal, b: Decimal) -> Result<Decimal, NotExact> {
+    // Sums begin at zero, and a factor of 1 adds it: half of all additions.
+    if a.is_zero() {
+        return Ok(b);
+    }
+    if b.is_zero() {
+        return Ok(a);
+    }
     if let Some((x, y, scale)) = align(a, b)
         && let Some(sum) = x.checked_add(y)
     {

@@ -70,7 +70,15 @@ pub(super) fn card(node: &Node<'_, '_>) -> Result<RateCard, CardError> {
         hash: [0; 32],
     };
     fine_enough(&object, &card)?;
-    Ok(card.seal())
+    let card = card.seal();
+    // Numbers take more room as texts, and what is stored has to be read again.
+    match card.canonical.len() {
+        bytes if bytes > CARD_BYTES_MAX => Err(node.fault(CardFault::TooLong {
+            bytes,
+            bytes_max: CARD_BYTES_MAX,
+        })),
+        _ => Ok(card),
+    }
 }
 
 /// The attributes that multipliers have named so far.

@@ -639,6 +639,27 @@ fn the_limits_themselves_are_possible() {
     assert_eq!(card.unwrap().multipliers().len(), MULTIPLIERS_MAX);
 }
 
+/// What is accepted can be stored and read: the limit holds for the canonical form too, where numbers are longer.
+#[test]
+fn a_card_that_is_too_long_in_its_canonical_form_is_refused() {
+    let factors: Vec<String> = (0..FACTORS_MAX).map(|n| format!(r#""{n}":1e-28"#)).collect();
+    let multiplier = format!(r#"{{"attribute":"a","factors":{{{}}}}}"#, factors.join(","));
+    let one = r#"{"attribute":"b","factors":{"x":1}}"#;
+    let sized = |count| {
+        let multipliers = [vec![multiplier.as_str(); count], vec![one]].concat();
+        let components: Vec<String> = (multipliers.iter())
+            .enumerate()
+            .map(|(n, m)| format!(r#"{{"quantity":"q{n}","model":"per_unit","rate":1,"multipliers":[{m}]}}"#))
+            .collect();
+        only(&components.join(","))
+    };
+    let card = RateCard::parse(&sized(3)).unwrap();
+    assert_eq!(RateCard::parse(card.canonical_json()), Ok(card));
+    let long = sized(4);
+    assert!(long.len() < CARD_BYTES_MAX / 2);
+    assert_eq!(refused(&long), ("$".into(), "TooLong".into()));
+}
+
 #[test]
 fn a_card_can_be_read_by_whoever_shows_it() {
     let card = RateCard::parse(&around(

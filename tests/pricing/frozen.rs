@@ -3,7 +3,7 @@
 use crate::{card, card_with, d};
 use jointo_credits::Timestamp;
 use jointo_credits::pricing::{
-    CardFault, CardText, CardVersion, FrozenError, PricingRef, Quantities, Quote, RateCard, quote,
+    CardFault, CardText, CardVersion, FrozenError, PricingRef, Quantities, Quote, RateCard, limits, quote,
 };
 use std::sync::Arc;
 use uuid::Uuid;
@@ -179,6 +179,36 @@ fn a_changed_one_is_refused() {
         Err(FrozenError::Malformed(error)) => assert!(matches!(error.fault, CardFault::NotJson { .. })),
         other => panic!("{other:?}"),
     }
+}
+
+/// The longest frozen quote there can be is still read.
+#[test]
+fn the_limit_of_a_frozen_quote_is_never_in_the_way() {
+    let attributes: Vec<String> = (0..8).flat_map(|m| [format!("a{m}"), format!("b{m}")]).collect();
+    let multipliers: Vec<String> = (attributes.chunks(2))
+        .map(|pair| {
+            format!(
+                r#"{{"attributes": ["{}", "{}"], "factors": {{"x": {{"x": 1}}}}, "if_unknown": 1}}"#,
+                pair[0], pair[1]
+            )
+        })
+        .collect();
+    let card = card_with(
+        r#"{"model": "flat", "rate": 1}"#,
+        &format!(r#""multipliers": [{}]"#, multipliers.join(",")),
+    );
+    let value = "\u{1}".repeat(limits::TEXT_BYTES_MAX);
+    let given: Vec<(&str, &str)> = attributes
+        .iter()
+        .map(|name| (name.as_str(), value.as_str()))
+        .collect();
+    let quote = quote(&card, 1, &given).unwrap();
+    let json = quote.to_json(CardText::Included);
+    assert_eq!(Quote::from_json(&json, |_| None), Ok(quote));
+    // An attribute takes no more than this, and a card has no more than two for each of its multipliers.
+    let each = json.len() / given.len();
+    let most = 2 * limits::MULTIPLIERS_MAX * (limits::COMPONENTS_MAX + 1) * each;
+    assert!(most + limits::CARD_BYTES_MAX < limits::FROZEN_BYTES_MAX, "{most}");
 }
 
 #[test]
