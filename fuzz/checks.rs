@@ -67,12 +67,17 @@ pub fn quantities(card: &Arc<RateCard>, numbers: &[Decimal]) {
             }
         }
         Err(QuoteError::NotExact { .. }) => {
-            let digits = |d: &Decimal| d.mantissa().unsigned_abs().checked_ilog10().unwrap_or(0) + 1;
-            let many = |d: &Decimal| digits(d).max(d.scale()) + 12 > 28;
-            assert!(
-                numbers.iter().any(many),
-                "few digits can't be too many: {numbers:?}"
-            );
+            // The digits before the point of one and those behind it of another meet in their sum.
+            let whole = |n: &Decimal| {
+                split(*n)
+                    .0
+                    .unsigned_abs()
+                    .checked_ilog10()
+                    .map_or(0, |digits| digits + 1)
+            };
+            let digits = numbers.iter().map(whole).max().unwrap_or(0)
+                + numbers.iter().map(Decimal::scale).max().unwrap_or(0);
+            assert!(digits + 12 > 28, "few digits can't be too many: {numbers:?}");
         }
         Err(_) => {}
     }

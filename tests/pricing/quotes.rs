@@ -109,6 +109,17 @@ fn free_units_are_the_first_ones_and_tiers_count_from_the_first_unit() {
     ] {
         assert_eq!(exact(&graduated, quantity, &[]), price, "{quantity}");
     }
+    // At the edge the next tier holds nothing, and has no line.
+    assert_eq!(
+        lines(&priced(&graduated, "50", &[])),
+        [
+            "150 n: 50 at 3 (up to 50)",
+            "5 n: fee (up to 50)",
+            "-155 n: the first 50 free",
+            "0 exact",
+            "0 credits"
+        ]
+    );
     assert_eq!(
         lines(&priced(&graduated, "101", &[])),
         [
@@ -205,8 +216,26 @@ fn minimum_and_maximum_apply_after_the_multipliers_and_have_a_line() {
             "10 credits"
         ]
     );
-    assert_eq!(exact(&card, "5", &k), "2.5"); // as much as the minimum
-    assert_eq!(exact(&card, "20", &k), "10"); // as much as the maximum
+    // As much as the minimum, and as much as the maximum: nothing to add and nothing to take off.
+    assert_eq!(
+        lines(&priced(&card, "5", &k)),
+        [
+            "5 n: 5 at 1",
+            "-2.5 k half: 5 times 0.5",
+            "2.5 exact",
+            "0.5 rounded up to whole credits",
+            "3 credits"
+        ]
+    );
+    assert_eq!(
+        lines(&priced(&card, "20", &k)),
+        [
+            "20 n: 20 at 1",
+            "-10 k half: 20 times 0.5",
+            "10 exact",
+            "10 credits"
+        ]
+    );
 }
 
 #[test]
@@ -418,6 +447,26 @@ fn rounding_happens_once_at_the_end() {
         assert_eq!(
             (quote.credits(), quote.remainder()),
             (credits, d(remainder)),
+            "{rounding}"
+        );
+    }
+}
+
+#[test]
+fn halves_go_where_the_card_says() {
+    for (rounding, credits) in [
+        ("up", [1, 2, 3]),
+        ("half_up", [1, 2, 3]),
+        ("half_even", [0, 2, 2]),
+        ("down", [0, 1, 2]),
+    ] {
+        let halves = card_with(
+            r#"{"quantity": "n", "model": "per_unit", "rate": "0.5"}"#,
+            &format!(r#""rounding": "{rounding}""#),
+        );
+        assert_eq!(
+            ["1", "3", "5"].map(|n| priced(&halves, n, &[]).credits()),
+            credits,
             "{rounding}"
         );
     }
