@@ -30,12 +30,12 @@
 //! assert_eq!(quote.credits(), 2);
 //! assert_eq!(quote.to_string(), "\
 //! 文本处理 (text_processing)
-//!        0.24  input_tokens: 1200 at 0.2 per 1000
-//!        0.42  output_tokens: 700 at 0.6 per 1000
-//!        0.99  model pro: 0.66 times 2.5
-//!        1.65  exact
-//!        0.35  rounded up to whole credits
-//!           2  credits");
+//!         0.24  input_tokens: 1200 at 0.2 per 1000
+//!         0.42  output_tokens: 700 at 0.6 per 1000
+//!         0.99  model pro: 0.66 times 2.5
+//!         1.65  exact
+//!         0.35  rounded up to whole credits
+//!            2  credits");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
