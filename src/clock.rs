@@ -49,6 +49,20 @@ impl Patience {
     }
 }
 
+/// When something was done, by the real clock: how old a copy is, whatever the ledger's clock says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment(tokio::time::Instant);
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Moment(Patience::now())
+    }
+
+    pub(crate) fn age(self) -> Duration {
+        Patience::now().saturating_duration_since(self.0)
+    }
+}
+
 /// A clock that stands still until it is moved: a test can run a year in a second. Clones share their time.
 ///
 /// ```

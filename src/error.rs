@@ -1,6 +1,7 @@
 //! What a caller can be told instead of a result.
 
 use crate::ledger::Refusal;
+use crate::pricing::{CardError, FrozenError, QuoteError};
 use crate::store::StoreError;
 
 /// Whether a command that failed for technical reasons was done.
@@ -30,6 +31,18 @@ pub enum Error {
     /// The ledger said no: nothing has changed, and the reason says what to do.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// A rate card can't be saved.
+    #[error("the rate card: {0}")]
+    Card(#[from] CardError),
+    /// A call can't be priced.
+    #[error(transparent)]
+    Quote(#[from] QuoteError),
+    /// A feature has no price.
+    #[error("no rate card for `{feature}` is in force; add one with set_pricing(), or pass an amount")]
+    NotPriced {
+        /// The feature.
+        feature: String,
+    },
     /// The database, or the way to it, failed.
     #[error("{reason}; {remedy}")]
     Unavailable {
@@ -48,6 +61,9 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Error::Refused(refusal) => refusal.code(),
+            Error::Card(error) => error.code(),
+            Error::Quote(error) => error.code(),
+            Error::NotPriced { .. } => "not_found",
             Error::Unavailable { .. } => "unavailable",
         }
     }
@@ -57,7 +73,16 @@ impl Error {
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Error::Refused(refusal) => Some(refusal),
-            Error::Unavailable { .. } => None,
+            _ => None,
+        }
+    }
+
+    /// A stored quote or card that can't be what it was when it was written.
+    pub(crate) fn damaged(what: impl std::fmt::Display, error: &FrozenError) -> Self {
+        Error::Unavailable {
+            outcome: Written::No,
+            reason: format!("{what}: {error}"),
+            remedy: "the books are damaged, or of another version; run verify()".into(),
         }
     }
 

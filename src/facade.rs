@@ -9,6 +9,7 @@ use crate::ledger::{
     Extend, Gift, Grant, Kind, Matured, Outcome, Receipt, Refund, Rules, SetCreditLimit, Status, Timestamp,
     apply, mature,
 };
+use crate::prices::Prices;
 use crate::settings::{Location, Settings};
 use crate::store::{Due, EntryFilter, HoldFilter, LoadedAccount, Reader, Snapshot, StoreResult};
 use crate::verify::{self, TrialBalance, Verification};
@@ -88,6 +89,7 @@ pub struct Ledger {
 struct Inner {
     engine: Engine,
     reader: Arc<dyn Reader>,
+    prices: Arc<Prices>,
     clock: Arc<dyn Clock>,
     rules: Rules,
     #[cfg(feature = "postgres")]
@@ -166,6 +168,7 @@ impl Settings {
         Ok(Ledger {
             inner: Arc::new(Inner {
                 engine,
+                prices: Arc::new(Prices::new(Arc::clone(&reader))),
                 reader,
                 clock,
                 rules: self.rules,
@@ -268,7 +271,7 @@ macro_rules! commands {
             }
         }
 
-        async fn consumed(self: $this, action: Action, key: Option<&str>) -> Result<Consumption> {
+        pub(crate) async fn consumed(self: $this, action: Action, key: Option<&str>) -> Result<Consumption> {
             match self.run(action.with_key(key)).await? {
                 Outcome::Consumption(consumption) => Ok(consumption),
                 other => Err(unexpected(&other)),
@@ -588,7 +591,7 @@ impl Ledger {
     }
 
     /// Runs a read in a task of its own: a caller that goes away can't leave a connection half-used.
-    async fn read<T, F, R>(&self, work: R) -> Result<T>
+    pub(crate) async fn read<T, F, R>(&self, work: R) -> Result<T>
     where
         T: Send + 'static,
         R: FnOnce(Arc<dyn Reader>) -> F,
@@ -604,7 +607,10 @@ impl Ledger {
         }
     }
 
-    #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
+    pub(crate) fn prices(&self) -> &Arc<Prices> {
+        &self.inner.prices
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.clock.now()
     }

@@ -16,6 +16,8 @@ pub mod ledger;
 pub mod pricing;
 
 #[cfg(feature = "engine")]
+mod catalogue;
+#[cfg(feature = "engine")]
 mod clock;
 #[cfg(feature = "engine")]
 mod engine;
@@ -23,6 +25,8 @@ mod engine;
 mod error;
 #[cfg(feature = "engine")]
 mod facade;
+#[cfg(feature = "engine")]
+mod prices;
 #[cfg(feature = "engine")]
 mod settings;
 #[cfg(feature = "engine")]
@@ -32,6 +36,8 @@ mod verify;
 #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
 mod within;
 
+#[cfg(feature = "engine")]
+pub use catalogue::{Package, Pricing, SavePackage, SetPricing, Usage};
 #[cfg(feature = "engine")]
 pub use clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "engine")]
@@ -44,6 +50,8 @@ pub use ledger::{
     Outcome, Overage, ParseTimestampError, Pin, Priced, Receipt, Refund, Refusal, SetCreditLimit, Shortfall,
     Source, Status, Timestamp,
 };
+#[cfg(feature = "engine")]
+pub use prices::{Explanation, PaidFrom, PricedConfirm, PricedConsume};
 #[cfg(feature = "engine")]
 pub use settings::Settings;
 #[cfg(feature = "engine")]

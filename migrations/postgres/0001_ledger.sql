@@ -177,34 +177,96 @@ CREATE TABLE {s}credit_gifts (
     PRIMARY KEY (user_id, gift_id)
 );
 
+-- Packages as they are now; `credit_package_versions` has each as it was.
 CREATE TABLE {s}credit_packages (
-    package_id    uuid PRIMARY KEY DEFAULT {s}gen_uuid_v7(),
-    name          text NOT NULL CHECK (name <> ''),
-    description   text NOT NULL DEFAULT '',
-    price         numeric(18, 2) NOT NULL CHECK (price >= 0),
-    currency      text NOT NULL DEFAULT 'CNY' CHECK (currency ~ '^[A-Z]{3}$'),
-    credits       bigint NOT NULL CHECK (credits BETWEEN 1 AND 9007199254740991),
-    bonus_credits bigint NOT NULL DEFAULT 0 CHECK (bonus_credits BETWEEN 0 AND 9007199254740991),
-    validity_days integer CHECK (validity_days > 0),
-    sort_order    integer NOT NULL DEFAULT 0,
-    recommended   boolean NOT NULL DEFAULT false,
-    active        boolean NOT NULL DEFAULT true,
-    created_at    timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
-    updated_at    timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP
+    package_id     uuid PRIMARY KEY DEFAULT {s}gen_uuid_v7(),
+    version        integer NOT NULL DEFAULT 1 CHECK (version >= 1),
+    name           text NOT NULL CHECK (name <> ''),
+    description    text NOT NULL DEFAULT '',
+    price          numeric(18, 2) NOT NULL CHECK (price >= 0),
+    currency       {s}credit_ledger_currency NOT NULL DEFAULT 'CNY',
+    credits        {s}credit_ledger_positive NOT NULL,
+    bonus_credits  {s}credit_ledger_amount NOT NULL DEFAULT 0,
+    validity_days  integer CHECK (validity_days > 0),
+    sort_order     integer NOT NULL DEFAULT 0,
+    recommended    boolean NOT NULL DEFAULT false,
+    active         boolean NOT NULL DEFAULT true,
+    purchase_limit integer CHECK (purchase_limit > 0),
+    created_at     timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    updated_at     timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP
 );
 
-CREATE TABLE {s}credit_pricing (
-    pricing_id     uuid PRIMARY KEY DEFAULT {s}gen_uuid_v7(),
-    feature        text NOT NULL CHECK (octet_length(feature) BETWEEN 1 AND 255),
+-- An order names the package and the version that was bought, and shows it for ever.
+CREATE TABLE {s}credit_package_versions (
+    package_id     uuid NOT NULL,
     version        integer NOT NULL CHECK (version >= 1),
-    name           text NOT NULL DEFAULT '',
+    name           text NOT NULL,
+    description    text NOT NULL,
+    price          numeric(18, 2) NOT NULL,
+    currency       {s}credit_ledger_currency NOT NULL,
+    credits        {s}credit_ledger_positive NOT NULL,
+    bonus_credits  {s}credit_ledger_amount NOT NULL,
+    validity_days  integer,
+    sort_order     integer NOT NULL,
+    recommended    boolean NOT NULL,
+    active         boolean NOT NULL,
+    purchase_limit integer,
+    created_at     timestamptz NOT NULL,
+    -- When this version was saved, by the ledger's clock.
+    updated_at     timestamptz NOT NULL,
+    PRIMARY KEY (package_id, version)
+);
+
+-- Rate cards are never edited: a new version is added and names the instant from which it counts.
+CREATE TABLE {s}credit_pricing (
+    pricing_id      uuid PRIMARY KEY DEFAULT {s}gen_uuid_v7(),
+    feature         {s}credit_ledger_key NOT NULL,
+    version         integer NOT NULL CHECK (version >= 1),
+    name            text NOT NULL DEFAULT '',
     -- The rate card, as JSON text.
-    card           text NOT NULL,
-    effective_from timestamptz NOT NULL,
-    created_at     timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
-    updated_at     timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    card            text NOT NULL,
+    -- For one account; for everybody where NULL.
+    user_id         uuid,
+    effective_from  timestamptz NOT NULL,
+    effective_until timestamptz CHECK (effective_until > effective_from),
+    created_at      timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    updated_at      timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
     UNIQUE (feature, version)
 );
+
+-- Counts the changes of packages and rate cards, whoever makes them, so that caches know when to read again.
+CREATE TABLE {s}credit_catalogue (
+    one      boolean PRIMARY KEY DEFAULT true CHECK (one),
+    revision bigint NOT NULL
+);
+INSERT INTO {s}credit_catalogue (revision) VALUES (0);
+
+CREATE FUNCTION {s}credit_catalogue_has_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('UPDATE %I.credit_catalogue SET revision = revision + 1', TG_TABLE_SCHEMA);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER credit_packages_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {s}credit_packages
+    FOR EACH STATEMENT EXECUTE FUNCTION {s}credit_catalogue_has_changed();
+CREATE TRIGGER credit_pricing_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {s}credit_pricing
+    FOR EACH STATEMENT EXECUTE FUNCTION {s}credit_catalogue_has_changed();
+
+CREATE FUNCTION {s}credit_version_is_kept() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a version in %.% is never changed or removed: % refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'restrict_violation', HINT = 'Add a new version instead.';
+END
+$$;
+CREATE TRIGGER credit_package_versions_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON {s}credit_package_versions
+    FOR EACH STATEMENT EXECUTE FUNCTION {s}credit_version_is_kept();
+CREATE TRIGGER credit_pricing_a_kept BEFORE DELETE OR TRUNCATE ON {s}credit_pricing
+    FOR EACH STATEMENT EXECUTE FUNCTION {s}credit_version_is_kept();
+-- Only when it ends may still be said.
+CREATE TRIGGER credit_pricing_b_kept BEFORE UPDATE ON {s}credit_pricing FOR EACH ROW
+    WHEN ((OLD.pricing_id, OLD.feature, OLD.version, OLD.card, OLD.effective_from, OLD.user_id)
+        IS DISTINCT FROM (NEW.pricing_id, NEW.feature, NEW.version, NEW.card, NEW.effective_from, NEW.user_id))
+    EXECUTE FUNCTION {s}credit_version_is_kept();
 
 -- The append-only guard stands before the updated_at trigger (triggers fire in order of name).
 CREATE TRIGGER credit_transactions_append_only BEFORE UPDATE OR DELETE ON {s}credit_transactions

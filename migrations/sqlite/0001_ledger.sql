@@ -133,35 +133,102 @@ CREATE TABLE credit_gifts (
     PRIMARY KEY (user_id, gift_id)
 ) STRICT, WITHOUT ROWID;
 
+-- Packages as they are now; `credit_package_versions` has each as it was.
 CREATE TABLE credit_packages (
-    package_id    BLOB NOT NULL PRIMARY KEY CHECK (length(package_id) = 16),
-    name          TEXT NOT NULL CHECK (name <> ''),
-    description   TEXT NOT NULL DEFAULT '',
+    package_id     BLOB NOT NULL PRIMARY KEY CHECK (length(package_id) = 16),
+    version        INTEGER NOT NULL CHECK (version >= 1),
+    name           TEXT NOT NULL CHECK (name <> ''),
+    description    TEXT NOT NULL DEFAULT '',
     -- The currency's minor unit: 990 is 9.90 CNY.
-    price_minor   INTEGER NOT NULL CHECK (price_minor >= 0),
-    currency      TEXT NOT NULL DEFAULT 'CNY' CHECK (currency GLOB '[A-Z][A-Z][A-Z]'),
-    credits       INTEGER NOT NULL CHECK (credits BETWEEN 1 AND 9007199254740991),
-    bonus_credits INTEGER NOT NULL DEFAULT 0 CHECK (bonus_credits BETWEEN 0 AND 9007199254740991),
-    validity_days INTEGER CHECK (validity_days > 0),
-    sort_order    INTEGER NOT NULL DEFAULT 0,
-    recommended   INTEGER NOT NULL DEFAULT 0 CHECK (recommended IN (0, 1)),
-    active        INTEGER NOT NULL DEFAULT 1 CHECK (active IN (0, 1)),
-    created_at    INTEGER NOT NULL,
-    updated_at    INTEGER NOT NULL
+    price_minor    INTEGER NOT NULL CHECK (price_minor >= 0),
+    currency       TEXT NOT NULL DEFAULT 'CNY' CHECK (currency GLOB '[A-Z][A-Z][A-Z]'),
+    credits        INTEGER NOT NULL CHECK (credits BETWEEN 1 AND 9007199254740991),
+    bonus_credits  INTEGER NOT NULL DEFAULT 0 CHECK (bonus_credits BETWEEN 0 AND 9007199254740991),
+    validity_days  INTEGER CHECK (validity_days > 0),
+    sort_order     INTEGER NOT NULL DEFAULT 0,
+    recommended    INTEGER NOT NULL DEFAULT 0 CHECK (recommended IN (0, 1)),
+    active         INTEGER NOT NULL DEFAULT 1 CHECK (active IN (0, 1)),
+    purchase_limit INTEGER CHECK (purchase_limit > 0),
+    created_at     INTEGER NOT NULL,
+    updated_at     INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE credit_pricing (
-    pricing_id     BLOB NOT NULL PRIMARY KEY CHECK (length(pricing_id) = 16),
-    feature        TEXT NOT NULL CHECK (length(CAST(feature AS BLOB)) BETWEEN 1 AND 255),
+-- An order names the package and the version that was bought, and shows it for ever.
+CREATE TABLE credit_package_versions (
+    package_id     BLOB NOT NULL CHECK (length(package_id) = 16),
     version        INTEGER NOT NULL CHECK (version >= 1),
-    name           TEXT NOT NULL DEFAULT '',
-    -- The rate card, as JSON text.
-    card           TEXT NOT NULL CHECK (json_valid(card)),
-    effective_from INTEGER NOT NULL,
+    name           TEXT NOT NULL,
+    description    TEXT NOT NULL,
+    price_minor    INTEGER NOT NULL,
+    currency       TEXT NOT NULL,
+    credits        INTEGER NOT NULL,
+    bonus_credits  INTEGER NOT NULL,
+    validity_days  INTEGER,
+    sort_order     INTEGER NOT NULL,
+    recommended    INTEGER NOT NULL,
+    active         INTEGER NOT NULL,
+    purchase_limit INTEGER,
     created_at     INTEGER NOT NULL,
+    -- When this version was saved, by the ledger's clock.
     updated_at     INTEGER NOT NULL,
+    PRIMARY KEY (package_id, version)
+) STRICT;
+
+-- Rate cards are never edited: a new version is added and names the instant from which it counts.
+CREATE TABLE credit_pricing (
+    pricing_id      BLOB NOT NULL PRIMARY KEY CHECK (length(pricing_id) = 16),
+    feature         TEXT NOT NULL CHECK (length(CAST(feature AS BLOB)) BETWEEN 1 AND 255),
+    version         INTEGER NOT NULL CHECK (version >= 1),
+    name            TEXT NOT NULL DEFAULT '',
+    -- The rate card, as JSON text.
+    card            TEXT NOT NULL CHECK (json_valid(card)),
+    -- For one account; for everybody where NULL.
+    user_id         BLOB CHECK (length(user_id) = 16),
+    effective_from  INTEGER NOT NULL,
+    effective_until INTEGER CHECK (effective_until > effective_from),
+    created_at      INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL,
     UNIQUE (feature, version)
 ) STRICT;
+
+-- Counts the changes of packages and rate cards, whoever makes them, so that caches know when to read again.
+CREATE TABLE credit_catalogue (
+    one      INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    revision INTEGER NOT NULL
+) STRICT;
+INSERT INTO credit_catalogue (one, revision) VALUES (1, 0);
+CREATE TRIGGER credit_packages_inserted AFTER INSERT ON credit_packages BEGIN
+    UPDATE credit_catalogue SET revision = revision + 1;
+END;
+CREATE TRIGGER credit_packages_updated AFTER UPDATE ON credit_packages BEGIN
+    UPDATE credit_catalogue SET revision = revision + 1;
+END;
+CREATE TRIGGER credit_packages_deleted AFTER DELETE ON credit_packages BEGIN
+    UPDATE credit_catalogue SET revision = revision + 1;
+END;
+CREATE TRIGGER credit_pricing_inserted AFTER INSERT ON credit_pricing BEGIN
+    UPDATE credit_catalogue SET revision = revision + 1;
+END;
+CREATE TRIGGER credit_pricing_updated AFTER UPDATE ON credit_pricing BEGIN
+    UPDATE credit_catalogue SET revision = revision + 1;
+END;
+
+CREATE TRIGGER credit_package_versions_no_update BEFORE UPDATE ON credit_package_versions BEGIN
+    SELECT RAISE(ABORT, 'a version in credit_package_versions is never changed: UPDATE refused; add a new version');
+END;
+CREATE TRIGGER credit_package_versions_no_delete BEFORE DELETE ON credit_package_versions BEGIN
+    SELECT RAISE(ABORT, 'a version in credit_package_versions is never removed: DELETE refused');
+END;
+-- Only when it ends may still be said.
+CREATE TRIGGER credit_pricing_no_update BEFORE UPDATE ON credit_pricing
+WHEN OLD.pricing_id IS NOT NEW.pricing_id OR OLD.feature IS NOT NEW.feature OR OLD.version IS NOT NEW.version
+    OR OLD.card IS NOT NEW.card OR OLD.effective_from IS NOT NEW.effective_from OR OLD.user_id IS NOT NEW.user_id
+BEGIN
+    SELECT RAISE(ABORT, 'a version in credit_pricing is never changed: UPDATE refused; add a new version');
+END;
+CREATE TRIGGER credit_pricing_no_delete BEFORE DELETE ON credit_pricing BEGIN
+    SELECT RAISE(ABORT, 'a version in credit_pricing is never removed: DELETE refused');
+END;
 
 -- The journal is append-only. A trigger also switches off the short cut by which DELETE without WHERE drops all rows.
 CREATE TRIGGER credit_transactions_no_update BEFORE UPDATE ON credit_transactions BEGIN

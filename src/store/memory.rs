@@ -1,9 +1,11 @@
 //! A store in memory, for tests: ordered maps under one lock, and nothing that could be clever.
 
 use super::{
-    Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter, KeyScope, Loaded, LoadedAccount, Needs,
-    Page, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry, Sums, Writes,
+    CatalogueChange, CatalogueRows, Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter,
+    KeyScope, Loaded, LoadedAccount, Needs, Page, Reader, Reading, Snapshot, StoreError, StoreResult,
+    StoredEntry, Sums, Writes,
 };
+use crate::catalogue::Package;
 use crate::ledger::{Account, Effects, Entry, Hash, Hold, Lot, Prior, State, Status, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -39,6 +41,8 @@ pub(crate) struct Books {
     /// The number of the entry that carries a key.
     keys: HashMap<(Uuid, String), i64>,
     pub(crate) gifts: BTreeMap<(Uuid, Uuid), GiftRow>,
+    catalogue: CatalogueRows,
+    package_versions: BTreeMap<(Uuid, u32), Package>,
     /// The committer that asked for a lock and has not appended yet.
     locked_by: Option<u64>,
 }
@@ -366,6 +370,29 @@ fn status_at(hold: &Hold, now: Timestamp) -> Status {
     }
 }
 
+impl Books {
+    fn change_catalogue(&mut self, change: CatalogueChange) -> bool {
+        let catalogue = &mut self.catalogue;
+        if catalogue.revision != change.expected_revision {
+            return false;
+        }
+        catalogue.revision += 1;
+        catalogue.cards.extend(change.cards);
+        catalogue
+            .cards
+            .sort_by(|a, b| (&a.feature, a.version).cmp(&(&b.feature, b.version)));
+        for package in change.packages {
+            let key = (package.package_id, package.version);
+            self.package_versions.insert(key, package.clone());
+            catalogue
+                .packages
+                .retain(|old| old.package_id != package.package_id);
+            catalogue.packages.push(package);
+        }
+        true
+    }
+}
+
 impl Reader for MemoryStore {
     fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>> {
         self.read(|books| Some(books.account(user_id, Some(now), None, None)).filter(|found| found.exists))
@@ -428,6 +455,30 @@ impl Reader for MemoryStore {
             due.truncate(limit);
             due
         })
+    }
+
+    fn revision(&self) -> Reading<'_, i64> {
+        self.read(|books| books.catalogue.revision)
+    }
+
+    fn catalogue(&self) -> Reading<'_, CatalogueRows> {
+        self.read(|books| books.catalogue.clone())
+    }
+
+    fn package_versions(&self, package_id: Uuid) -> Reading<'_, Vec<Package>> {
+        self.read(|books| {
+            let versions = books
+                .package_versions
+                .range((package_id, 0)..=(package_id, u32::MAX));
+            versions.map(|(_, package)| package.clone()).collect()
+        })
+    }
+
+    fn change_catalogue(&self, change: CatalogueChange) -> Reading<'_, bool> {
+        if self.closed.load(Ordering::SeqCst) {
+            return ready(Err(StoreError::Lost("the store is closed".into())));
+        }
+        ready(Ok(self.shared.books().change_catalogue(change)))
     }
 
     fn snapshot(&self) -> Reading<'_, Box<dyn Snapshot>> {

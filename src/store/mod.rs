@@ -33,6 +33,7 @@ pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
+use crate::catalogue::Package;
 use crate::ledger::{Account, Entry, Hash, Hold, Kind, Lot, Prior, State, Status, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -240,6 +241,18 @@ pub(crate) trait Reader: Send + Sync + 'static {
     /// A picture of the whole database that does not move while it is read.
     fn snapshot(&self) -> Reading<'_, Box<dyn Snapshot>>;
 
+    /// How often the catalogue has changed.
+    fn revision(&self) -> Reading<'_, i64>;
+
+    /// Every rate card and every package, in one consistent picture.
+    fn catalogue(&self) -> Reading<'_, CatalogueRows>;
+
+    /// Every version of a package, oldest first.
+    fn package_versions(&self, package_id: Uuid) -> Reading<'_, Vec<Package>>;
+
+    /// Writes all of it, or nothing where the catalogue is no more at the revision it was planned on: then `false`.
+    fn change_catalogue(&self, change: CatalogueChange) -> Reading<'_, bool>;
+
     /// Creates or updates the tables.
     fn migrate(&self) -> Reading<'_, ()>;
 
@@ -248,6 +261,48 @@ pub(crate) trait Reader: Send + Sync + 'static {
 
     /// Gives connections back. Reads after it fail with `Lost`.
     fn close(&self) -> Reading<'_, ()>;
+}
+
+/// A rate card as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CardRow {
+    pub(crate) pricing_id: Uuid,
+    pub(crate) feature: String,
+    pub(crate) version: u32,
+    pub(crate) name: String,
+    /// The card's canonical JSON.
+    pub(crate) card: String,
+    /// For one account; for everybody where `None`.
+    pub(crate) user_id: Option<Uuid>,
+    pub(crate) effective_from: Timestamp,
+    pub(crate) effective_until: Option<Timestamp>,
+    pub(crate) created_at: Timestamp,
+}
+
+/// What is for sale, and what features cost.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CatalogueRows {
+    pub(crate) revision: i64,
+    /// By feature and version.
+    pub(crate) cards: Vec<CardRow>,
+    /// In no order.
+    pub(crate) packages: Vec<Package>,
+}
+
+/// What to write into the catalogue.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CatalogueChange {
+    /// The revision it was planned on.
+    pub(crate) expected_revision: i64,
+    pub(crate) cards: Vec<CardRow>,
+    /// New ones, and new versions of old ones.
+    pub(crate) packages: Vec<Package>,
+}
+
+impl CatalogueChange {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.cards.is_empty() && self.packages.is_empty()
+    }
 }
 
 /// Rows that were fetched and are not decoded yet. Decoding is work for a processor: not for a task of the runtime.

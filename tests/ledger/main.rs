@@ -22,6 +22,7 @@ mod facade;
 mod migrations;
 mod model;
 mod pgbouncer;
+mod prices;
 mod within;
 
 // Shared with other test programs, which use the rest of them.

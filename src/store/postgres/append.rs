@@ -309,6 +309,7 @@ fn new_holds(c: &mut impl Columns, rows: &[Hold]) {
     c.column("created_at", rows, |h| h.created_at);
     c.column("expires_at", rows, |h| h.state.expires_at);
     c.column("settled_at", rows, |h| h.state.settled_at);
+    c.column("used", rows, |h| h.state.used.as_deref());
 }
 
 fn holds(c: &mut impl Columns, rows: &[Hold], now: Timestamp) {

@@ -23,6 +23,7 @@
 //! order. (Should a planner ever choose another order, PostgreSQL breaks the deadlock and the batch is done again.)
 
 mod append;
+mod catalogue;
 mod columns;
 mod errors;
 mod load;

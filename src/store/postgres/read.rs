@@ -2,11 +2,12 @@
 
 use super::rows::{Packed, entry_columns, hold_columns};
 use super::snapshot::PostgresSnapshot;
-use super::{PostgresStore, bracket, during_read, end_bracket, load, schema, session_options};
+use super::{PostgresStore, bracket, catalogue, during_read, end_bracket, load, schema, session_options};
+use crate::catalogue::Package;
 use crate::ledger::{Entry, Hold, Status, Timestamp};
 use crate::store::{
-    Due, EntryFilter, HoldFilter, LoadedAccount, Needs, Reader, Reading, Snapshot, StoreError, StoreResult,
-    StoredEntry,
+    CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, LoadedAccount, Needs, Reader, Reading,
+    Snapshot, StoreError, StoreResult, StoredEntry,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -250,6 +251,60 @@ impl Reader for PostgresStore {
             let snapshot: Box<dyn Snapshot> =
                 Box::new(PostgresSnapshot::begin(self.own_connection().await?, statements).await?);
             Ok(snapshot)
+        })
+    }
+
+    fn revision(&self) -> Reading<'_, i64> {
+        Box::pin(async move {
+            let text = self.statements.text("revision", 0, || catalogue::REVISION.into());
+            let rows = self.rows(|| self.query(text.clone())).await?;
+            match rows.first() {
+                Some(row) => row.try_get(0).map_err(during_read),
+                None => Err(StoreError::Failed {
+                    problem: "the database has lost the row of credit_catalogue".into(),
+                    remedy: "restore it: INSERT INTO credit_catalogue (revision) VALUES (0)",
+                }),
+            }
+        })
+    }
+
+    fn catalogue(&self) -> Reading<'_, CatalogueRows> {
+        Box::pin(async move {
+            let cards = self.statements.text("cards", 0, || catalogue::CARDS.into());
+            let packages = self.statements.text("packages", 0, || catalogue::PACKAGES.into());
+            loop {
+                let revision = self.revision().await?;
+                let rows = self.rows(|| self.query(cards.clone())).await?;
+                let cards = rows.iter().map(catalogue::card).collect::<StoreResult<_>>()?;
+                let rows = self.rows(|| self.query(packages.clone())).await?;
+                let packages = rows.iter().map(catalogue::package).collect::<StoreResult<_>>()?;
+                // The same before and after: so it was the same in between.
+                if self.revision().await? == revision {
+                    return Ok(CatalogueRows {
+                        revision,
+                        cards,
+                        packages,
+                    });
+                }
+            }
+        })
+    }
+
+    fn package_versions(&self, package_id: Uuid) -> Reading<'_, Vec<Package>> {
+        Box::pin(async move {
+            let text = self
+                .statements
+                .text("package_versions", 0, || catalogue::PACKAGE_VERSIONS.into());
+            let rows = self.rows(|| self.query(text.clone()).bind(package_id)).await?;
+            rows.iter().map(catalogue::package).collect()
+        })
+    }
+
+    fn change_catalogue(&self, change: CatalogueChange) -> Reading<'_, bool> {
+        Box::pin(async move {
+            // Closed whatever comes of it, which undoes what was not committed.
+            let mut connection = self.own_connection().await?;
+            catalogue::change(&mut connection, &self.statements, &change).await
         })
     }
 

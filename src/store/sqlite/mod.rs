@@ -16,12 +16,14 @@
 //! | `schema` | the tables: made and checked |
 //! | `load`, `append` | a batch, inside a transaction that somebody else begins and ends |
 //! | `read`, `snapshot` | the reading side |
+//! | `catalogue` | rate cards and packages |
 //! | `rows` | rows to and from the ledger's types |
 //! | `fork` | what a child process must not inherit |
 //! | `failure` | what result codes mean |
 //! | `within` | the same steps inside a transaction of sqlx's |
 
 mod append;
+mod catalogue;
 mod committer;
 mod failure;
 mod fork;
@@ -41,9 +43,11 @@ pub(crate) mod within;
 pub(crate) use committer::SqliteCommitter;
 pub(crate) use open::{Location, SqliteSettings};
 
+use crate::catalogue::Package;
 use crate::ledger::{Entry, Hold, Timestamp};
 use crate::store::{
-    Due, EntryFilter, HoldFilter, LoadedAccount, Reader, Reading, Snapshot, StoreError, StoreResult,
+    CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, LoadedAccount, Reader, Reading, Snapshot,
+    StoreError, StoreResult,
 };
 use failure::Attempt;
 use fork::Counted;
@@ -198,13 +202,29 @@ impl Shared {
     fn migrate(&self) -> StoreResult<()> {
         let timeout = self.settings.busy_timeout;
         match self.location {
-            Location::File(_) => {
-                let connection = self.open(Purpose::Migrate)?;
-                schema::migrate(&connection, timeout)
-            }
+            Location::File(_) => schema::migrate(&*self.open(Purpose::Migrate)?, timeout),
             Location::Memory => {
                 let lease = self.readers.lease(|| self.open(Purpose::Migrate))?;
                 schema::migrate(lease.connection()?, timeout)
+            }
+        }
+    }
+
+    /// Does `work` with a connection that may write, beside the committers'.
+    fn write<T>(&self, work: impl FnOnce(&Connection, Duration) -> StoreResult<T>) -> StoreResult<T> {
+        let timeout = self.settings.busy_timeout;
+        match self.location {
+            Location::File(_) => {
+                if self.readers.is_closed() {
+                    return Err(StoreError::Lost("the store is closed".into()));
+                }
+                let connection = self.open(Purpose::Write)?;
+                schema::check(&connection)?;
+                work(&connection, timeout)
+            }
+            Location::Memory => {
+                let lease = self.readers.lease(|| self.open(Purpose::Write))?;
+                work(lease.connection()?, timeout)
             }
         }
     }
@@ -246,6 +266,25 @@ impl Reader for SqliteStore {
         limit: usize,
     ) -> Reading<'_, Vec<(Timestamp, Uuid)>> {
         self.read(move |connection| read::due(connection, what, now, after, limit))
+    }
+
+    fn revision(&self) -> Reading<'_, i64> {
+        self.read(catalogue::revision)
+    }
+
+    fn catalogue(&self) -> Reading<'_, CatalogueRows> {
+        self.read(catalogue::read)
+    }
+
+    fn package_versions(&self, package_id: Uuid) -> Reading<'_, Vec<Package>> {
+        self.read(move |connection| catalogue::package_versions(connection, package_id))
+    }
+
+    fn change_catalogue(&self, change: CatalogueChange) -> Reading<'_, bool> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(blocking(move || {
+            shared.write(|connection, timeout| catalogue::change(connection, &change, timeout))
+        }))
     }
 
     fn snapshot(&self) -> Reading<'_, Box<dyn Snapshot>> {

@@ -3,10 +3,12 @@
 //! A row that can't be read is a [`Damage`], never a panic: the file may have been edited with other tools.
 
 use super::failure::{Attempt, Failure};
+use crate::catalogue::Package;
 use crate::ledger::{
     Account, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Source, Status, Timestamp,
 };
-use crate::store::{DamagedEntry, GiftRow, StoredEntry};
+use crate::pricing::Decimal;
+use crate::store::{CardRow, DamagedEntry, GiftRow, StoredEntry};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, ToSql};
 use std::borrow::Cow;
@@ -40,13 +42,28 @@ macro_rules! entry_columns {
     };
 }
 
+macro_rules! card_columns {
+    () => {
+        "pricing_id, feature, version, name, card, user_id, effective_from, effective_until, created_at"
+    };
+}
+
+macro_rules! package_columns {
+    () => {
+        "package_id, version, name, description, price_minor, currency, credits, bonus_credits, validity_days, \
+         sort_order, recommended, active, purchase_limit, created_at, updated_at"
+    };
+}
+
 macro_rules! gift_columns {
     () => {
         "user_id, gift_id, amount, reason, operator, expires_at, created_at"
     };
 }
 
-pub(super) use {account_columns, entry_columns, gift_columns, hold_columns, lot_columns};
+pub(super) use {
+    account_columns, card_columns, entry_columns, gift_columns, hold_columns, lot_columns, package_columns,
+};
 
 /// What is wrong with a row.
 struct Damage(String);
@@ -86,6 +103,21 @@ pub(super) const STORED_ENTRY: Shape<StoredEntry> = Shape {
 pub(super) const GIFT: Shape<GiftRow> = Shape {
     what: "gift",
     decode: gift,
+};
+/// [`card_columns`]
+pub(super) const CARD: Shape<CardRow> = Shape {
+    what: "rate card",
+    decode: card,
+};
+/// [`package_columns`]
+pub(super) const PACKAGE: Shape<Package> = Shape {
+    what: "package",
+    decode: package,
+};
+/// A count.
+pub(super) const COUNT: Shape<i64> = Shape {
+    what: "count",
+    decode: |row| Fields::of(row).integer(),
 };
 /// A time.
 pub(super) const TIME: Shape<Timestamp> = Shape {
@@ -186,6 +218,20 @@ impl<'r> Fields<'r> {
 
     fn integer(&mut self) -> Decoded<i64> {
         let value = self.optional_integer()?;
+        self.there(value)
+    }
+
+    fn optional_number<N: TryFrom<i64>>(&mut self) -> Decoded<Option<N>> {
+        match self.optional_integer()? {
+            None => Ok(None),
+            Some(n) => N::try_from(n)
+                .map(Some)
+                .map_err(|_| self.wrong(format_args!("{n} is out of range"))),
+        }
+    }
+
+    fn number<N: TryFrom<i64>>(&mut self) -> Decoded<N> {
+        let value = self.optional_number()?;
         self.there(value)
     }
 
@@ -292,6 +338,42 @@ fn gift(row: &Row<'_>) -> Decoded<GiftRow> {
         operator: f.optional_string()?,
         expires_at: f.optional_time()?,
         created_at: f.time()?,
+    })
+}
+
+fn card(row: &Row<'_>) -> Decoded<CardRow> {
+    let mut f = Fields::of(row);
+    Ok(CardRow {
+        pricing_id: f.id()?,
+        feature: f.text()?.to_owned(),
+        version: f.number()?,
+        name: f.text()?.to_owned(),
+        card: f.text()?.to_owned(),
+        user_id: f.optional_id()?,
+        effective_from: f.time()?,
+        effective_until: f.optional_time()?,
+        created_at: f.time()?,
+    })
+}
+
+fn package(row: &Row<'_>) -> Decoded<Package> {
+    let mut f = Fields::of(row);
+    Ok(Package {
+        package_id: f.id()?,
+        version: f.number()?,
+        name: f.text()?.to_owned(),
+        description: f.text()?.to_owned(),
+        price: Decimal::new(f.integer()?, 2).normalize(),
+        currency: f.text()?.to_owned(),
+        credits: f.integer()?,
+        bonus_credits: f.integer()?,
+        validity_days: f.optional_number()?,
+        sort_order: f.number()?,
+        recommended: f.integer()? != 0,
+        active: f.integer()? != 0,
+        purchase_limit: f.optional_number()?,
+        created_at: f.time()?,
+        updated_at: f.time()?,
     })
 }
 

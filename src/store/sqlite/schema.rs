@@ -14,12 +14,14 @@ pub(super) const MIGRATIONS: &[Migration] = &[Migration {
     sql: include_str!("../../../migrations/sqlite/0001_ledger.sql"),
 }];
 
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 9] = [
     "credit_accounts",
     "credit_lots",
     "credit_consumption_logs",
     "credit_transactions",
     "credit_gifts",
+    "credit_catalogue",
+    "credit_package_versions",
     "credit_packages",
     "credit_pricing",
 ];

@@ -1,0 +1,508 @@
+//! What features cost and what is for sale: the part of [`Ledger`] about the catalogue.
+//!
+//! Cards and packages are kept in the process. A copy is asked for its revision again once it is [`FRESH`] old, in the
+//! background, and is not used any more once it is [`EXPIRED`]: so a change is seen within that time, and a busy
+//! process waits for no look-up. Versions that begin or end at a later time are part of the copy: those are exact to
+//! the microsecond, whatever its age.
+
+use crate::catalogue::{Catalogue, Package, Pricing, SavePackage, SetPricing, Usage};
+use crate::clock::Moment;
+use crate::error::{Error, Result, Written};
+use crate::facade::Ledger;
+use crate::ledger::{
+    Action, Confirm, Consume, Consumption, Hold, Late, Lot, Metadata, Overage, Priced, Refusal, Timestamp,
+};
+use crate::pricing::{CardText, FrozenError, Quote, RateCard};
+use crate::store::{CatalogueChange, Reader, StoreError, StoreResult};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A copy of this age is compared with the database, while it is used on.
+const FRESH: Duration = Duration::from_millis(250);
+/// A copy of this age is not used any more.
+const EXPIRED: Duration = Duration::from_millis(1000);
+/// How often a change is planned anew because somebody else was quicker.
+const TRIES: u32 = 100;
+
+/// The copy of the catalogue that a ledger prices with.
+pub(crate) struct Prices {
+    reader: Arc<dyn Reader>,
+    copy: RwLock<Option<(Arc<Catalogue>, Moment)>>,
+    /// One at a time reads; the others use what that one found.
+    reading: tokio::sync::Mutex<()>,
+    refreshing: AtomicBool,
+}
+
+impl Prices {
+    pub(crate) fn new(reader: Arc<dyn Reader>) -> Self {
+        Prices {
+            reader,
+            copy: RwLock::default(),
+            reading: tokio::sync::Mutex::default(),
+            refreshing: AtomicBool::new(false),
+        }
+    }
+
+    fn copy(&self) -> Option<(Arc<Catalogue>, Moment)> {
+        self.copy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A copy that is not older than [`EXPIRED`].
+    async fn current(self: &Arc<Self>) -> Result<Arc<Catalogue>> {
+        match self.copy() {
+            Some((copy, checked)) if checked.age() < FRESH => Ok(copy),
+            Some((copy, checked)) if checked.age() < EXPIRED => {
+                if !self.refreshing.swap(true, Ordering::AcqRel) {
+                    let prices = Arc::clone(self);
+                    tokio::spawn(async move {
+                        if let Err(error) = prices.check(FRESH).await {
+                            tracing::warn!(%error, "the catalogue can't be read");
+                        }
+                        prices.refreshing.store(false, Ordering::Release);
+                    });
+                }
+                Ok(copy)
+            }
+            _ => self.in_task(EXPIRED).await,
+        }
+    }
+
+    /// What the database has now.
+    async fn newest(self: &Arc<Self>) -> Result<Arc<Catalogue>> {
+        self.in_task(Duration::ZERO).await
+    }
+
+    /// In a task of its own: a caller that goes away can't leave a connection half-used.
+    async fn in_task(self: &Arc<Self>, age_max: Duration) -> Result<Arc<Catalogue>> {
+        let prices = Arc::clone(self);
+        match tokio::spawn(async move { prices.check(age_max).await }).await {
+            Ok(read) => Ok(read?),
+            Err(error) => Err(StoreError::Lost(format!("a read was cut off: {error}")).into()),
+        }
+    }
+
+    /// Compares the copy with the database, unless somebody else has just done so.
+    async fn check(&self, age_max: Duration) -> StoreResult<Arc<Catalogue>> {
+        let _reading = self.reading.lock().await;
+        let copy = self.copy();
+        if let Some((copy, _)) = copy.as_ref().filter(|(_, checked)| checked.age() < age_max) {
+            return Ok(Arc::clone(copy));
+        }
+        let asked = Moment::now();
+        let revision = self.reader.revision().await?;
+        let before = copy.map(|(copy, _)| copy);
+        let current = match before.as_ref().filter(|before| before.revision == revision) {
+            Some(same) => Arc::clone(same),
+            None => {
+                let rows = self.reader.catalogue().await?;
+                Arc::new(Catalogue::read(rows, before.as_deref()))
+            }
+        };
+        *self.copy.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&current), asked));
+        Ok(current)
+    }
+
+    /// Plans a change on the newest catalogue and writes it; again where somebody else was quicker.
+    async fn change<T>(
+        self: &Arc<Self>,
+        plan: impl Fn(&Catalogue) -> Result<(T, CatalogueChange)>,
+    ) -> Result<T> {
+        for _ in 0..TRIES {
+            let (planned, change) = plan(&*self.newest().await?)?;
+            if change.is_empty() {
+                return Ok(planned);
+            }
+            let reader = Arc::clone(&self.reader);
+            let written = tokio::spawn(async move { reader.change_catalogue(change).await }).await;
+            match written {
+                Ok(Ok(true)) => {
+                    self.newest().await?;
+                    return Ok(planned);
+                }
+                Ok(Ok(false)) => {}
+                Ok(Err(error @ StoreError::Unknown(_))) => {
+                    return Err(Error::store(&error, Written::Unknown));
+                }
+                Ok(Err(error)) => return Err(error.into()),
+                Err(error) => {
+                    let error = StoreError::Unknown(format!("a change was cut off: {error}"));
+                    return Err(Error::store(&error, Written::Unknown));
+                }
+            }
+        }
+        Err(StoreError::Busy("the catalogue is being changed all the time".into()).into())
+    }
+}
+
+/// A hold for a call of a feature, at the price of its rate card.
+///
+/// ```
+/// use jointo_credits::{PricedConsume, Usage};
+/// # let alice = uuid::Uuid::from_u128(1);
+/// let request = PricedConsume::new(alice, Usage::of("image_generation").quantity(2)).reference("job-1");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct PricedConsume {
+    user_id: Uuid,
+    usage: Usage,
+    ttl: Option<Duration>,
+    reference: Option<String>,
+    metadata: Option<Metadata>,
+}
+
+impl PricedConsume {
+    /// A hold for `usage`.
+    pub fn new(user_id: Uuid, usage: Usage) -> Self {
+        PricedConsume {
+            user_id,
+            usage,
+            ttl: None,
+            reference: None,
+            metadata: None,
+        }
+    }
+
+    /// How long the hold lives, 1 s to 30 d; the rate card's or the ledger's word without it.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// The caller's own name for it.
+    pub fn reference(mut self, reference: impl Into<String>) -> Self {
+        self.reference = Some(reference.into());
+        self
+    }
+
+    /// The caller's own facts.
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+}
+
+/// The capture of a priced hold, at the price of what was really used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct PricedConfirm {
+    consumption_id: Uuid,
+    usage: Usage,
+    overage: Overage,
+    late: Late,
+}
+
+impl PricedConfirm {
+    /// What was used of a card that meters one quantity.
+    pub fn quantity(consumption_id: Uuid, quantity: impl Into<crate::pricing::Decimal>) -> Self {
+        PricedConfirm {
+            usage: Usage::of("").quantity(quantity),
+            ..PricedConfirm::nothing_new(consumption_id)
+        }
+    }
+
+    /// What was used, by name; the quantities that are not named stay as they were held.
+    pub fn metered<'a>(
+        consumption_id: Uuid,
+        quantities: impl IntoIterator<Item = (&'a str, crate::pricing::Decimal)>,
+    ) -> Self {
+        let usage = quantities
+            .into_iter()
+            .fold(Usage::of(""), |usage, (name, quantity)| {
+                usage.metered(name, quantity)
+            });
+        PricedConfirm {
+            usage,
+            ..PricedConfirm::nothing_new(consumption_id)
+        }
+    }
+
+    fn nothing_new(consumption_id: Uuid) -> Self {
+        PricedConfirm {
+            consumption_id,
+            usage: Usage::of(""),
+            overage: Overage::Reject,
+            late: Late::Reject,
+        }
+    }
+
+    /// What to do when the price is more than is held.
+    pub fn overage(mut self, overage: Overage) -> Self {
+        self.overage = overage;
+        self
+    }
+
+    /// What to do when the deadline has passed.
+    pub fn late(mut self, late: Late) -> Self {
+        self.late = late;
+        self
+    }
+}
+
+/// Credits of one lot that paid for a consumption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaidFrom {
+    /// The lot, as it is now.
+    pub lot: Lot,
+    /// Credits from it that are held, or captured and not reversed.
+    pub amount: i64,
+}
+
+/// Why a consumption cost what it did, and what paid for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// The consumption as it stands now.
+    pub consumption: Consumption,
+    /// The price that was held; `None` where an amount was given.
+    pub held: Option<Quote>,
+    /// The price of what was really used; `None` where that was not said.
+    pub charged: Option<Quote>,
+    /// The lots that pay for it, in burn order. What they lack was taken on credit.
+    pub lots: Vec<PaidFrom>,
+}
+
+impl Ledger {
+    /// What a call would cost now, for an account with cards of its own where there are any. Changes nothing.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+    /// use jointo_credits::{Ledger, Usage};
+    /// let ledger = Ledger::connect("sqlite::memory:").await?;
+    /// ledger.migrate().await?;
+    /// ledger.seed_catalog().await?;
+    /// let quote = ledger.calculate(&Usage::of("image_generation").quantity(2).attribute("quality", "hd"), None).await?;
+    /// assert_eq!(quote.credits(), 12);
+    /// # ledger.close().await;
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    /// `not_found` where no card is in force, `validation` where the card does not price such a call, `unavailable`.
+    pub async fn calculate(&self, usage: &Usage, user_id: Option<Uuid>) -> Result<Quote> {
+        self.calculate_at(usage, user_id, self.now()).await
+    }
+
+    /// What a call cost, or will cost, at a time.
+    ///
+    /// # Errors
+    /// As [`Ledger::calculate`].
+    pub async fn calculate_at(&self, usage: &Usage, user_id: Option<Uuid>, at: Timestamp) -> Result<Quote> {
+        self.prices().current().await?.quote(usage, user_id, at)
+    }
+
+    /// Holds the price of a call. The quote is frozen in the hold: [`Ledger::confirm_priced`] prices by the same card.
+    ///
+    /// A call may cost nothing; it is held and confirmed like others. With a `key`, what is compared at a repetition is
+    /// what was asked for and not its price.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::calculate`] and of [`Ledger::consume`].
+    pub async fn consume_priced(&self, consume: PricedConsume, key: Option<&str>) -> Result<Consumption> {
+        let quote = self.calculate(&consume.usage, Some(consume.user_id)).await?;
+        let action = Action::Consume(Consume {
+            user_id: consume.user_id,
+            amount: quote.credits(),
+            feature: Some(consume.usage.feature().to_owned()),
+            ttl: consume.ttl,
+            reference: consume.reference,
+            metadata: consume.metadata,
+            priced: Some(Priced {
+                request: consume.usage.canonical(),
+                quote: quote.to_json(CardText::Omitted),
+                hold_ttl: quote.card().hold_ttl(),
+            }),
+        });
+        self.consumed(action, key).await
+    }
+
+    /// Spends the price of what was really used, by the card that the hold was made with.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::confirm`]; `validation` where the hold was not priced, or its card does not price this.
+    pub async fn confirm_priced(&self, confirm: PricedConfirm, key: Option<&str>) -> Result<Consumption> {
+        let hold = self.hold(confirm.consumption_id).await?;
+        let Some(held) = self.held_quote(&hold).await? else {
+            return Err(Error::invalid(
+                "quantity",
+                "was given for a hold that was not priced by a rate card; confirm an amount",
+                "a hold made by consume_priced()",
+                hold.consumption_id,
+            ));
+        };
+        let charged = confirm.usage.reprice(&held)?;
+        let action = Action::Confirm(Confirm {
+            consumption_id: confirm.consumption_id,
+            amount: Some(charged.credits()),
+            overage: confirm.overage,
+            late: confirm.late,
+            used: Some(confirm.usage.canonical()),
+        });
+        self.consumed(action, key).await
+    }
+
+    /// Why a consumption cost what it did, and which lots paid for it.
+    ///
+    /// # Errors
+    /// `not_found`, `unavailable`.
+    pub async fn explain(&self, consumption_id: Uuid) -> Result<Explanation> {
+        let hold = self.hold(consumption_id).await?;
+        let held = self.held_quote(&hold).await?;
+        let charged = match (&held, &hold.state.used) {
+            (Some(held), Some(used)) => {
+                let unreadable = || FrozenError::CardNotFound {
+                    pricing: held.pricing(),
+                };
+                let usage = Usage::parse(used).ok_or_else(|| {
+                    Error::damaged(format_args!("consumption {consumption_id}"), &unreadable())
+                })?;
+                Some(usage.reprice(held)?)
+            }
+            _ => None,
+        };
+        let consumption = Consumption::from_hold(&hold.as_of(self.now()));
+        let (user_id, pins) = (consumption.user_id, consumption.lots.clone());
+        let ids = pins.iter().map(|pin| pin.lot_id).collect();
+        let found = self
+            .read(move |reader| async move {
+                let mut snapshot = reader.snapshot().await?;
+                snapshot.lots_of(user_id, ids).await?.decode()
+            })
+            .await?;
+        let lots = pins.iter().filter_map(|pin| {
+            let (_, lot) = found.iter().find(|(_, lot)| lot.lot_id == pin.lot_id)?;
+            Some(PaidFrom {
+                lot: lot.clone(),
+                amount: pin.amount,
+            })
+        });
+        Ok(Explanation {
+            lots: lots.collect(),
+            consumption,
+            held,
+            charged,
+        })
+    }
+
+    async fn hold(&self, consumption_id: Uuid) -> Result<Hold> {
+        let found = self
+            .read(move |reader| async move { reader.hold(consumption_id).await })
+            .await?;
+        let refusal = Refusal::NotFound {
+            what: "consumption",
+            id: consumption_id,
+        };
+        Ok(found.ok_or(refusal)?)
+    }
+
+    /// The quote that a hold was made with.
+    async fn held_quote(&self, hold: &Hold) -> Result<Option<Quote>> {
+        let Some(frozen) = &hold.quote else {
+            return Ok(None);
+        };
+        // A stored card never changes, so any copy that has it will do.
+        let copy = self.prices().copy().map(|(copy, _)| copy);
+        let known = copy.and_then(|copy| Quote::from_json(frozen, |pricing| copy.card(pricing)).ok());
+        if known.is_some() {
+            return Ok(known);
+        }
+        let newest = self.prices().newest().await?;
+        match Quote::from_json(frozen, |pricing| newest.card(pricing)) {
+            Ok(quote) => Ok(Some(quote)),
+            Err(error) => Err(Error::damaged(
+                format_args!("consumption {}", hold.consumption_id),
+                &error,
+            )),
+        }
+    }
+
+    /// The packages, in the order in which a shop shows them; those that can't be bought too.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn packages(&self) -> Result<Vec<Package>> {
+        Ok(self.prices().current().await?.packages().to_vec())
+    }
+
+    /// One package as it is now.
+    ///
+    /// # Errors
+    /// `not_found`, `unavailable`.
+    pub async fn package(&self, package_id: Uuid) -> Result<Package> {
+        let catalogue = self.prices().current().await?;
+        let refusal = Refusal::NotFound {
+            what: "package",
+            id: package_id,
+        };
+        Ok(catalogue.package(package_id).cloned().ok_or(refusal)?)
+    }
+
+    /// Every version of a package, oldest first.
+    ///
+    /// # Errors
+    /// `not_found`, `unavailable`.
+    pub async fn package_versions(&self, package_id: Uuid) -> Result<Vec<Package>> {
+        let versions = self
+            .read(move |reader| async move { reader.package_versions(package_id).await })
+            .await?;
+        if versions.is_empty() {
+            // One that somebody made without this library has no history.
+            return Ok(vec![self.package(package_id).await?]);
+        }
+        Ok(versions)
+    }
+
+    /// Saves a package: a new one, or a new version of an old one.
+    ///
+    /// # Errors
+    /// `validation`, `not_found`, `unavailable`.
+    pub async fn save_package(&self, package: SavePackage) -> Result<Package> {
+        let now = self.now();
+        self.prices()
+            .change(|catalogue| catalogue.save(package.clone(), now))
+            .await
+    }
+
+    /// Every version of a feature's rate card, or of all features', by feature and version.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn pricing(&self, feature: Option<&str>) -> Result<Vec<Pricing>> {
+        Ok(self.prices().current().await?.pricing(feature))
+    }
+
+    /// Adds a version of a feature's rate card. Returns it; where the card is in force anyway, the version that is.
+    ///
+    /// # Errors
+    /// `validation` with the path of the fault in the card, or for an instant that has passed; `unavailable`.
+    pub async fn set_pricing(&self, pricing: SetPricing) -> Result<Pricing> {
+        let card = RateCard::parse(&pricing.card)?;
+        let now = self.now();
+        let set = self
+            .prices()
+            .change(|catalogue| {
+                let (id, change) = catalogue.set(&pricing, &card, now)?;
+                Ok((id, change.unwrap_or_default()))
+            })
+            .await?;
+        let versions = self.prices().current().await?.pricing(Some(card.feature()));
+        let found = versions.into_iter().find(|p| p.version.pricing.pricing_id == set);
+        found.ok_or_else(|| Error::NotPriced {
+            feature: card.feature().to_owned(),
+        })
+    }
+
+    /// Installs the packages and rate cards that the library comes with, where they are not there yet. What an operator
+    /// has changed stays as it is, however often this runs.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn seed_catalog(&self) -> Result<()> {
+        let now = self.now();
+        self.prices()
+            .change(|catalogue| Ok(((), catalogue.seed(now)?)))
+            .await
+    }
+}
