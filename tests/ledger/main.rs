@@ -22,6 +22,9 @@ mod facade;
 mod migrations;
 mod model;
 mod pgbouncer;
+mod retries;
+mod round_trips;
+mod tls;
 mod within;
 
 // Shared with other test programs, which use the rest of them.
