@@ -24,6 +24,7 @@ mod model;
 mod pgbouncer;
 mod retries;
 mod round_trips;
+mod rules;
 mod tls;
 mod within;
 
@@ -32,5 +33,14 @@ mod within;
 #[path = "../support/history.rs"]
 mod history;
 #[allow(dead_code)]
+#[path = "../support/render.rs"]
+mod render;
+#[allow(dead_code)]
+#[path = "../support/script.rs"]
+mod script;
+#[allow(dead_code)]
 #[path = "../support/subject.rs"]
 mod subject;
+
+// What the rules' tables ask for.
+use rules::check;
