@@ -5,13 +5,15 @@
 //! accepted command appends to a hash-chained journal from which everything else can be derived again
 //! ([`Ledger::verify`]).
 //!
-//! Start with [`Ledger::connect`]. The rules are in [`ledger`], pure and without I/O.
+//! Start with [`Ledger::connect`]. The rules are in [`ledger`], pure and without I/O; what a feature costs is worked out
+//! in [`pricing`], which is so too.
 
 #![cfg_attr(not(feature = "engine"), no_std)]
 
 extern crate alloc;
 
 pub mod ledger;
+pub mod pricing;
 
 #[cfg(feature = "engine")]
 mod clock;
@@ -39,8 +41,8 @@ pub use facade::{ConsumptionFilter, Ledger, PAGE_LINES_MAX, Page, TransactionFil
 pub use ledger::{
     Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry,
     Expiring, Extend, Gift, Grant, Hash, Kind, Late, Lot, Matured, Metadata, Money, OnLotExpiredWhileHeld,
-    Outcome, Overage, ParseTimestampError, Pin, Receipt, Refund, Refusal, SetCreditLimit, Shortfall, Source,
-    Status, Timestamp,
+    Outcome, Overage, ParseTimestampError, Pin, Priced, Receipt, Refund, Refusal, SetCreditLimit, Shortfall,
+    Source, Status, Timestamp,
 };
 #[cfg(feature = "engine")]
 pub use settings::Settings;

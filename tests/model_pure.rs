@@ -142,7 +142,7 @@ fn checks_of_the_tables(state: &State) -> Result<(), String> {
     }
     for hold in state.holds.values() {
         let s = &hold.state;
-        within("a hold's amount", hold.amount, 1, CREDITS_MAX)?;
+        within("a hold's amount", hold.amount, 0, CREDITS_MAX)?;
         within("a hold's captured", s.captured, 0, CREDITS_MAX)?;
         within("a hold's reversed", s.reversed, 0, s.captured)?;
         within("a hold's borrowed", s.borrowed, 0, CREDITS_MAX)?;
@@ -151,7 +151,7 @@ fn checks_of_the_tables(state: &State) -> Result<(), String> {
         lots.dedup();
         let sound = (s.status == Status::Pending) == s.settled_at.is_none()
             && (matches!(s.status, Status::Confirmed | Status::Refunded) || s.captured == 0)
-            && (s.status != Status::Confirmed || s.captured > s.reversed)
+            && (s.status != Status::Confirmed || s.captured > s.reversed || s.captured == 0)
             && (s.status != Status::Refunded || s.captured == s.reversed)
             && s.pins.iter().all(|p| p.amount > 0)
             && lots.len() == s.pins.len();
@@ -539,6 +539,7 @@ fn a_borrower_is_not_matured_before_its_turn() {
             ttl,
             reference: None,
             metadata: None,
+            priced: None,
         })
     };
     run(Action::Grant(Grant {

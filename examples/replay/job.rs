@@ -113,7 +113,7 @@ async fn confirm(product: &Product, job: &Job, hold: &Consumption) -> Result<Opt
     let key = format!("job-{}-done", job.number);
     // Less than was held: the rest goes back. More: the difference is taken if it is there.
     let request = Confirm::amount(hold.id, job.used).overage(Overage::Available);
-    let confirm = || product.ledger.confirm(request, Some(&key));
+    let confirm = || product.ledger.confirm(request.clone(), Some(&key));
     let failure = match product.call(Call::Confirm, job.settle_twice, confirm).await {
         Ok(confirmed) => return Ok(Some(confirmed)),
         Err(failure) => failure,

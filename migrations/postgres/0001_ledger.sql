@@ -46,7 +46,7 @@ CREATE DOMAIN {s}credit_ledger_balance AS bigint CHECK (VALUE BETWEEN -900719925
 CREATE DOMAIN {s}credit_ledger_hash AS bytea CHECK (octet_length(VALUE) = 32);
 CREATE DOMAIN {s}credit_ledger_text AS text CHECK (octet_length(VALUE) <= 255);
 CREATE DOMAIN {s}credit_ledger_key AS text CHECK (octet_length(VALUE) BETWEEN 1 AND 255);
-CREATE DOMAIN {s}credit_ledger_metadata AS text CHECK (octet_length(VALUE) <= 16384);
+CREATE DOMAIN {s}credit_ledger_document AS text CHECK (octet_length(VALUE) <= 16384);
 CREATE DOMAIN {s}credit_ledger_currency AS text CHECK (VALUE ~ '^[A-Z]{3}$');
 CREATE DOMAIN {s}credit_ledger_source AS text CHECK (VALUE IN
     ('purchase', 'bonus', 'gift', 'subscription', 'adjustment', 'reversal', 'opening'));
@@ -108,7 +108,7 @@ CREATE TABLE {s}credit_consumption_logs (
     consumption_id uuid NOT NULL,
     user_id        uuid NOT NULL,
     status         {s}credit_ledger_status NOT NULL,
-    amount         {s}credit_ledger_positive NOT NULL,
+    amount         {s}credit_ledger_amount NOT NULL,
     captured       {s}credit_ledger_amount NOT NULL,
     reversed       {s}credit_ledger_amount NOT NULL,
     borrowed       {s}credit_ledger_amount NOT NULL,
@@ -118,7 +118,10 @@ CREATE TABLE {s}credit_consumption_logs (
     feature        {s}credit_ledger_text,
     reference      {s}credit_ledger_text,
     -- A JSON object, as text: exactly what was given.
-    metadata       {s}credit_ledger_metadata,
+    metadata       {s}credit_ledger_document,
+    -- Where the amount is a price: the quote, frozen; and the quantities that were really used, once confirmed.
+    quote          {s}credit_ledger_document,
+    used           {s}credit_ledger_document,
     created_at     timestamptz NOT NULL,
     expires_at     timestamptz NOT NULL,
     settled_at     timestamptz,
@@ -126,7 +129,7 @@ CREATE TABLE {s}credit_consumption_logs (
     PRIMARY KEY (consumption_id, user_id),
     CONSTRAINT credit_consumption_logs_state CHECK (cardinality(lot_ids) = cardinality(lot_amounts)
         AND (status = 'pending') = (settled_at IS NULL)
-        AND CASE status WHEN 'confirmed' THEN captured > reversed WHEN 'refunded' THEN captured = reversed
+        AND CASE status WHEN 'confirmed' THEN captured > reversed OR captured = 0 WHEN 'refunded' THEN captured = reversed
             ELSE captured = 0 AND reversed = 0 END)
 ) WITH (fillfactor = 85);
 -- consumption(user): pages, newest first.

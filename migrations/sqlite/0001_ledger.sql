@@ -62,7 +62,7 @@ CREATE TABLE credit_consumption_logs (
     user_id        BLOB NOT NULL CHECK (length(user_id) = 16),
     status         TEXT NOT NULL CHECK (CASE status WHEN 'pending' THEN 1 WHEN 'confirmed' THEN 1
         WHEN 'refunded' THEN 1 WHEN 'expired' THEN 1 ELSE 0 END),
-    amount         INTEGER NOT NULL CHECK (amount BETWEEN 1 AND 9007199254740991),
+    amount         INTEGER NOT NULL CHECK (amount BETWEEN 0 AND 9007199254740991),
     captured       INTEGER NOT NULL CHECK (captured BETWEEN 0 AND 9007199254740991),
     reversed       INTEGER NOT NULL CHECK (reversed BETWEEN 0 AND captured),
     borrowed       INTEGER NOT NULL CHECK (borrowed >= 0),
@@ -72,6 +72,9 @@ CREATE TABLE credit_consumption_logs (
     reference      TEXT CHECK (length(CAST(reference AS BLOB)) <= 255),
     -- A JSON object, as text: exactly what was given.
     metadata       TEXT CHECK (length(CAST(metadata AS BLOB)) <= 16384),
+    -- Where the amount is a price: the quote, frozen; and the quantities that were really used, once confirmed.
+    quote          TEXT CHECK (length(CAST(quote AS BLOB)) <= 16384),
+    used           TEXT CHECK (length(CAST(used AS BLOB)) <= 16384),
     created_at     INTEGER NOT NULL,
     expires_at     INTEGER NOT NULL,
     settled_at     INTEGER,
@@ -79,7 +82,7 @@ CREATE TABLE credit_consumption_logs (
     PRIMARY KEY (consumption_id, user_id),
     CHECK ((status = 'pending') = (settled_at IS NULL)),
     CHECK (status = 'confirmed' OR status = 'refunded' OR captured = 0),
-    CHECK (status <> 'confirmed' OR captured > reversed),
+    CHECK (status <> 'confirmed' OR captured > reversed OR captured = 0),
     CHECK (status <> 'refunded' OR captured = reversed)
 ) STRICT;
 -- consumption(user): pages, newest first.

@@ -195,6 +195,9 @@ pub struct HoldState {
     /// When it was confirmed, refunded or expired.
     #[serde(default, rename = "settled_at_us", skip_serializing_if = "Option::is_none")]
     pub settled_at: Option<Timestamp>,
+    /// The quantities really used, where what was captured is their price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<String>,
 }
 
 /// A consumption: a hold while pending, then confirmed, refunded or expired.
@@ -212,6 +215,8 @@ pub struct Hold {
     pub reference: Option<String>,
     /// The caller's own facts.
     pub metadata: Option<Metadata>,
+    /// The quote that its amount came from, frozen.
+    pub quote: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// What changes.

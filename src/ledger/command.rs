@@ -232,10 +232,25 @@ pub struct Consume {
     pub reference: Option<String>,
     /// The caller's own facts.
     pub metadata: Option<Metadata>,
+    /// Where `amount` is the price of a feature: how it came about.
+    pub priced: Option<Priced>,
+}
+
+/// How a price came about, for a hold whose amount is one. The rules keep it and never look into it; it is made and
+/// read by whoever prices (see [`crate::pricing`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Priced {
+    /// What was asked for, in a form that is the same for the same request: it stands for the amount in the
+    /// fingerprint, so that a retry after a change of prices is still the same request.
+    pub request: String,
+    /// The quote, frozen, at most [`QUOTE_BYTES_MAX`] bytes.
+    pub quote: String,
+    /// How long the rate card lets a hold live, for calls that don't say.
+    pub hold_ttl: Option<Duration>,
 }
 
 /// The capture of a hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confirm {
     /// Which.
     pub consumption_id: Uuid,
@@ -245,6 +260,9 @@ pub struct Confirm {
     pub overage: Overage,
     /// What to do when the deadline has passed.
     pub late: Late,
+    /// Where `amount` is the price of what was really used: the quantities, at most [`QUOTE_BYTES_MAX`] bytes. Kept,
+    /// and never looked into.
+    pub used: Option<String>,
 }
 
 /// The release of a hold, or the reversal of a capture.
@@ -381,6 +399,7 @@ impl Consume {
             ttl: None,
             reference: None,
             metadata: None,
+            priced: None,
         }
     }
 }
@@ -394,6 +413,8 @@ setters!(Consume {
     reference: String,
     /// The caller's own facts.
     metadata: Metadata,
+    /// How the amount came about.
+    priced: Priced,
 });
 
 impl Confirm {
@@ -405,6 +426,7 @@ impl Confirm {
             amount: None,
             overage: Overage::Reject,
             late: Late::Reject,
+            used: None,
         }
     }
 
@@ -431,6 +453,11 @@ impl Confirm {
         self
     }
 }
+
+setters!(Confirm {
+    /// The quantities that `amount` is the price of.
+    used: String,
+});
 
 impl Refund {
     /// All of it.
@@ -636,12 +663,25 @@ impl Command {
                 instant("expires_at", c.expires_at)
             }
             Action::Consume(c) => {
-                amount("amount", c.amount)?;
+                match &c.priced {
+                    Some(priced) => {
+                        price("amount", c.amount)?;
+                        length("quote", &priced.quote, QUOTE_BYTES_MAX)?;
+                        priced.hold_ttl.map_or(Ok(()), |t| ttl("hold_ttl", t))?;
+                    }
+                    None => amount("amount", c.amount)?,
+                }
                 reference("feature", c.feature.as_deref())?;
                 c.ttl.map_or(Ok(()), |t| ttl("ttl", t))?;
                 reference("reference", c.reference.as_deref())
             }
-            Action::Confirm(c) => c.amount.map_or(Ok(()), |n| amount("amount", n)),
+            Action::Confirm(c) => match (c.amount, &c.used) {
+                (Some(n), Some(used)) => {
+                    price("amount", n)?;
+                    length("used", used, QUOTE_BYTES_MAX)
+                }
+                (n, _) => n.map_or(Ok(()), |n| amount("amount", n)),
+            },
             Action::Refund(c) => {
                 c.amount.map_or(Ok(()), |n| amount("amount", n))?;
                 reference("reason", c.reason.as_deref())
@@ -708,15 +748,29 @@ impl Command {
                 form.optional_integer(c.expires_at.map(Timestamp::as_micros));
             }
             Action::Consume(c) => {
-                form.text("consume");
-                form.integer(c.amount);
+                match &c.priced {
+                    Some(priced) => {
+                        form.text("consume_priced");
+                        form.text(&priced.request);
+                    }
+                    None => {
+                        form.text("consume");
+                        form.integer(c.amount);
+                    }
+                }
                 form.optional(c.feature.as_ref().map(|s| s.as_bytes()));
                 form.optional_integer(c.ttl.map(micros));
                 form.optional(c.reference.as_ref().map(|s| s.as_bytes()));
                 form.optional(c.metadata.as_ref().map(|m| m.as_str().as_bytes()));
             }
             Action::Confirm(c) => {
-                form.text("confirm");
+                match &c.used {
+                    Some(used) => {
+                        form.text("confirm_used");
+                        form.text(used);
+                    }
+                    None => form.text("confirm"),
+                }
                 form.optional(Some(c.consumption_id.as_bytes()));
                 form.optional_integer(c.amount);
                 form.text(c.overage.as_str());
@@ -778,6 +832,15 @@ fn amount(field: &'static str, n: i64) -> Result<(), Refusal> {
     match n {
         1..=CREDITS_MAX => Ok(()),
         n if n < 1 => Err(invalid(field, "must be a positive number of credits", 1, n)),
+        n => Err(invalid(field, "is too large", CREDITS_MAX, n)),
+    }
+}
+
+/// A price may be nothing.
+fn price(field: &'static str, n: i64) -> Result<(), Refusal> {
+    match n {
+        0..=CREDITS_MAX => Ok(()),
+        n if n < 0 => Err(invalid(field, "must not be negative", 0, n)),
         n => Err(invalid(field, "is too large", CREDITS_MAX, n)),
     }
 }

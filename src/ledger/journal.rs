@@ -116,6 +116,9 @@ pub struct Effects {
     /// For a new hold: SHA-256 of its metadata, which only its own row carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata_sha256: Option<String>,
+    /// For a new hold: SHA-256 of its frozen quote, which only its own row carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote_sha256: Option<String>,
     /// Why, in the caller's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -173,7 +176,7 @@ impl Entry {
         -(self.change + self.held_change)
     }
 
-    /// The hold that a `consume` entry made, as far as the entry tells (its metadata only the hold's row has).
+    /// The hold that a `consume` entry made, as far as the entry tells (its metadata and its quote only the hold's row has).
     #[must_use]
     pub fn made_hold(&self) -> Option<Hold> {
         let state = self.effects.hold.clone().filter(|_| self.kind == Kind::Consume)?;
@@ -184,6 +187,7 @@ impl Entry {
             feature: self.effects.feature.clone(),
             reference: self.reference.clone(),
             metadata: None,
+            quote: None,
             created_at: self.created_at,
             state,
         })

@@ -10,6 +10,8 @@ pub const KEY_BYTES_MAX: usize = 255;
 pub const REFERENCE_BYTES_MAX: usize = 255;
 /// The largest metadata object, in bytes of its compact JSON.
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// The largest frozen quote, and the largest list of quantities really used, in bytes.
+pub const QUOTE_BYTES_MAX: usize = 16 * 1024;
 /// The shortest time a hold can live.
 pub const TTL_MIN: Duration = Duration::from_secs(1);
 /// The longest time a hold can live (each `extend` starts anew).

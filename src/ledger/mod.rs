@@ -37,7 +37,7 @@ pub use apply::{Inconsistent, apply};
 pub(crate) use command::ttl as check_ttl;
 pub use command::{
     Action, Adjust, Clawback, Command, Confirm, Consume, Extend, Gift, Grant, Late, Metadata, Overage,
-    Refund, SetCreditLimit, Shortfall, Target,
+    Priced, Refund, SetCreditLimit, Shortfall, Target,
 };
 pub use decide::{Decision, decide, mature, mature_loaded};
 pub use journal::{Effects, Entry, Hash, LotChange};

@@ -30,6 +30,10 @@ pub struct Consumption {
     pub reference: Option<String>,
     /// The caller's own facts.
     pub metadata: Option<Metadata>,
+    /// The quote that its amount came from, frozen. See [`crate::pricing::Quote::from_json`].
+    pub quote: Option<String>,
+    /// The quantities really used, where what was captured is their price.
+    pub used: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// The hold's deadline.
@@ -54,6 +58,8 @@ impl Consumption {
             feature: hold.feature.clone(),
             reference: hold.reference.clone(),
             metadata: hold.metadata.clone(),
+            quote: hold.quote.clone(),
+            used: hold.state.used.clone(),
             created_at: hold.created_at,
             expires_at: hold.state.expires_at,
             settled_at: hold.state.settled_at,

@@ -86,8 +86,8 @@ impl Totals {
 pub(super) struct Books {
     /// The figures, and the lots and holds that are not put aside.
     state: State,
-    /// SHA-256 of the metadata of those of these holds that have some.
-    metadata: HashMap<Uuid, String>,
+    /// Of those of these holds that have metadata or a quote: what their entries tell of them.
+    texts: HashMap<Uuid, Texts>,
     /// The gifts that are not put aside.
     gifts: BTreeMap<Uuid, GiftRow>,
     /// What was found to be as its row says, and is not kept any more.
@@ -120,18 +120,33 @@ fn made_gift(entry: &Entry) -> Option<GiftRow> {
     })
 }
 
-/// The row without its metadata, and the hash of that: what entries tell.
-fn without_metadata(mut row: Hold) -> (Hold, Option<String>) {
-    let metadata = row.metadata.take();
-    let hash = metadata.map(|m| Hash::of(m.as_str().as_bytes()).to_string());
-    (row, hash)
+/// SHA-256 of the texts that only a hold's own row carries.
+#[derive(PartialEq, Eq, Default)]
+struct Texts {
+    metadata: Option<String>,
+    quote: Option<String>,
+}
+
+impl Texts {
+    /// `None` where there are none.
+    fn new(metadata: Option<String>, quote: Option<String>) -> Option<Self> {
+        (metadata.is_some() || quote.is_some()).then_some(Texts { metadata, quote })
+    }
+}
+
+/// The row without its texts, and the hashes of these: what entries tell.
+fn without_texts(mut row: Hold) -> (Hold, Option<Texts>) {
+    let hash = |text: &str| Hash::of(text.as_bytes()).to_string();
+    let (metadata, quote) = (row.metadata.take(), row.quote.take());
+    let texts = Texts::new(metadata.map(|m| hash(m.as_str())), quote.map(|q| hash(&q)));
+    (row, texts)
 }
 
 impl Books {
     pub(super) fn new(user_id: Uuid, kept_max: usize) -> Self {
         Books {
             state: State::new(user_id, Timestamp::MIN),
-            metadata: HashMap::new(),
+            texts: HashMap::new(),
             gifts: BTreeMap::new(),
             aside: Aside::default(),
             not_kept: Aside::default(),
@@ -195,8 +210,12 @@ impl Books {
     fn derive(&mut self, entry: &mut Entry, rows: &Rows, found: &mut Verification) -> StoreResult<()> {
         entry.effects.new_hold = entry.made_hold();
         self.recall(entry, rows)?;
-        if let (Some(hold), Some(hash)) = (&entry.effects.new_hold, &entry.effects.metadata_sha256) {
-            self.metadata.insert(hold.consumption_id, hash.clone());
+        if let Some(hold) = &entry.effects.new_hold {
+            let texts = Texts::new(
+                entry.effects.metadata_sha256.clone(),
+                entry.effects.quote_sha256.clone(),
+            );
+            self.texts.extend(texts.map(|texts| (hold.consumption_id, texts)));
         }
         if let Some(gift) = made_gift(entry) {
             self.gifts.insert(gift.lot_id, gift);
@@ -233,11 +252,11 @@ impl Books {
         let ids: Vec<Uuid> = self.state.holds.keys().copied().collect();
         for ids in ids.chunks(PAGE) {
             for row in rows.holds(user_id, ids.to_vec())? {
-                let (row, metadata) = without_metadata(row);
+                let (row, texts) = without_texts(row);
                 let id = row.consumption_id;
-                if self.state.holds.get(&id) == Some(&row) && self.metadata.get(&id) == metadata.as_ref() {
+                if self.state.holds.get(&id) == Some(&row) && self.texts.get(&id) == texts.as_ref() {
                     self.state.holds.remove(&id);
-                    self.metadata.remove(&id);
+                    self.texts.remove(&id);
                     self.aside.holds.add(id);
                 }
             }
@@ -268,10 +287,10 @@ impl Books {
             ids.retain(|id| !self.state.holds.contains_key(id));
             if !ids.is_empty() {
                 for row in rows.holds(user_id, ids)? {
-                    let (row, metadata) = without_metadata(row);
+                    let (row, texts) = without_texts(row);
                     let id = row.consumption_id;
                     self.aside.holds.remove(id);
-                    self.metadata.extend(metadata.map(|metadata| (id, metadata)));
+                    self.texts.extend(texts.map(|texts| (id, texts)));
                     self.state.holds.insert(id, row);
                 }
             }
@@ -322,9 +341,9 @@ impl Books {
             }
             return;
         };
-        let (row, metadata) = without_metadata(row);
-        if self.metadata.remove(&id) != metadata {
-            let detail = "its metadata is not what it was made with".into();
+        let (row, texts) = without_texts(row);
+        if self.texts.remove(&id) != texts {
+            let detail = "its metadata or its quote is not what it was made with".into();
             found.fault(self.fault(None, Some(id), FaultKind::Hold, detail));
         }
         if derived != row {

@@ -265,6 +265,7 @@ fn replay(state: &mut State, mut entry: Entry) -> StoreResult<()> {
             feature: None,
             reference: None,
             metadata: None,
+            quote: None,
             created_at: entry.created_at,
             state: after.clone(),
         });

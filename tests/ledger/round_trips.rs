@@ -93,7 +93,8 @@ async fn proxy(url: &str, sent: &Arc<Sent>) -> String {
     format!("{user}@127.0.0.1:{port}/{database}")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// On one thread, so that the committer does not begin before all of a batch is in its queue.
+#[tokio::test]
 async fn a_batch_of_any_size_is_one_load_and_one_append_on_postgres() {
     let database = Database::fresh(Kind::Postgres).await;
     let sent = Arc::new(Sent::default());

@@ -8,8 +8,8 @@ use jointo_credits::Timestamp;
 use jointo_credits::ledger::limits::{CREDITS_MAX, PRIORITY_MAX};
 use jointo_credits::ledger::{
     Action, Adjust, Clawback, Command, Confirm, Consume, Extend, Gift, Grant, Late, Metadata, Money,
-    OnLotExpiredWhileHeld, Outcome, Overage, Refund, Refusal, Rules, SetCreditLimit, Shortfall, Source,
-    Status,
+    OnLotExpiredWhileHeld, Outcome, Overage, Priced, Refund, Refusal, Rules, SetCreditLimit, Shortfall,
+    Source, Status,
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -348,7 +348,8 @@ impl History {
                 operator: Self::note_text(rng),
                 expires_at: self.expiry(rng),
             }),
-            15..38 => Action::Consume(Consume {
+            15..20 => self.priced(rng),
+            20..38 => Action::Consume(Consume {
                 user_id: self.user(rng),
                 amount: self.amount(rng),
                 feature: rng.pick(&[None, Some("image"), Some("video")]).map(str::to_owned),
@@ -361,6 +362,7 @@ impl History {
                 metadata: rng
                     .percent(10)
                     .then(|| Metadata::parse(r#"{"job": [1, {"b": 2, "a": null}]}"#).unwrap()),
+                priced: None,
             }),
             38..60 => self.confirm(rng),
             60..77 => self.refund(rng),
@@ -411,13 +413,38 @@ impl History {
         })
     }
 
+    /// The price of a feature, which may be nothing.
+    fn priced(&self, rng: &mut Rng) -> Action {
+        let amount = if rng.percent(40) { 0 } else { self.amount(rng) };
+        let card_ttl = rng.percent(30).then(|| self.ttl(rng));
+        Action::Consume(Consume {
+            user_id: self.user(rng),
+            amount,
+            feature: Some("video".to_owned()),
+            ttl: rng.percent(50).then(|| self.ttl(rng)),
+            reference: None,
+            metadata: None,
+            priced: Some(Priced {
+                request: rng.pick(&["5 seconds", "9 seconds"]).to_owned(),
+                quote: format!("a quote of {amount}"),
+                hold_ttl: card_ttl,
+            }),
+        })
+    }
+
     fn confirm(&self, rng: &mut Rng) -> Action {
         let heard = self.use_(rng);
+        let used = rng.percent(20).then(|| "3 seconds".to_owned());
         let amount = heard.as_ref().and_then(|u| match rng.below(10) {
             0..4 => None,
             4 if u.captured > 0 => Some(u.captured),
             _ => Some(self.near(u.amount, rng)),
         });
+        let amount = match used {
+            Some(_) if rng.percent(40) => Some(0),
+            Some(_) => amount.or(Some(1)),
+            None => amount,
+        };
         let late_is_likely = heard.as_ref().is_some_and(|u| u.deadline <= self.now);
         Action::Confirm(Confirm {
             consumption_id: heard.map_or(Uuid::nil(), |u| u.id),
@@ -434,6 +461,7 @@ impl History {
             } else {
                 Late::Reject
             },
+            used,
         })
     }
 

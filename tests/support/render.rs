@@ -126,6 +126,12 @@ pub fn command(c: &Command, now: Timestamp, names: &mut Names) -> String {
             if let Some(m) = &c.metadata {
                 add!(" metadata {:?}", m.as_str());
             }
+            if let Some(p) = &c.priced {
+                add!(" request {:?} quote {:?}", p.request, p.quote);
+                if let Some(t) = p.hold_ttl {
+                    add!(" card_ttl {}", ttl(t));
+                }
+            }
         }
         Action::Confirm(c) => {
             add!("confirm {}", names.of(c.consumption_id, "hold"));
@@ -139,6 +145,9 @@ pub fn command(c: &Command, now: Timestamp, names: &mut Names) -> String {
             }
             if c.late == Late::Recharge {
                 add!(" late recharge");
+            }
+            if let Some(u) = &c.used {
+                add!(" used {u:?}");
             }
         }
         Action::Refund(c) => {
@@ -257,6 +266,12 @@ pub fn consumption(c: &Consumption, names: &mut Names) -> String {
     }
     if let Some(m) = &c.metadata {
         let _ = write!(text, " metadata {:?}", m.as_str());
+    }
+    if let Some(q) = &c.quote {
+        let _ = write!(text, " quote {q:?}");
+    }
+    if let Some(u) = &c.used {
+        let _ = write!(text, " used {u:?}");
     }
     text
 }

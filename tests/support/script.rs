@@ -18,8 +18,8 @@
 //! | --- | --- |
 //! | `grant USER N SOURCE` | `priority expires cost reference` |
 //! | `gift USER N` | `reason operator expires` |
-//! | `consume USER N` | `ttl for reference metadata` |
-//! | `confirm HOLD` | `amount overage late` |
+//! | `consume USER N` | `ttl for reference metadata`; for a price also `request quote card_ttl` |
+//! | `confirm HOLD` | `amount overage late used` |
 //! | `refund HOLD` | `amount reason` |
 //! | `extend HOLD TTL` | |
 //! | `adjust USER N` | `reason operator` |
@@ -35,7 +35,8 @@ use super::subject::Subject;
 use jointo_credits::Timestamp;
 use jointo_credits::ledger::{
     Action, Adjust, Clawback, Command, Confirm, Consume, Extend, Gift, Grant, Late, Metadata, Money,
-    OnLotExpiredWhileHeld, Outcome, Overage, Refund, Refusal, Rules, SetCreditLimit, Shortfall, Source,
+    OnLotExpiredWhileHeld, Outcome, Overage, Priced, Refund, Refusal, Rules, SetCreditLimit, Shortfall,
+    Source,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -298,6 +299,11 @@ impl Run {
                         return Ok(Err(refusal));
                     }
                 },
+                priced: text("quote").map(|quote| Priced {
+                    request: text("request").unwrap_or_default(),
+                    quote,
+                    hold_ttl: text("card_ttl").map(|t| duration(&t)),
+                }),
             }),
             "confirm" => Action::Confirm(Confirm {
                 consumption_id: self.id(&target),
@@ -313,6 +319,7 @@ impl Run {
                     Some("recharge") => Late::Recharge,
                     Some(other) => return Err(format!("no late {other}")),
                 },
+                used: text("used"),
             }),
             "refund" => Action::Refund(Refund {
                 consumption_id: self.id(&target),
@@ -379,6 +386,10 @@ fn options(verb: &str, words: &[String]) -> Result<BTreeMap<&'static str, String
         "overage",
         "late",
         "shortfall",
+        "request",
+        "quote",
+        "card_ttl",
+        "used",
         "key",
         "as",
     ];

@@ -14,8 +14,8 @@ pub(super) fn confirm(draft: &mut Draft<'_>, c: &Confirm) -> Result<Outcome, Ref
     let hold = named(draft, c.consumption_id)?.clone();
     let amount = c.amount.unwrap_or(hold.amount);
     match (hold.state.status, c.late) {
-        (Status::Pending, _) => capture(draft, &hold, amount, c.overage),
-        (Status::Expired, Late::Recharge) => recharge(draft, &hold, amount, c.overage),
+        (Status::Pending, _) => capture(draft, &hold, amount, c),
+        (Status::Expired, Late::Recharge) => recharge(draft, &hold, amount, c),
         (Status::Expired, Late::Reject) => Err(expired(&hold)),
         (Status::Confirmed, _) if hold.state.captured == amount => repeat(draft, &hold, Kind::Confirm),
         (Status::Confirmed, _) => Err(wrong_state(&hold, "it was confirmed with another amount")),
@@ -24,24 +24,26 @@ pub(super) fn confirm(draft: &mut Draft<'_>, c: &Confirm) -> Result<Outcome, Ref
 }
 
 /// Captures a live hold: `amount` of it, and the rest goes back; or all of it and more.
-fn capture(draft: &mut Draft<'_>, hold: &Hold, amount: i64, overage: Overage) -> Result<Outcome, Refusal> {
+fn capture(draft: &mut Draft<'_>, hold: &Hold, amount: i64, c: &Confirm) -> Result<Outcome, Refusal> {
     let more = (amount - hold.amount).max(0);
-    check_overage(draft, hold, amount, 0, more, overage)?;
+    check_overage(draft, hold, amount, 0, more, c.overage)?;
     let mut kept = split(hold, amount);
     draft.change_debt(-kept.rest_borrowed, -hold.state.borrowed);
     let grace = draft.release_grace();
     let returned = draft.give_back(&kept.rest, draft.now, grace);
     kept.borrowed += take(draft, more, &mut kept.pins);
-    settle(draft, hold, amount, kept.pins, kept.borrowed, &returned)
+    let state = captured(draft, hold, amount, kept.pins, kept.borrowed, c);
+    settle(draft, hold, state, &returned)
 }
 
 /// Takes the credits of an expired hold afresh.
-fn recharge(draft: &mut Draft<'_>, hold: &Hold, amount: i64, overage: Overage) -> Result<Outcome, Refusal> {
+fn recharge(draft: &mut Draft<'_>, hold: &Hold, amount: i64, c: &Confirm) -> Result<Outcome, Refusal> {
     let base = amount.min(hold.amount);
-    check_overage(draft, hold, amount, base, amount - base, overage)?;
+    check_overage(draft, hold, amount, base, amount - base, c.overage)?;
     let mut pins = Vec::new();
     let borrowed = take(draft, amount, &mut pins);
-    settle(draft, hold, amount, pins, borrowed, &[])
+    let state = captured(draft, hold, amount, pins, borrowed, c);
+    settle(draft, hold, state, &[])
 }
 
 /// Whether `base` can be taken, and `more` beyond what was held.
@@ -86,15 +88,15 @@ fn take(draft: &mut Draft<'_>, amount: i64, pins: &mut Vec<Pin>) -> i64 {
     lacking
 }
 
-fn settle(
-    draft: &mut Draft<'_>,
+fn captured(
+    draft: &Draft<'_>,
     hold: &Hold,
     amount: i64,
     pins: Vec<Pin>,
     borrowed: i64,
-    returned: &[uuid::Uuid],
-) -> Result<Outcome, Refusal> {
-    let state = HoldState {
+    c: &Confirm,
+) -> HoldState {
+    HoldState {
         status: Status::Confirmed,
         captured: amount,
         reversed: 0,
@@ -102,7 +104,17 @@ fn settle(
         pins,
         expires_at: hold.state.expires_at,
         settled_at: Some(draft.now),
-    };
+        used: c.used.clone(),
+    }
+}
+
+fn settle(
+    draft: &mut Draft<'_>,
+    hold: &Hold,
+    state: HoldState,
+    returned: &[uuid::Uuid],
+) -> Result<Outcome, Refusal> {
+    let amount = state.captured;
     let after = Hold {
         state: state.clone(),
         ..hold.clone()

@@ -19,6 +19,7 @@ pub(super) fn consume(draft: &mut Draft<'_>, c: &Consume) -> Result<Outcome, Ref
     let pins = draft.burn(c.amount, draft.now);
     let borrowed = c.amount - pins.iter().map(|pin| pin.amount).sum::<i64>();
     draft.change_debt(borrowed, borrowed);
+    let ttl = c.ttl.or(c.priced.as_ref().and_then(|priced| priced.hold_ttl));
     let hold = Hold {
         consumption_id,
         user_id: c.user_id,
@@ -26,6 +27,7 @@ pub(super) fn consume(draft: &mut Draft<'_>, c: &Consume) -> Result<Outcome, Ref
         feature: c.feature.clone(),
         reference: c.reference.clone(),
         metadata: c.metadata.clone(),
+        quote: c.priced.as_ref().map(|priced| priced.quote.clone()),
         created_at: draft.now,
         state: HoldState {
             status: Status::Pending,
@@ -33,8 +35,9 @@ pub(super) fn consume(draft: &mut Draft<'_>, c: &Consume) -> Result<Outcome, Ref
             reversed: 0,
             borrowed,
             pins,
-            expires_at: draft.now.plus(c.ttl.unwrap_or(draft.rules.hold_ttl)),
+            expires_at: draft.now.plus(ttl.unwrap_or(draft.rules.hold_ttl)),
             settled_at: None,
+            used: None,
         },
     };
     let outcome = Outcome::Consumption(Consumption::from_hold(&hold));
@@ -43,6 +46,7 @@ pub(super) fn consume(draft: &mut Draft<'_>, c: &Consume) -> Result<Outcome, Ref
         .metadata
         .as_ref()
         .map(|m| Hash::of(m.as_str().as_bytes()).to_string());
+    draft.effects().quote_sha256 = hold.quote.as_ref().map(|q| Hash::of(q.as_bytes()).to_string());
     draft.add_hold(hold);
     let about = About {
         consumption_id: Some(consumption_id),

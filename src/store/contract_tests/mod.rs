@@ -133,6 +133,7 @@ fn consume(user_id: Uuid, amount: i64) -> Consume {
         ttl: None,
         reference: None,
         metadata: None,
+        priced: None,
     }
 }
 
@@ -142,6 +143,7 @@ fn confirm(consumption_id: Uuid) -> Confirm {
         amount: None,
         overage: Overage::Reject,
         late: Late::Reject,
+        used: None,
     }
 }
 
@@ -305,6 +307,7 @@ fn hold_by_hand(user_id: Uuid, n: u64, expires_at: Timestamp) -> Hold {
         feature: None,
         reference: None,
         metadata: None,
+        quote: None,
         created_at: T0,
         state: HoldState {
             status: Status::Pending,
@@ -314,6 +317,7 @@ fn hold_by_hand(user_id: Uuid, n: u64, expires_at: Timestamp) -> Hold {
             pins: Vec::new(),
             expires_at,
             settled_at: None,
+            used: None,
         },
     }
 }

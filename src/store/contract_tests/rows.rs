@@ -133,6 +133,7 @@ fn full_rows(user: Uuid) -> Writes {
             feature: Some(long.clone()),
             reference: Some("it's \"quoted\"; \\ % _".into()),
             metadata: Some(Metadata::parse(&metadata).unwrap()),
+            quote: Some(long.clone()),
             created_at: T0,
             state: HoldState {
                 status: *status,
@@ -151,6 +152,7 @@ fn full_rows(user: Uuid) -> Writes {
                 ],
                 expires_at: Timestamp::MAX,
                 settled_at: (*status != Status::Pending).then_some(at(5)),
+                used: (*status != Status::Pending).then(|| long.clone()),
             },
         });
     }
@@ -316,6 +318,7 @@ pub(crate) async fn every_field_can_change(store: impl Subject) {
             }],
             expires_at: at(11),
             settled_at: Some(at(12)),
+            used: Some("{}".into()),
         };
     }
     let change = Writes {

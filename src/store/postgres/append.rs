@@ -305,6 +305,7 @@ fn new_holds(c: &mut impl Columns, rows: &[Hold]) {
     c.column("feature", rows, |h| h.feature.as_deref());
     c.column("reference", rows, |h| h.reference.as_deref());
     c.column("metadata", rows, |h| h.metadata.as_ref().map(|m| m.as_str()));
+    c.column("quote", rows, |h| h.quote.as_deref());
     c.column("created_at", rows, |h| h.created_at);
     c.column("expires_at", rows, |h| h.state.expires_at);
     c.column("settled_at", rows, |h| h.state.settled_at);
@@ -320,6 +321,7 @@ fn holds(c: &mut impl Columns, rows: &[Hold], now: Timestamp) {
     pins(c, rows);
     c.column("expires_at", rows, |h| h.state.expires_at);
     c.column("settled_at", rows, |h| h.state.settled_at);
+    c.column("used", rows, |h| h.state.used.as_deref());
     c.column("updated_at", rows, |_| now);
 }
 

@@ -67,7 +67,7 @@ const ID: usize = 2;
 const NUMBERS: usize = 3;
 const TIMES: usize = NUMBERS + 8;
 const TEXTS: usize = TIMES + 4;
-const BYTES: usize = TEXTS + 5;
+const BYTES: usize = TEXTS + 6;
 const LINK: usize = BYTES + 1;
 const LOT_IDS: usize = LINK + 1;
 const LOT_AMOUNTS: usize = LOT_IDS + 1;
@@ -164,7 +164,7 @@ pub(super) fn hold_columns(tag: i16, t: &str) -> String {
         id: Some("consumption_id"),
         numbers: &["amount", "captured", "reversed", "borrowed"],
         times: &["created_at", "expires_at", "settled_at"],
-        texts: &["status", "feature", "reference", "metadata"],
+        texts: &["status", "feature", "reference", "metadata", "quote", "used"],
         pins: true,
         ..Shape::default()
     };
@@ -306,6 +306,7 @@ impl<'r> Packed<'r> {
                 feature: self.owned(1),
                 reference: self.owned(2),
                 metadata: self.owned(3).map(Metadata::from_canonical),
+                quote: self.owned(4),
                 created_at: self.time(0)?,
                 state: HoldState {
                     status: Status::parse(self.text(0)?)?,
@@ -315,6 +316,7 @@ impl<'r> Packed<'r> {
                     pins,
                     expires_at: self.time(1)?,
                     settled_at: self.time(2),
+                    used: self.owned(5),
                 },
             })
         };

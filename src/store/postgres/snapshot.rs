@@ -27,7 +27,7 @@ const ACCOUNT: &str = "user_id, seq, hash, available, held, debt, borrowed, cred
 const LOT: &str = "user_id, lot_id, source, amount, remaining, expired, clawed, claim, priority, expires_at, \
      cost_minor, cost_currency, reference, origin, created_at";
 const HOLD: &str = "consumption_id, user_id, status, amount, captured, reversed, borrowed, lot_ids, lot_amounts, \
-     feature, reference, metadata, created_at, expires_at, settled_at";
+     feature, reference, metadata, quote, created_at, expires_at, settled_at, used";
 const GIFT: &str = "user_id, gift_id, amount, reason, operator, expires_at, created_at";
 const ENTRY: &str = "user_id, seq, kind, change, held_change, available, held, counter_account, consumption_id, \
      lot_id, reference, idempotency_key, request_hash, data, created_at, hash";
@@ -201,6 +201,7 @@ fn hold(row: &PgRow) -> Result<Hold, sqlx::Error> {
         feature: c.get()?,
         reference: c.get()?,
         metadata: c.get::<Option<String>>()?.map(Metadata::from_canonical),
+        quote: c.get()?,
         created_at: c.get()?,
         state: HoldState {
             status,
@@ -210,6 +211,7 @@ fn hold(row: &PgRow) -> Result<Hold, sqlx::Error> {
             pins: pins.map(|(lot_id, amount)| Pin { lot_id, amount }).collect(),
             expires_at: c.get()?,
             settled_at: c.get()?,
+            used: c.get()?,
         },
     })
 }

@@ -282,8 +282,8 @@ fn lots<'a>(connection: &Connection, rows: impl Iterator<Item = &'a (Uuid, Lot)>
 }
 
 const INSERT_HOLD: &str = "INSERT INTO credit_consumption_logs (consumption_id, user_id, status, amount, captured, \
-     reversed, borrowed, pins, feature, reference, metadata, created_at, expires_at, settled_at, updated_at) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?12)";
+     reversed, borrowed, pins, feature, reference, metadata, quote, created_at, expires_at, settled_at, used, \
+     updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?13)";
 
 fn new_holds<'a>(connection: &Connection, rows: impl Iterator<Item = &'a Hold>) -> Attempt<()> {
     let mut insert = Prepared::new(connection, INSERT_HOLD);
@@ -300,16 +300,18 @@ fn new_holds<'a>(connection: &Connection, rows: impl Iterator<Item = &'a Hold>) 
             hold.feature,
             hold.reference,
             hold.metadata.as_ref().map(|metadata| metadata.as_str()),
+            hold.quote,
             micros(hold.created_at),
             micros(hold.state.expires_at),
             hold.state.settled_at.map(micros),
+            hold.state.used,
         ])?;
     }
     Ok(())
 }
 
 const UPDATE_HOLD: &str = "UPDATE credit_consumption_logs SET status = ?3, captured = ?4, reversed = ?5, borrowed = ?6, \
-     pins = ?7, expires_at = ?8, settled_at = ?9, updated_at = ?10 WHERE consumption_id = ?1 AND user_id = ?2";
+     pins = ?7, expires_at = ?8, settled_at = ?9, updated_at = ?10, used = ?11 WHERE consumption_id = ?1 AND user_id = ?2";
 
 fn holds<'a>(connection: &Connection, writes: &Writes, rows: impl Iterator<Item = &'a Hold>) -> Attempt<()> {
     let mut update = Prepared::new(connection, UPDATE_HOLD);
@@ -333,6 +335,7 @@ fn holds<'a>(connection: &Connection, writes: &Writes, rows: impl Iterator<Item 
             micros(hold.state.expires_at),
             hold.state.settled_at.map(micros),
             micros(decided_at.get(&hold.user_id).copied().unwrap_or(hold.created_at)),
+            hold.state.used,
         ])?;
         if updated == 0 {
             return Err(missing("consumption", &hold.consumption_id));

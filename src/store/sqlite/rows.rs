@@ -29,7 +29,7 @@ macro_rules! lot_columns {
 macro_rules! hold_columns {
     () => {
         "consumption_id, user_id, status, amount, captured, reversed, borrowed, pins, feature, reference, \
-         metadata, created_at, expires_at, settled_at"
+         metadata, quote, created_at, expires_at, settled_at, used"
     };
 }
 
@@ -311,6 +311,7 @@ fn hold(row: &Row<'_>) -> Decoded<Hold> {
         feature: f.optional_string()?,
         reference: f.optional_string()?,
         metadata: f.optional_string()?.map(Metadata::from_canonical),
+        quote: f.optional_string()?,
         created_at: f.time()?,
         state: HoldState {
             status,
@@ -320,6 +321,7 @@ fn hold(row: &Row<'_>) -> Decoded<Hold> {
             pins,
             expires_at: f.time()?,
             settled_at: f.optional_time()?,
+            used: f.optional_string()?,
         },
     })
 }

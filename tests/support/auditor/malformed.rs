@@ -42,9 +42,22 @@ pub(super) fn malformed(command: &Command) -> Vec<Fault> {
             fault("amount", &MOST.to_string(), n.to_string());
         }
     };
-    let life = |ttl: Duration, fault: &mut dyn FnMut(&'static str, &str, String)| {
+    let price = |n: i64, fault: &mut dyn FnMut(&'static str, &str, String)| {
+        if n < 0 {
+            fault("amount", "0", n.to_string());
+        }
+        if n > MOST {
+            fault("amount", &MOST.to_string(), n.to_string());
+        }
+    };
+    let document = |field: &'static str, text: &str, fault: &mut dyn FnMut(&'static str, &str, String)| {
+        if text.len() > 16_384 {
+            fault(field, "16384 bytes", format!("{} bytes", text.len()));
+        }
+    };
+    let life = |field: &'static str, ttl: Duration, fault: &mut dyn FnMut(&'static str, &str, String)| {
         if ttl < Duration::from_secs(1) || ttl > Duration::from_secs(2_592_000) {
-            fault("ttl", "1 s .. 2592000 s", format!("{} s", ttl.as_secs_f64()));
+            fault(field, "1 s .. 2592000 s", format!("{} s", ttl.as_secs_f64()));
         }
     };
     let expiry = |t: Option<Timestamp>, fault: &mut dyn FnMut(&'static str, &str, String)| {
@@ -89,25 +102,36 @@ pub(super) fn malformed(command: &Command) -> Vec<Fault> {
             expiry(c.expires_at, &mut fault);
         }
         Action::Consume(c) => {
-            positive(c.amount, &mut fault);
+            if let Some(priced) = &c.priced {
+                price(c.amount, &mut fault);
+                document("quote", &priced.quote, &mut fault);
+                if let Some(ttl) = priced.hold_ttl {
+                    life("hold_ttl", ttl, &mut fault);
+                }
+            } else {
+                positive(c.amount, &mut fault);
+            }
             text("feature", c.feature.as_deref(), 0, &mut fault);
             text("reference", c.reference.as_deref(), 0, &mut fault);
             if let Some(ttl) = c.ttl {
-                life(ttl, &mut fault);
+                life("ttl", ttl, &mut fault);
             }
         }
-        Action::Confirm(c) => {
-            if let Some(n) = c.amount {
-                positive(n, &mut fault);
+        Action::Confirm(c) => match (c.amount, &c.used) {
+            (Some(n), Some(used)) => {
+                price(n, &mut fault);
+                document("used", used, &mut fault);
             }
-        }
+            (Some(n), None) => positive(n, &mut fault),
+            (None, _) => {}
+        },
         Action::Refund(c) => {
             if let Some(n) = c.amount {
                 positive(n, &mut fault);
             }
             text("reason", c.reason.as_deref(), 0, &mut fault);
         }
-        Action::Extend(c) => life(c.ttl, &mut fault),
+        Action::Extend(c) => life("ttl", c.ttl, &mut fault),
         Action::Adjust(c) => {
             if c.amount == 0 {
                 fault("amount", "-2^53+1 .. 2^53-1 and not 0", "0".to_owned());

@@ -112,7 +112,7 @@ impl Auditor {
         };
         let key = command.idempotency_key.clone().map(|key| (user_id, key));
         if let Some((action, first)) = key.as_ref().and_then(|key| self.keys.get(key)) {
-            let expected = if *action == command.action {
+            let expected = if asked(action) == asked(&command.action) {
                 Ok(first.clone())
             } else {
                 Err(Refusal::IdempotencyConflict {
@@ -239,8 +239,15 @@ impl Auditor {
             feature: c.feature.clone(),
             reference: c.reference.clone(),
             metadata: c.metadata.clone(),
+            quote: c.priced.as_ref().map(|p| p.quote.clone()),
+            used: None,
             created: now,
-            deadline: now.plus(c.ttl.unwrap_or(self.rules.hold_ttl)),
+            // The caller's word comes before the rate card's, and that before the ledger's.
+            deadline: now.plus(match (c.ttl, &c.priced) {
+                (Some(ttl), _) => ttl,
+                (None, Some(priced)) if priced.hold_ttl.is_some() => priced.hold_ttl.unwrap_or_default(),
+                _ => self.rules.hold_ttl,
+            }),
             settled: None,
             status: Status::Pending,
             captured: 0,
@@ -311,6 +318,7 @@ impl Auditor {
         let mut credit = std::mem::take(&mut book.uses[i].credit);
         book.uses[i].status = Status::Confirmed;
         book.uses[i].captured = amount;
+        book.uses[i].used.clone_from(&c.used);
         book.uses[i].settled = Some(now);
         if status == Status::Pending {
             // The front of the tape stays, credit is what stands last.
@@ -565,6 +573,19 @@ impl Auditor {
         sums.retain(|_, n| *n != 0);
         sums
     }
+}
+
+/// What was asked for, without what the day's prices made of it.
+fn asked(action: &Action) -> Action {
+    let mut action = action.clone();
+    if let Action::Consume(c) = &mut action
+        && let Some(priced) = &mut c.priced
+    {
+        c.amount = 0;
+        priced.quote.clear();
+        priced.hold_ttl = None;
+    }
+    action
 }
 
 /// A lot to be granted.

@@ -121,6 +121,7 @@ fn consume(amount: i64) -> Action {
         ttl: None,
         reference: None,
         metadata,
+        priced: None,
     })
 }
 
