@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::ledger::limits::BATCH_COMMANDS_MAX;
 use crate::ledger::{
     Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry,
-    Extend, Gift, Grant, Kind, Matured, Outcome, Receipt, Refund, Rules, SetCreditLimit, Status, Timestamp,
-    apply, mature,
+    Extend, Gift, Grant, Hold, Kind, Matured, Outcome, Receipt, Refund, Rules, SetCreditLimit, Status,
+    Timestamp, apply, mature,
 };
 use crate::prices::Prices;
 use crate::settings::{Location, Settings};
@@ -404,6 +404,12 @@ impl Ledger {
     /// `unavailable`.
     pub async fn balance(&self, user_id: Uuid) -> Result<Balance> {
         let now = self.inner.clock.now();
+        let state = self.state(user_id, now).await?;
+        Ok(Balance::of(&state, now))
+    }
+
+    /// The account with everything applied that is due.
+    async fn state(&self, user_id: Uuid, now: Timestamp) -> Result<crate::ledger::State> {
         let loaded = self
             .read(move |reader| async move { reader.account(user_id, now).await })
             .await?;
@@ -412,7 +418,29 @@ impl Ledger {
             None => crate::ledger::State::new(user_id, now),
         };
         self.bring_up_to(&mut state, now)?;
-        Ok(Balance::of(&state, now))
+        Ok(state)
+    }
+
+    /// Consumptions of one account as they stand at `now`, whether or not anybody has written down what is due.
+    ///
+    /// Its own deadline a hold knows. But what another's deadline sets free pays for what pending holds have borrowed.
+    async fn as_of(&self, user_id: Uuid, holds: Vec<Hold>, now: Timestamp) -> Result<Vec<Consumption>> {
+        let borrowing = |hold: &Hold| hold.state.status == Status::Pending && hold.state.borrowed > 0;
+        let state = if holds.iter().any(borrowing) {
+            Some(self.state(user_id, now).await?)
+        } else {
+            None
+        };
+        let stands = |hold: Hold| {
+            let matured = state
+                .as_ref()
+                .and_then(|state| state.holds.get(&hold.consumption_id));
+            match matured.filter(|_| borrowing(&hold)) {
+                Some(matured) => Consumption::from_hold(matured),
+                None => Consumption::from_hold(&hold.as_of(now)),
+            }
+        };
+        Ok(holds.into_iter().map(stands).collect())
     }
 
     /// What an account had at a time, deadlines up to then included.
@@ -490,10 +518,7 @@ impl Ledger {
         let holds = self
             .read(move |reader| async move { reader.holds(user_id, wanted).await })
             .await?;
-        let items = holds
-            .into_iter()
-            .map(|hold| Consumption::from_hold(&hold.as_of(now)))
-            .collect();
+        let items = self.as_of(user_id, holds, now).await?;
         Ok(page(items, limit, |consumption: &Consumption| {
             consumption.id.to_string()
         }))
@@ -508,14 +533,15 @@ impl Ledger {
         let hold = self
             .read(move |reader| async move { reader.hold(consumption_id).await })
             .await?;
-        match hold {
-            Some(hold) => Ok(Consumption::from_hold(&hold.as_of(now))),
-            None => Err(crate::ledger::Refusal::NotFound {
-                what: "consumption",
-                id: consumption_id,
-            }
-            .into()),
-        }
+        let found = match hold {
+            Some(hold) => self.as_of(hold.user_id, vec![hold], now).await?.pop(),
+            None => None,
+        };
+        let missing = crate::ledger::Refusal::NotFound {
+            what: "consumption",
+            id: consumption_id,
+        };
+        found.ok_or_else(|| missing.into())
     }
 
     /// Writes down the holds that have expired; with a `limit`, at least that many if there are, and then stops.

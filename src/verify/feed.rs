@@ -205,7 +205,7 @@ impl Journal {
     fn read_page(&mut self) -> StoreResult<()> {
         self.page = self.pages.next()?;
         self.done = 0;
-        let mut forms = Messages::default();
+        let mut forms = Messages::with_capacity(self.page.len());
         for entry in self.page.iter().flatten() {
             let previous = match self.before {
                 Some((user_id, hash)) if user_id == entry.user_id => hash,

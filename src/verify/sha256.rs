@@ -10,7 +10,6 @@ const BLOCK: usize = 64;
 const LANES: usize = 8;
 
 /// Messages, each padded to whole blocks as FIPS 180-4, section 5.1.1, says.
-#[derive(Default)]
 pub(super) struct Messages {
     bytes: Vec<u8>,
     /// Where each ends, without and with its padding.
@@ -18,6 +17,14 @@ pub(super) struct Messages {
 }
 
 impl Messages {
+    /// For so many messages of ordinary size.
+    pub(super) fn with_capacity(count: usize) -> Self {
+        Messages {
+            bytes: Vec::with_capacity(count * 10 * BLOCK),
+            ends: Vec::with_capacity(count),
+        }
+    }
+
     /// One more, which `write` appends.
     pub(super) fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let begin = self.bytes.len();
@@ -283,7 +290,7 @@ mod tests {
             let texts: Vec<Vec<u8>> = (0..count)
                 .map(|n: usize| (0..n * 37 % 300).map(|i| (i * n) as u8).collect())
                 .collect();
-            let mut messages = Messages::default();
+            let mut messages = Messages::with_capacity(1);
             for text in &texts {
                 messages.add(|bytes| bytes.extend_from_slice(text));
             }

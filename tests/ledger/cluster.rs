@@ -27,6 +27,11 @@ pub fn free_port() -> u16 {
 
 impl Cluster {
     pub fn start() -> Self {
+        Cluster::start_with(|_| ())
+    }
+
+    /// `prepare` gets the folder of the data before the server starts for the first time.
+    pub fn start_with(prepare: impl FnOnce(&std::path::Path)) -> Self {
         let bin: PathBuf = std::env::var("JOINTO_CREDITS_PG_BIN")
             .expect("run `make test`")
             .into();
@@ -56,6 +61,7 @@ impl Cluster {
                 "UTF8",
             ],
         );
+        prepare(data.as_ref());
         let mut cluster = cluster;
         // A port that is free now can be taken a moment later: then another is tried.
         for _ in 0..20 {
@@ -68,7 +74,11 @@ impl Cluster {
     }
 
     pub fn url(&self) -> String {
-        format!("postgresql://postgres@127.0.0.1:{}/postgres", self.port)
+        self.url_by("127.0.0.1")
+    }
+
+    pub fn url_by(&self, host: &str) -> String {
+        format!("postgresql://postgres@{host}:{}/postgres", self.port)
     }
 
     pub fn up(&self) {

@@ -23,6 +23,10 @@ mod migrations;
 mod model;
 mod pgbouncer;
 mod prices;
+mod retries;
+mod round_trips;
+mod rules;
+mod tls;
 mod within;
 
 // Shared with other test programs, which use the rest of them.
@@ -30,5 +34,14 @@ mod within;
 #[path = "../support/history.rs"]
 mod history;
 #[allow(dead_code)]
+#[path = "../support/render.rs"]
+mod render;
+#[allow(dead_code)]
+#[path = "../support/script.rs"]
+mod script;
+#[allow(dead_code)]
 #[path = "../support/subject.rs"]
 mod subject;
+
+// What the rules' tables ask for.
+use rules::check;

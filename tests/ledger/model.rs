@@ -4,7 +4,7 @@ use crate::database::{Database, Kind};
 use crate::history::{History, Rng};
 use crate::subject::{PureSubject, Subject};
 use jointo_credits::ledger::{Command, Rules};
-use jointo_credits::{Error, Ledger, ManualClock, Outcome, Refusal, Timestamp};
+use jointo_credits::{Error, Ledger, ManualClock, Outcome, Refusal, Settings, Timestamp};
 
 /// One ledger under test, with a clock that the history moves.
 struct Store {
@@ -17,13 +17,7 @@ impl Store {
     async fn open(kind: Kind, rules: &Rules, start: Timestamp) -> Self {
         let database = Database::fresh(kind).await;
         let clock = ManualClock::starting_at(start);
-        let settings = database
-            .settings()
-            .clock(clock.clone())
-            .hold_ttl(rules.hold_ttl)
-            .on_lot_expired_while_held(rules.on_lot_expired_while_held)
-            .release_grace(rules.release_grace)
-            .reversal_grace(rules.reversal_grace);
+        let settings = by_rules(database.settings().clock(clock.clone()), rules);
         let ledger = database.open(settings).await;
         Store {
             database,
@@ -37,10 +31,24 @@ impl Store {
         self.ledger
             .run(command.clone())
             .await
-            .map_err(|error| match error {
-                Error::Refused(refusal) => refusal,
-                other => panic!("{:?}: {other}", self.database.kind),
-            })
+            .map_err(|error| refusal(error, self.database.kind))
+    }
+}
+
+/// The settings that make a ledger decide by `rules`.
+pub fn by_rules(settings: Settings, rules: &Rules) -> Settings {
+    settings
+        .hold_ttl(rules.hold_ttl)
+        .on_lot_expired_while_held(rules.on_lot_expired_while_held)
+        .release_grace(rules.release_grace)
+        .reversal_grace(rules.reversal_grace)
+}
+
+/// Nothing else is expected to go wrong.
+pub fn refusal(error: Error, kind: Kind) -> Refusal {
+    match error {
+        Error::Refused(refusal) => refusal,
+        other => panic!("{kind:?}: {other}"),
     }
 }
 

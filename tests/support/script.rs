@@ -47,7 +47,13 @@ pub const EPOCH: Timestamp = Timestamp::from_micros(1_795_334_400_000_000);
 
 /// Runs `script` on what `make` makes for its settings. Panics with the script, the line and the difference.
 pub fn run(script: &str, make: &mut dyn FnMut(Rules) -> Box<dyn Subject>) {
+    run_apart(script, 0, make);
+}
+
+/// The same, with accounts that no other run with another `number` has: several can share a database.
+pub fn run_apart(script: &str, number: u64, make: &mut dyn FnMut(Rules) -> Box<dyn Subject>) {
     let mut run = Run {
+        number,
         names: Names::new(EPOCH),
         first: HashMap::new(),
         owners: HashMap::new(),
@@ -87,6 +93,7 @@ fn marked(script: &str, number: usize) -> String {
 }
 
 struct Run {
+    number: u64,
     names: Names,
     /// What the first command with a key was answered.
     first: HashMap<String, Outcome>,
@@ -221,7 +228,7 @@ impl Run {
     }
 
     fn user(&mut self, name: &str) -> Uuid {
-        let id = Uuid::from_u128(u128::from_be_bytes(padded(name)));
+        let id = Uuid::from_u128(u128::from_be_bytes(padded(name)) ^ u128::from(self.number));
         self.names.set(id, name);
         id
     }

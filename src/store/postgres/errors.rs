@@ -2,6 +2,25 @@
 
 use crate::store::StoreError;
 
+/// Before there is a session, two more errors say what somebody has to do. Later they could mean a broken connection.
+pub(super) fn during_connect(error: sqlx::Error, pgbouncer: bool) -> StoreError {
+    let remedy = match &error {
+        // rustls: a certificate that is not trusted, expired, or another server's.
+        sqlx::Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => {
+            "check sslmode and the certificates"
+        }
+        // A protocol violation: PgBouncer does not know a start-up parameter.
+        sqlx::Error::Database(refused) if !pgbouncer && refused.code().as_deref() == Some("08P01") => {
+            "if PgBouncer stands before PostgreSQL, say so with the setting `pgbouncer`"
+        }
+        _ => return during_read(error),
+    };
+    StoreError::Failed {
+        problem: error.to_string(),
+        remedy,
+    }
+}
+
 /// While reading, or before anything was sent: nothing can have been written.
 pub(super) fn during_read(error: sqlx::Error) -> StoreError {
     match classify(&error) {

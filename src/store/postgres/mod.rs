@@ -36,7 +36,7 @@ mod tests;
 
 use super::{Committer, Loaded, Needs, StoreError, StoreResult, Writes};
 use crate::ledger::Hash;
-use errors::{during_read, during_write};
+use errors::{during_connect, during_read, during_write};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Row, SqlSafeStr, SqlStr};
 use std::collections::HashMap;
@@ -119,11 +119,7 @@ impl PostgresStore {
                     statements,
                 })
             }
-            Ok(Err(error)) if !settings.pgbouncer && refuses_to_start(&error) => Err(StoreError::Failed {
-                problem: error.to_string(),
-                remedy: "if PgBouncer stands before PostgreSQL, say so with the setting `pgbouncer`",
-            }),
-            Ok(Err(error)) => Err(during_read(error)),
+            Ok(Err(error)) => Err(during_connect(error, settings.pgbouncer)),
             Err(_) => Err(StoreError::Lost(format!(
                 "{}:{} did not answer within {:?}",
                 settings.options.get_host(),
@@ -143,14 +139,6 @@ impl PostgresStore {
             locked: false,
         }
     }
-}
-
-/// A protocol violation: what PgBouncer calls a start-up parameter that it does not know.
-fn refuses_to_start(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .is_some_and(|code| code == "08P01")
 }
 
 /// What makes a session good at one thing: many small look-ups by key.
@@ -239,9 +227,11 @@ impl PostgresCommitter {
 
     async fn connect(&mut self) -> StoreResult<()> {
         let options = session_options(&self.settings, true);
+        let pgbouncer = self.settings.pgbouncer;
         let work = async {
-            let mut connection = options.connect().await.map_err(during_read)?;
-            let backend = if self.settings.pgbouncer {
+            let connected = options.connect().await;
+            let mut connection = connected.map_err(|e| during_connect(e, pgbouncer))?;
+            let backend = if pgbouncer {
                 None // The process changes from one transaction to the next.
             } else {
                 let row = sqlx::query(

@@ -2,7 +2,10 @@
 
 use super::rows::{Packed, entry_columns, hold_columns};
 use super::snapshot::PostgresSnapshot;
-use super::{PostgresStore, bracket, catalogue, during_read, end_bracket, load, schema, session_options};
+use super::{
+    PostgresStore, bracket, catalogue, during_connect, during_read, end_bracket, load, schema,
+    session_options,
+};
 use crate::catalogue::Package;
 use crate::ledger::{Entry, Hold, Status, Timestamp};
 use crate::store::{
@@ -75,7 +78,7 @@ impl PostgresStore {
         }
         let timeout = self.settings.connect_timeout;
         match tokio::time::timeout(timeout, session_options(&self.settings, false).connect()).await {
-            Ok(connected) => connected.map_err(during_read),
+            Ok(connected) => connected.map_err(|e| during_connect(e, self.settings.pgbouncer)),
             Err(_) => Err(StoreError::Lost(format!("no connection within {timeout:?}"))),
         }
     }

@@ -271,14 +271,15 @@ fn all<T>(
     what: &str,
     decode: impl Fn(&PgRow) -> Result<T, sqlx::Error>,
 ) -> StoreResult<Vec<T>> {
-    rows.iter()
-        .map(|row| {
-            decode(row).map_err(|error| StoreError::Failed {
-                problem: format!("can't read {what}: {error}"),
-                remedy: "the books are damaged, or of another version; run verify()",
-            })
-        })
-        .collect()
+    // Collecting results would forget how many there are, and move large rows while it grows.
+    let mut decoded = Vec::with_capacity(rows.len());
+    for row in rows {
+        decoded.push(decode(row).map_err(|error| StoreError::Failed {
+            problem: format!("can't read {what}: {error}"),
+            remedy: "the books are damaged, or of another version; run verify()",
+        })?);
+    }
+    Ok(decoded)
 }
 
 impl Snapshot for PostgresSnapshot {

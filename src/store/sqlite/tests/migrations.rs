@@ -1,0 +1,170 @@
+//! Migrations on SQLite.
+
+use super::*;
+
+#[tokio::test]
+async fn a_database_that_was_never_migrated_says_so() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("credits.db");
+    let store = open(&path);
+    let missing = |result: (String, &str)| {
+        assert!(result.0.starts_with("there is no database "), "{result:?}");
+        assert_eq!(result.1, "run migrate(), or check the path");
+    };
+    missing(failed(store.check_schema().await));
+    missing(failed(store.account(USER, T0).await));
+    missing(failed(store.committer().load(&needs(USER)).await));
+    assert!(!path.exists(), "nothing but migrate() creates a file");
+
+    // Somebody else's database.
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE users (id)")
+        .unwrap();
+    let untouched = ("the database has no credit tables".to_owned(), "run migrate()");
+    assert_eq!(failed(store.check_schema().await), untouched);
+    assert_eq!(failed(store.account(USER, T0).await), untouched);
+    let mut committer = store.committer();
+    assert_eq!(failed(committer.load(&needs(USER)).await), untouched);
+    store.migrate().await.unwrap();
+    store.check_schema().await.unwrap();
+    run(&mut committer, grant(1)).await.unwrap();
+    assert_eq!(figures(&store).await.available, 1);
+
+    let unmigrated = SqliteStore::open(Location::Memory, SqliteSettings::default()).unwrap();
+    assert_eq!(failed(unmigrated.check_schema().await), untouched);
+    assert_eq!(failed(unmigrated.account(USER, T0).await), untouched);
+    assert_eq!(failed(unmigrated.committer().load(&needs(USER)).await), untouched);
+}
+
+#[tokio::test]
+async fn migrating_twice_changes_nothing() {
+    let subject = in_folder().await;
+    run(&mut subject.store.committer(), grant(5)).await.unwrap();
+    let history = || -> (i64, String, String, i64) {
+        let sql = "SELECT version, name, checksum, applied_at FROM credit_migrations";
+        subject
+            .tool()
+            .query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
+            .unwrap()
+    };
+    let before = history();
+    assert_eq!((before.0, before.1.as_str(), before.2.len()), (1, "ledger", 64));
+    assert!(before.3 > 1_700_000_000_000_000, "microseconds");
+    subject.store.migrate().await.unwrap();
+    open(subject.path()).migrate().await.unwrap();
+    assert_eq!(history(), before);
+    assert_eq!(figures(&subject.store).await.available, 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_can_migrate_at_once() {
+    for _ in 0..5 {
+        let folder = TempDir::new().unwrap();
+        let stores: Vec<SqliteStore> = (0..8).map(|_| open(folder.path().join("credits.db"))).collect();
+        let migrating: Vec<_> = stores
+            .iter()
+            .map(|store| {
+                tokio::spawn({
+                    let store = store.clone();
+                    async move { store.migrate().await }
+                })
+            })
+            .collect();
+        for done in migrating {
+            done.await.unwrap().unwrap();
+        }
+        for store in stores {
+            store.check_schema().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_newer_an_edited_and_a_lost_schema_are_told_apart() {
+    let subject = in_folder().await;
+    let tool = subject.tool();
+    let fresh = || open(subject.path());
+    let check = async || failed(fresh().check_schema().await);
+
+    tool.execute("INSERT INTO credit_migrations VALUES (9, 'future', 'x', 0)", [])
+        .unwrap();
+    let newer = (
+        "the database has migration 9, this library knows up to 1".to_owned(),
+        "upgrade jointo_credits",
+    );
+    assert_eq!(check().await, newer);
+    assert_eq!(failed(fresh().migrate().await), newer);
+    assert_eq!(failed(fresh().committer().load(&needs(USER)).await), newer);
+    tool.execute("DELETE FROM credit_migrations WHERE version = 9", [])
+        .unwrap();
+
+    tool.execute("UPDATE credit_migrations SET checksum = 'other'", [])
+        .unwrap();
+    let edited = check().await;
+    assert_eq!(
+        edited.0,
+        "migration 1 (ledger) was applied to the database in another form"
+    );
+    assert_eq!(failed(fresh().migrate().await), edited);
+    tool.execute(
+        "UPDATE credit_migrations SET checksum = ?1",
+        [schema::MIGRATIONS[0].checksum()],
+    )
+    .unwrap();
+    fresh().check_schema().await.unwrap();
+
+    tool.execute_batch("DROP TABLE credit_gifts").unwrap();
+    assert_eq!(check().await.0, "the database has lost its table credit_gifts");
+    tool.execute_batch("DROP TABLE credit_migrations").unwrap();
+    assert_eq!(check().await.1, "run migrate()");
+    let (problem, remedy) = failed(fresh().migrate().await);
+    assert!(
+        problem.contains("migration 1 (ledger)") && problem.contains("already exists"),
+        "{problem}"
+    );
+    assert!(remedy.contains("names begin with credit_"), "{remedy}");
+}
+
+#[test]
+fn a_migration_that_fails_leaves_nothing_behind() {
+    let connection = Connection::open_in_memory().unwrap();
+    let known = [
+        schema::MIGRATIONS[0],
+        Migration {
+            version: 2,
+            name: "broken",
+            sql: "CREATE TABLE credit_orders (id); SELECT nonsense;",
+        },
+    ];
+    let timeout = Duration::from_secs(1);
+    assert!(
+        failed(schema::migrate_to(&connection, &known, timeout))
+            .0
+            .contains("migration 2 (broken)")
+    );
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))
+        .unwrap();
+    assert_eq!(tables, 0);
+    // The next release mends it, and older databases catch up.
+    schema::migrate_to(&connection, &known[..1], timeout).unwrap();
+    let mended = [
+        known[0],
+        Migration {
+            sql: "CREATE TABLE credit_orders (id);",
+            ..known[1]
+        },
+    ];
+    let (problem, remedy) = failed(schema::check_against(&connection, &mended));
+    assert_eq!(
+        (problem.as_str(), remedy),
+        (
+            "the database has migration 1, this library needs 2",
+            "run migrate()"
+        )
+    );
+    schema::migrate_to(&connection, &mended, timeout).unwrap();
+    schema::check_against(&connection, &mended).unwrap();
+    failed(schema::check_against(&connection, &known[..1]));
+}
