@@ -82,7 +82,6 @@ pub struct Package {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 #[must_use]
 pub struct SavePackage {
     /// Which one to change; a new one where `None`.
@@ -272,7 +271,6 @@ fn between(field: &'static str, n: i64, min: i64, max: i64) -> Result<()> {
 
 /// A new version of a feature's rate card.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 #[must_use]
 pub struct SetPricing {
     /// The card, as JSON (docs/rate-card.schema.json). It names the feature.

@@ -241,7 +241,9 @@ on_every_database! {
         assert_eq!(ledger.packages().await.unwrap(), std::slice::from_ref(&second));
         assert_eq!(ledger.package_versions(first.package_id).await.unwrap(), [first, second]);
         // Another of the same name is another package.
-        assert_ne!(ledger.save_package(new.clone()).await.unwrap().package_id, ledger.packages().await.unwrap()[1].package_id);
+        let another = ledger.save_package(new.clone()).await.unwrap();
+        assert_ne!(another.package_id, ledger.packages().await.unwrap()[0].package_id);
+        assert_eq!(ledger.packages().await.unwrap().len(), 2);
         for (field, bad) in [
             ("name", SavePackage { name: " ".into(), ..new.clone() }),
             ("name", SavePackage { name: "x".repeat(256), ..new.clone() }),
