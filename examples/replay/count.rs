@@ -139,7 +139,8 @@ impl Count {
         notes.unanswered.push(hold);
     }
 
-    pub fn confirmed(&self, hold: &Consumption, confirmed: &Consumption, used: i64) -> Result<(), Failure> {
+    /// `price` is that of what was used, whatever was held.
+    pub fn confirmed(&self, hold: &Consumption, confirmed: &Consumption, price: i64) -> Result<(), Failure> {
         let from_lots: i64 = confirmed.lots.iter().map(|pin| pin.amount).sum();
         if confirmed.captured != from_lots {
             let broken = format!(
@@ -148,11 +149,19 @@ impl Count {
             );
             return Err(Failure::Broken(broken));
         }
+        // Less than the price only where the difference was not there: then it is what was held.
+        if confirmed.captured != price && (confirmed.captured != hold.amount || price < hold.amount) {
+            let broken = format!(
+                "a price of {price} was confirmed as {}: {confirmed:?}",
+                confirmed.captured
+            );
+            return Err(Failure::Broken(broken));
+        }
         let mut notes = lock(&self.notes);
         notes.outcomes.confirmed += 1;
         notes.outcomes.for_more += u64::from(confirmed.captured > hold.amount);
         notes.outcomes.for_less += u64::from(confirmed.captured < hold.amount);
-        notes.outcomes.capped += u64::from(confirmed.captured < used);
+        notes.outcomes.capped += u64::from(confirmed.captured < price);
         notes.spent += confirmed.captured;
         for pin in &confirmed.lots {
             *notes.paid.entry(pin.lot_id).or_default() += pin.amount;

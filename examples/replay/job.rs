@@ -4,7 +4,11 @@ use crate::Failure;
 use crate::meter::Call;
 use crate::product::{Customer, FEATURE, Product};
 use crate::stage::Turn;
-use jointo_credits::{Confirm, Consume, Consumption, Gift, Overage, Refund, Refusal, Status, Timestamp};
+use jointo_credits::pricing::Decimal;
+use jointo_credits::{
+    Confirm, Consumption, Gift, Overage, PricedConfirm, PricedConsume, Refund, Refusal, Status, Timestamp,
+    Usage,
+};
 use std::time::Duration;
 
 /// How long a customer who complains takes to do so.
@@ -28,10 +32,14 @@ pub struct Job {
     pub number: u64,
     /// Whose it is, by number.
     pub customer: usize,
-    /// Credits to hold before.
-    pub estimate: i64,
-    /// Credits that it will have used.
-    pub used: i64,
+    /// The language model that it asks for: the price depends on it.
+    pub model: &'static str,
+    /// Known before.
+    pub input_tokens: u32,
+    /// What the product takes the answer to be before it is there; where it has no idea, the rate card says.
+    pub output_guess: Option<u32>,
+    /// What the answer will have been.
+    pub output_tokens: u32,
     pub done_at: Timestamp,
     pub fate: Fate,
     /// Whether the answer to `consume` gets lost, so that it is called again.
@@ -40,6 +48,19 @@ pub struct Job {
     pub settle_twice: bool,
     /// Whether a failure is made up for.
     pub apology: bool,
+}
+
+impl Job {
+    /// What is known about it, with an answer of this many tokens.
+    pub fn usage(&self, output_tokens: Option<u32>) -> Usage {
+        let usage = Usage::of(FEATURE)
+            .attribute("model", self.model)
+            .metered("input_tokens", self.input_tokens);
+        match output_tokens {
+            Some(tokens) => usage.metered("output_tokens", tokens),
+            None => usage,
+        }
+    }
 }
 
 /// The whole life of a job.
@@ -67,7 +88,10 @@ pub async fn run(product: &Product, job: &Job, turn: Turn) -> Result<(), Failure
         product.count.late(hold);
         return Ok(());
     };
-    product.count.confirmed(&hold, &confirmed, job.used)?;
+    // A second opinion on what was charged: what the same work costs whoever asks for its price.
+    let used = job.usage(Some(job.output_tokens));
+    let price = product.ledger.calculate(&used, Some(customer.id)).await?;
+    product.count.confirmed(&hold, &confirmed, price.credits())?;
     if job.fate == Fate::Complaint {
         let complaint = product.stage.now().plus(COMPLAINS_AFTER);
         if let Some(_turn) = product.stage.later(turn, complaint).await {
@@ -77,15 +101,13 @@ pub async fn run(product: &Product, job: &Job, turn: Turn) -> Result<(), Failure
     Ok(())
 }
 
-/// Before the job: holds the estimate. `None` where the customer has not got it.
+/// Before the job: holds what the rate card asks for the estimate. `None` where the customer has not got it.
 async fn hold(product: &Product, customer: &Customer, job: &Job) -> Result<Option<Consumption>, Failure> {
     // One key for one intention. It belongs to the job, not to the attempt: a retry after a timeout, a crash or a
     // second delivery of the same message then finds what the first one did.
     let key = format!("job-{}", job.number);
-    let request = Consume::new(customer.id, job.estimate)
-        .feature(FEATURE)
-        .reference(&key);
-    let consume = || product.ledger.consume(request.clone(), Some(&key));
+    let request = PricedConsume::new(customer.id, job.usage(job.output_guess)).reference(&key);
+    let consume = || product.ledger.consume_priced(request.clone(), Some(&key));
 
     let bought = customer.orders_made();
     match unless_insufficient(product.call(Call::Consume, job.consume_twice, consume).await)? {
@@ -108,12 +130,13 @@ fn unless_insufficient(result: Result<Consumption, Failure>) -> Result<Option<Co
     }
 }
 
-/// After the job: spends what it really used. `None` where that comes too late.
+/// After the job: spends the price of what it really used. `None` where that comes too late.
 async fn confirm(product: &Product, job: &Job, hold: &Consumption) -> Result<Option<Consumption>, Failure> {
     let key = format!("job-{}-done", job.number);
     // Less than was held: the rest goes back. More: the difference is taken if it is there.
-    let request = Confirm::amount(hold.id, job.used).overage(Overage::Available);
-    let confirm = || product.ledger.confirm(request.clone(), Some(&key));
+    let used = [("output_tokens", Decimal::from(job.output_tokens))];
+    let request = PricedConfirm::metered(hold.id, used).overage(Overage::Available);
+    let confirm = || product.ledger.confirm_priced(request.clone(), Some(&key));
     let failure = match product.call(Call::Confirm, job.settle_twice, confirm).await {
         Ok(confirmed) => return Ok(Some(confirmed)),
         Err(failure) => failure,

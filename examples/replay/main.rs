@@ -9,11 +9,13 @@
 //!
 //! # What it shows
 //!
-//! Customers buy packages of credits: a lot that was paid for and never expires, and a bonus lot that does. Each row of
-//! the input is one job of a language model for one of them (some are heavy users):
+//! Customers buy the packages of the catalogue (`seed_catalog`): a lot that was paid for and never expires, and a bonus
+//! lot that does. Each row of the input is one job of a language model for one of them (some are heavy users), priced by
+//! the catalogue's rate card for `text_processing`:
 //!
-//! - `consume` holds an estimate before the job, from the length of its prompt and a guess at the answer's;
-//! - `confirm` spends what was really used, which may be more or less than was held;
+//! - `consume_priced` holds the price of an estimate before the job: its prompt's tokens are known, its answer's are
+//!   guessed, by the product or else by the rate card;
+//! - `confirm_priced` spends the price of what was really used, which may be more or less than was held;
 //! - `refund` gives everything back when the job fails, and gives back a confirmed one that the customer complains about;
 //! - nobody calls anything when the worker dies: the hold expires by itself;
 //! - `InsufficientCredits` stops a customer who has run out; some of them buy again and go on.
@@ -171,7 +173,7 @@ async fn run(options: &Options) -> Result<(String, bool), Failure> {
 
 /// Connects, makes the tables, and makes sure that nobody's real books are replayed into.
 async fn open(url: &str, options: &Options, clock: ManualClock) -> Result<Ledger, Failure> {
-    let mut settings = Settings::new(url).clock(clock).hold_ttl(product::HOLD_TTL);
+    let mut settings = Settings::new(url).clock(clock);
     if let Some(schema) = &options.schema {
         settings = settings.schema(schema);
     }
@@ -195,13 +197,9 @@ async fn replay(
     let (start, end) = (trace.start(), trace.end());
     let jobs = trace.rows.len();
     let stage = Stage::new(clock, end, options.concurrency, options.speed);
-    let product = Arc::new(Product::new(
-        ledger.clone(),
-        stage,
-        options.accounts,
-        options.seed,
-        progress(options, jobs),
-    ));
+    let progress = progress(options, jobs);
+    let product = Product::open(ledger.clone(), stage, options.accounts, options.seed, progress).await?;
+    let product = Arc::new(product);
 
     // Who comes when: everybody at the start, to buy a first package; the housekeeping; then the trace, row by row.
     let openings = (0..product.customers.len()).map(|n| (start, Visit::Opening(n)));

@@ -1,4 +1,4 @@
-//! The product that sells the credits: its customers, packages, prices and housekeeping.
+//! The product that sells the credits: its customers, their orders, and its housekeeping.
 
 use crate::count::Count;
 use crate::job::{Fate, Job};
@@ -7,7 +7,8 @@ use crate::stage::{Stage, Turn, lock};
 use crate::trace::{Random, Row};
 use crate::{Failure, job};
 use indicatif::ProgressBar;
-use jointo_credits::{Gift, Grant, Ledger, Money, Source, Timestamp};
+use jointo_credits::pricing::Decimal;
+use jointo_credits::{Gift, Grant, Ledger, Money, Package, Source, Timestamp, Usage};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,52 +16,16 @@ use uuid::Uuid;
 
 /// What the jobs are billed as.
 pub const FEATURE: &str = "text_processing";
-const CREDITS_PER_1000_TOKENS: u64 = 4;
-/// How long an answer is taken to be before it is there.
-const ASSUMED_ANSWER_TOKENS: u32 = 250;
+/// How long an answer is taken to be before it is there, by those who have an idea.
+const GUESSED_ANSWER_TOKENS: u32 = 250;
 
 // Real products give weeks and months; these are shorter, so that an hour of jobs sees deadlines pass.
-/// After this, credits held for a worker that does not answer are the customer's again.
-pub const HOLD_TTL: Duration = Duration::from_secs(10 * 60);
 const BONUS_LIFE: Duration = Duration::from_secs(30 * 60);
 const GIFT_LIFE: Duration = Duration::from_secs(15 * 60);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
 
-struct Package {
-    /// Price in fen, hundredths of a yuan.
-    price: i64,
-    credits: i64,
-    bonus: i64,
-    /// The share of the customers that buy it first.
-    share: f64,
-}
-
-const PACKAGES: [Package; 4] = [
-    Package {
-        price: 990,
-        credits: 100,
-        bonus: 10,
-        share: 0.60,
-    },
-    Package {
-        price: 4_990,
-        credits: 600,
-        bonus: 100,
-        share: 0.25,
-    },
-    Package {
-        price: 9_990,
-        credits: 1_300,
-        bonus: 300,
-        share: 0.12,
-    },
-    Package {
-        price: 29_990,
-        credits: 4_500,
-        bonus: 1_500,
-        share: 0.03,
-    },
-];
+/// The shares of the customers that buy each package first, in the order in which the shop shows them.
+const FIRST_BOUGHT: [f64; 4] = [0.60, 0.25, 0.12, 0.03];
 
 pub struct Customer {
     pub id: Uuid,
@@ -73,9 +38,9 @@ pub struct Customer {
 
 /// What a customer ordered, written down before the ledger is called: a repeated call must be the same call, and the
 /// expiry depends on when it was first made.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Order {
-    package: &'static Package,
+    package: Arc<Package>,
     bonus_expires_at: Timestamp,
 }
 
@@ -83,8 +48,8 @@ impl Customer {
     fn new(random: &mut Random) -> Self {
         let bits = (u128::from(random.next()) << 64) | u128::from(random.next());
         let mut drawn = random.unit();
-        let passed = PACKAGES.iter().take_while(|package| {
-            drawn -= package.share;
+        let passed = FIRST_BOUGHT.iter().take_while(|share| {
+            drawn -= *share;
             drawn >= 0.0
         });
         Customer {
@@ -102,16 +67,16 @@ impl Customer {
     }
 
     /// Order `number`, counted from 0; made now if it is the next one. Each is of a larger package than the last.
-    fn order(&self, number: usize, now: Timestamp) -> Option<Order> {
+    fn order(&self, number: usize, shop: &[Arc<Package>], now: Timestamp) -> Option<Order> {
         let mut orders = lock(&self.orders);
         if orders.len() == number {
-            let package = PACKAGES.get(self.first_package + number).or(PACKAGES.last())?;
+            let package = shop.get(self.first_package + number).or(shop.last())?;
             orders.push(Order {
-                package,
+                package: Arc::clone(package),
                 bonus_expires_at: now.plus(BONUS_LIFE),
             });
         }
-        orders.get(number).copied()
+        orders.get(number).cloned()
     }
 }
 
@@ -129,27 +94,48 @@ pub struct Product {
     pub ledger: Ledger,
     pub stage: Stage,
     pub customers: Vec<Customer>,
+    /// The catalogue's packages, in the order in which the shop shows them.
+    shop: Vec<Arc<Package>>,
     pub count: Count,
     pub meter: Meter,
     pub progress: ProgressBar,
     /// Calls that were repeated with the same key.
     pub repeated: AtomicU64,
     seed: u64,
+    /// After this, credits held for a worker that does not answer are the customer's again: the rate card says so.
+    hold_ttl: Duration,
 }
 
 impl Product {
-    pub fn new(ledger: Ledger, stage: Stage, accounts: u32, seed: u64, progress: ProgressBar) -> Self {
+    /// Opens with the catalogue that the ledger comes with: its packages, and its rate card for the jobs.
+    pub async fn open(
+        ledger: Ledger,
+        stage: Stage,
+        accounts: u32,
+        seed: u64,
+        progress: ProgressBar,
+    ) -> Result<Self, Failure> {
+        ledger.seed_catalog().await?;
+        let packages = ledger.packages().await?;
+        let nothing = Usage::of(FEATURE).metered("input_tokens", 0);
+        let price = ledger.calculate(&nothing, None).await?;
+        let Some(hold_ttl) = price.card().hold_ttl() else {
+            let problem = format!("the rate card of {FEATURE} does not say how long a hold lives");
+            return Err(Failure::Unusable(problem));
+        };
         let mut random = Random::new(seed, u64::MAX);
-        Product {
+        Ok(Product {
             ledger,
             stage,
             customers: (0..accounts).map(|_| Customer::new(&mut random)).collect(),
+            shop: packages.into_iter().map(Arc::new).collect(),
             count: Count::default(),
             meter: Meter::default(),
             progress,
             repeated: AtomicU64::new(0),
             seed,
-        }
+            hold_ttl,
+        })
     }
 
     /// What will happen to job `number`; the same for the same seed.
@@ -168,10 +154,12 @@ impl Product {
         Job {
             number,
             customer,
-            estimate: credits(row.context_tokens, ASSUMED_ANSWER_TOKENS),
-            used: credits(row.context_tokens, row.generated_tokens),
+            model: if random.chance(0.8) { "pro" } else { "standard" },
+            input_tokens: row.context_tokens,
+            output_guess: random.chance(0.75).then_some(GUESSED_ANSWER_TOKENS),
+            output_tokens: row.generated_tokens,
             done_at: row.at.plus(if fate == Fate::Late {
-                HOLD_TTL * 5 / 4
+                self.hold_ttl * 5 / 4
             } else {
                 works
             }),
@@ -185,7 +173,7 @@ impl Product {
     /// Everything that one visit leads to.
     pub async fn serve(self: Arc<Self>, visit: Visit, turn: Turn) -> Result<(), Failure> {
         match visit {
-            Visit::Opening(n) => self.open(n).await,
+            Visit::Opening(n) => self.welcome(n).await,
             Visit::Job(job) => {
                 job::run(&self, &job, turn).await?;
                 self.progress.inc(1);
@@ -196,7 +184,7 @@ impl Product {
     }
 
     /// A new customer buys a package; some get a present.
-    async fn open(&self, n: usize) -> Result<(), Failure> {
+    async fn welcome(&self, n: usize) -> Result<(), Failure> {
         let Some(customer) = self.customers.get(n) else {
             return Ok(());
         };
@@ -215,19 +203,19 @@ impl Product {
         let Some(Order {
             package,
             bonus_expires_at,
-        }) = customer.order(number, self.stage.now())
+        }) = customer.order(number, &self.shop, self.stage.now())
         else {
             return Ok(());
         };
         let order = format!("order-{number}");
         let cost = Money {
-            minor: package.price,
-            currency: "CNY".into(),
+            minor: minor(package.price)?,
+            currency: package.currency.clone(),
         };
         let paid = Grant::new(customer.id, package.credits, Source::Purchase)
             .cost(cost)
             .reference(&order);
-        let bonus = Grant::new(customer.id, package.bonus, Source::Bonus)
+        let bonus = Grant::new(customer.id, package.bonus_credits, Source::Bonus)
             .expires_at(bonus_expires_at)
             .reference(&order);
         for (grant, key) in [(paid, format!("{order}-paid")), (bonus, format!("{order}-bonus"))] {
@@ -290,9 +278,8 @@ impl Product {
     }
 }
 
-/// The price: whole credits, rounded up.
-fn credits(context_tokens: u32, generated_tokens: u32) -> i64 {
-    let tokens = u64::from(context_tokens) + u64::from(generated_tokens);
-    let credits = (tokens * CREDITS_PER_1000_TOKENS).div_ceil(1_000).max(1);
-    i64::try_from(credits).unwrap_or(i64::MAX)
+/// A price in the currency's hundredths. A package's has at most two digits behind the point.
+fn minor(mut price: Decimal) -> Result<i64, Failure> {
+    price.rescale(2);
+    i64::try_from(price.mantissa()).map_err(|e| Failure::Unusable(format!("a price of {price}: {e}")))
 }
