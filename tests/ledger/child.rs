@@ -1,13 +1,15 @@
 //! Tests that need another process start this very program again, with one ignored test selected: [`main`].
 
 use crate::database::Database;
+use crate::prices::video;
 use jointo_credits::{
-    Adjust, Clawback, Confirm, Consume, Error, Extend, Gift, Grant, Ledger, Overage, Refund, Settings, Source,
+    Adjust, Clawback, Confirm, Consume, Error, Extend, Gift, Grant, Ledger, Overage, PricedConfirm,
+    PricedConsume, Refund, SetPricing, Settings, Source, Usage,
 };
 use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use uuid::Uuid;
 
@@ -26,6 +28,8 @@ pub enum Role {
     Mixed,
     /// Consumes and more until it is killed; says what was acknowledged.
     Endless,
+    /// What it is asked to: see [`about_prices`].
+    Prices,
 }
 
 pub struct Running {
@@ -78,6 +82,17 @@ impl Running {
         drop(self.child.stdin.take());
     }
 
+    /// Has it do something, and returns what it answers.
+    pub async fn ask(&mut self, what: &str) -> String {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(format!("{what}\n").as_bytes()).await.unwrap();
+        self.lines
+            .next_line()
+            .await
+            .unwrap()
+            .expect("the child ended early")
+    }
+
     /// Everything it says until it ends.
     pub async fn rest(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -98,6 +113,15 @@ fn say(line: std::fmt::Arguments<'_>) {
     let _ = std::io::stdout().lock().write_all(format!("{line}\n").as_bytes());
 }
 
+/// A line from the parent; empty where it has nothing more to say.
+async fn heard() -> String {
+    let line = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map(|_| line)
+    });
+    line.await.unwrap().unwrap().trim_end().to_owned()
+}
+
 #[ignore = "started by other tests as a process of its own"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
@@ -110,15 +134,13 @@ async fn main() {
         .connect_timeout(patience);
     let ledger = settings.connect().await.unwrap();
     say(format_args!("ready"));
-    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()))
-        .await
-        .unwrap()
-        .unwrap();
+    heard().await;
     match role.as_str() {
         "Twenty" => twenty(&ledger, number).await,
         // Eight of these are 12,800 commands on ten accounts: every kind of command meets every other, many times.
         "Mixed" => mixed(&ledger, number, 100, 16).await,
         "Endless" => endless(&ledger, number).await,
+        "Prices" => prices(&ledger).await,
         other => panic!("no role {other}"),
     }
     ledger.close().await;
@@ -257,4 +279,54 @@ async fn endless(ledger: &Ledger, number: u64) {
         });
     }
     running.join_all().await;
+}
+
+/// What a process can be asked about the price of [`video`]; parent and child both do it through this.
+///
+/// `set RATE`, `price SECONDS`, `hold SECONDS` (for [`ALICE`]) and `confirm ID SECONDS` answer with a number of credits;
+/// `hold` says the hold's id first.
+pub async fn about_prices(ledger: &Ledger, what: &str) -> String {
+    let words: Vec<&str> = what.split(' ').collect();
+    let number = |n: usize| -> i64 { words[n].parse().unwrap() };
+    match words[0] {
+        "set" => {
+            ledger
+                .set_pricing(SetPricing::new(video(words[1])))
+                .await
+                .unwrap();
+            words[1].to_owned()
+        }
+        "price" => {
+            let usage = Usage::of("video").quantity(number(1));
+            let quote = ledger.calculate(&usage, Some(ALICE)).await.unwrap();
+            quote.credits().to_string()
+        }
+        "hold" => {
+            let usage = Usage::of("video").quantity(number(1));
+            let hold = ledger
+                .consume_priced(PricedConsume::new(ALICE, usage), None)
+                .await
+                .unwrap();
+            format!("{} {}", hold.id, hold.amount)
+        }
+        "confirm" => {
+            let used = PricedConfirm::quantity(words[1].parse().unwrap(), number(2));
+            let done = ledger
+                .confirm_priced(used.overage(Overage::Available), None)
+                .await
+                .unwrap();
+            done.captured.to_string()
+        }
+        other => panic!("no such thing to do: {other}"),
+    }
+}
+
+async fn prices(ledger: &Ledger) {
+    loop {
+        let what = heard().await;
+        if what.is_empty() {
+            break;
+        }
+        say(format_args!("{}", about_prices(ledger, &what).await));
+    }
 }

@@ -1,5 +1,6 @@
 //! Rate cards, quotes, packages, and holds that are prices, on every database.
 
+use crate::child::{self, Dice, Role, Running, about_prices};
 use crate::database::{self, Database, Kind, START, clock};
 use crate::on_every_database;
 use jointo_credits::pricing::{CardFault, Decimal, QuoteError};
@@ -9,6 +10,7 @@ use jointo_credits::{
 };
 use sqlx::{Connection, Executor};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
 const ALICE: Uuid = Uuid::from_u128(0xA11CE);
@@ -16,7 +18,7 @@ const BOB: Uuid = Uuid::from_u128(0xB0B);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Seconds of video at `rate` credits each.
-fn video(rate: &str) -> String {
+pub fn video(rate: &str) -> String {
     format!(
         r#"{{"feature": "video", "name": "视频", "components": [
             {{"quantity": "seconds", "model": "per_unit", "rate": "{rate}", "estimate": {{"default": 10}}}}
@@ -348,6 +350,100 @@ async fn another_process_sees_a_change_on_postgres() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_process_sees_a_change_on_sqlite() {
     another_process_sees_a_change(Kind::SqliteFile).await;
+}
+
+/// Either of two processes: this one, or the child.
+struct Processes {
+    here: Ledger,
+    there: Running,
+}
+
+impl Processes {
+    async fn ask(&mut self, which: u64, what: &str) -> String {
+        match which {
+            0 => about_prices(&self.here, what).await,
+            _ => self.there.ask(what).await,
+        }
+    }
+}
+
+/// Two processes change a price in turns, in an order that is drawn, make holds and confirm each other's. What a hold
+/// costs is the price that was in force when it was made, in whichever process, and whichever one confirms it.
+async fn holds_keep_their_price_across_processes(kind: Kind) {
+    const SEED: u64 = 3;
+    const CHANGES: i64 = 8;
+    let database = Database::fresh(kind).await;
+    let here = database.ledger().await;
+    here.grant(Grant::new(ALICE, 1_000_000, Source::Purchase), None)
+        .await
+        .unwrap();
+    about_prices(&here, "set 1").await;
+    let mut there = child::start(Role::Prices, &database, 0).await;
+    there
+        .child
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(b"go\n")
+        .await
+        .unwrap();
+    let mut processes = Processes { here, there };
+    let mut dice = Dice::new(SEED);
+    let (mut open, mut spent): (Vec<(String, i64)>, i64) = (Vec::new(), 0);
+    for change in 0..=CHANGES {
+        // The first card is there already. No rate comes twice, so a price tells which card it is of.
+        let rate = change * 3 + 1;
+        if change > 0 {
+            let operator = dice.roll(2);
+            processes.ask(operator, &format!("set {rate}")).await;
+            // At once where it was made; the other process, which has a copy of the old card, follows.
+            let seen = processes.ask(operator, "price 10").await;
+            assert_eq!(seen, (rate * 10).to_string(), "seed {SEED}, change {change}");
+            while processes.ask(1 - operator, "price 10").await != seen {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        for process in [0, 1] {
+            let seconds = dice.roll(20) as i64 + 1;
+            let held = processes.ask(process, &format!("hold {seconds}")).await;
+            let (id, amount) = held.split_once(' ').unwrap();
+            assert_eq!(
+                amount,
+                (rate * seconds).to_string(),
+                "seed {SEED}, change {change}"
+            );
+            open.push((id.to_owned(), rate));
+        }
+        // Some of those of this price, and of the ones before; in the end all.
+        while open.len() as i64 > if change == CHANGES { 0 } else { 4 } {
+            let (id, rate) = open.swap_remove(dice.roll(open.len() as u64) as usize);
+            let (process, seconds) = (dice.roll(2), dice.roll(30) as i64);
+            let captured = processes.ask(process, &format!("confirm {id} {seconds}")).await;
+            assert_eq!(
+                captured,
+                (rate * seconds).to_string(),
+                "seed {SEED}, change {change}"
+            );
+            let why = processes.here.explain(id.parse().unwrap()).await.unwrap();
+            assert_eq!(why.charged.unwrap().credits(), rate * seconds);
+            spent += rate * seconds;
+        }
+    }
+    processes.there.go();
+    processes.there.rest().await;
+    assert_eq!(processes.here.balance(ALICE).await.unwrap().spent, spent);
+    assert!(processes.here.verify().await.unwrap().is_clean());
+    processes.here.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holds_keep_their_price_across_processes_on_postgres() {
+    holds_keep_their_price_across_processes(Kind::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holds_keep_their_price_across_processes_on_sqlite() {
+    holds_keep_their_price_across_processes(Kind::SqliteFile).await;
 }
 
 /// Without the database, a copy serves for a moment and not longer.
