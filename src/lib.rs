@@ -15,6 +15,11 @@ extern crate alloc;
 pub mod ledger;
 pub mod pricing;
 
+/// The Rust code of the page is compiled with the documentation's examples.
+#[cfg(all(doctest, feature = "engine"))]
+#[doc = include_str!("../docs/rate-cards.md")]
+mod rate_cards_page {}
+
 #[cfg(feature = "engine")]
 mod catalogue;
 #[cfg(feature = "engine")]

@@ -19,6 +19,7 @@ mod catalogue;
 mod frozen;
 mod fuzz;
 mod models;
+mod page;
 mod properties;
 mod quotes;
 mod versions;
