@@ -49,6 +49,8 @@ class Machine:
         self.database = os.environ["JOINTO_CREDITS_TEST_POSTGRES"]
         self.numbers = itertools.count(1)
         self.series: dict[str, Series] = {}
+        self.alone: dict[str, Series] = {}
+        self.peak_mib = 0
 
     def sql(self, text: str, scalar: bool = False):
         async def run():
@@ -130,6 +132,28 @@ class Machine:
             self.record(name, result["per_second"], result["per_second"], children_cpu() - client, 0)
 
 
+    def reached(self, name: str, value: float) -> None:
+        self.alone.setdefault(name, Series()).values.append(value)
+        print(f"  {name:44} {value:>12,.0f}", file=sys.stderr, flush=True)
+
+    def measure_calculate(self) -> None:
+        # As cargo starts it: without `--bench` it only shows that it runs.
+        command = [self.options.calculate, "--bench", str(min(self.options.seconds, 1))]
+        text = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        for result in map(json.loads, text.splitlines()):
+            self.reached(f"calculate, {result['quotes']}", result["per_second"])
+
+    def measure_verify(self, name: str, database: str) -> None:
+        """Fills the database, which must be empty, and audits it, in processes of their own: memory is measured too."""
+        command = [self.options.verify, "--database", database, "--entries", str(self.options.entries), "--rounds",
+                   str(self.options.rounds)]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        text = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        for result in map(json.loads, text.splitlines()):
+            self.reached(name, result["per_second"])
+            self.peak_mib = max(self.peak_mib, result["peak_mib"] or 0)
+
+
 def children_cpu() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
@@ -165,6 +189,14 @@ def measure_all(machine: Machine) -> None:
             machine.measure_sqlite(
                 "bare rows, SQLite, one by one", [o.bulk_sqlite, "--file", "{file}", "--operations", "1"]
             )
+        if "calculate" in o.on:
+            machine.measure_calculate()
+    # Last, and each once: nobody else's tables are beside these, which take the longest to fill.
+    if "verify" in o.on and "postgres" in o.on:
+        machine.measure_verify("verify, PostgreSQL", machine.database)
+    if "verify" in o.on and "sqlite" in o.on:
+        with tempfile.TemporaryDirectory(dir=o.folder) as folder:
+            machine.measure_verify("verify, SQLite", f"sqlite:///{Path(folder) / 'verify.db'}")
 
 
 # what, ours, other, budget, and whether the ratio may be at most that (instead of at least)
@@ -201,6 +233,22 @@ def table(machine: Machine) -> list[list[str]]:
         else:
             met = ratio <= budget if at_most else ratio >= budget
             row += [f"{'<=' if at_most else '>='} {budget}", "yes" if met else "NO"]
+        rows.append(row)
+    return rows
+
+
+# What has a budget by itself, by the beginning of its name, in operations a second.
+BUDGETS = {"calculate, ": 1_000_000, "verify, ": 300_000}
+# Reading a quote out as text is not part of making it.
+NO_BUDGET = ["calculate, and read out as text"]
+
+
+def alone_table(machine: Machine) -> list[list[str]]:
+    rows = [["by itself", "reached", "range", "budget", "met"]]
+    for name, series in machine.alone.items():
+        row = [name, f"{series.median:,.0f} /s", f"{min(series.values):,.0f} to {max(series.values):,.0f}"]
+        budget = next((n for begin, n in BUDGETS.items() if name.startswith(begin) and name not in NO_BUDGET), None)
+        row += ["", ""] if budget is None else [f">= {budget:,}", "yes" if series.median >= budget else "NO"]
         rows.append(row)
     return rows
 
@@ -249,6 +297,8 @@ def facts(machine: Machine, busy: float) -> list[str]:
         f"{rust}; Python {platform.python_version()}, SQLAlchemy {version('sqlalchemy')}, asyncpg {version('asyncpg')}; "
         "SQLite as bundled by rusqlite, WAL, synchronous FULL",
         f"{o.rounds} rounds in turns, {o.seconds} s each after {o.warm_up} s of warm-up; medians",
+        *([f"verify: {o.entries:,} entries of 10,000 accounts, peak memory {machine.peak_mib} MiB"]
+          if machine.peak_mib else []),
     ]
 
 
@@ -287,19 +337,24 @@ def write_document(path: Path, facts: list[str], tables: list[list[list[str]]]) 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    for program in ("load", "bulk", "bulk-sqlite"):
+    for program in ("load", "bulk", "bulk-sqlite", "calculate", "verify"):
         parser.add_argument(f"--{program}", required=True)
-    parser.add_argument("--on", nargs="+", choices=["postgres", "sqlite"], default=["postgres", "sqlite"])
+    everything = ["postgres", "sqlite", "calculate", "verify"]
+    parser.add_argument("--on", nargs="+", choices=everything, default=everything,
+                        help="verify goes with postgres, sqlite, or both")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--warm-up", type=float, default=1.0)
+    parser.add_argument("--entries", type=int, default=300_000, help="how many entries verify audits")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="where SQLite's files go")
     parser.add_argument("--document", type=Path, help="a Markdown file that gets the tables")
     options = parser.parse_args()
     machine = Machine(options)
     began, busy = time.time(), others_busy()
     measure_all(machine)
-    told, tables = facts(machine, busy), [table(machine), cpu_table(machine)]
+    told, tables = facts(machine, busy), [table(machine), alone_table(machine), cpu_table(machine)]
+    # A table that nothing was measured for is not shown.
+    tables = [rows for rows in tables if len(rows) > 1]
     print("\n" + "\n".join(told), *map(plain, tables), sep="\n\n")
     print(f"\n{time.time() - began:.0f} s")
     if options.document:
