@@ -229,7 +229,7 @@ on_every_database! {
         let clock = clock();
         let ledger = database.open(database.settings().clock(clock.clone())).await;
         let new = SavePackage::new("月卡", "30".parse().unwrap(), 300)
-            .bonus_credits(30).validity_days(31_u32).purchase_limit(2_u32).sort_order(5).description("每月一次");
+            .bonus_credits(30).validity_days(31).purchase_limit(2).sort_order(5).description("每月一次");
         let first = ledger.save_package(new.clone()).await.unwrap();
         assert_eq!((first.version, first.created_at, first.updated_at), (1, START, START));
         assert_eq!((first.validity_days, first.purchase_limit, first.active), (Some(31), Some(2), true));
