@@ -76,8 +76,8 @@ pub struct Package {
 /// A package to save: a new one, or all of an old one anew.
 ///
 /// ```
-/// use jointo_credits::SavePackage;
-/// let package = SavePackage::new("入门套餐", "9.90".parse()?, 100).bonus_credits(10).validity_days(365);
+/// use jointo_credits::{SavePackage, pricing::parse_decimal};
+/// let package = SavePackage::new("入门套餐", parse_decimal("9.90")?, 100).bonus_credits(10).validity_days(365);
 /// assert_eq!(package.currency, "CNY");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -114,8 +114,8 @@ macro_rules! with {
     ($name:ident { $($(#[$doc:meta])* $field:ident: $kind:ty $(=> $wrap:path)?),+ $(,)? }) => {
         impl $name {
             $($(#[$doc])*
-            pub fn $field(mut self, $field: impl Into<$kind>) -> Self {
-                self.$field = $($wrap)?($field.into());
+            pub fn $field(mut self, $field: $kind) -> Self {
+                self.$field = $($wrap)?($field);
                 self
             })+
         }
@@ -157,6 +157,18 @@ impl SavePackage {
             active: package.active,
             purchase_limit: package.purchase_limit,
         }
+    }
+
+    /// What it is good for.
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = description.into();
+        self
+    }
+
+    /// ISO 4217 code.
+    pub fn currency(mut self, currency: impl Into<String>) -> Self {
+        self.currency = currency.into();
+        self
     }
 
     fn validate(&self) -> Result<()> {
@@ -221,10 +233,6 @@ impl SavePackage {
 }
 
 with!(SavePackage {
-    /// What it is good for.
-    description: String,
-    /// ISO 4217 code.
-    currency: String,
     /// Credits on top.
     bonus_credits: i64,
     /// How many days the credits live.

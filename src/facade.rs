@@ -271,7 +271,7 @@ macro_rules! commands {
             }
         }
 
-        pub(crate) async fn consumed(self: $this, action: Action, key: Option<&str>) -> Result<Consumption> {
+        async fn consumed(self: $this, action: Action, key: Option<&str>) -> Result<Consumption> {
             match self.run(action.with_key(key)).await? {
                 Outcome::Consumption(consumption) => Ok(consumption),
                 other => Err(unexpected(&other)),

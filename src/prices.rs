@@ -10,7 +10,7 @@ use crate::clock::Moment;
 use crate::error::{Error, Result, Written};
 use crate::facade::Ledger;
 use crate::ledger::{
-    Action, Confirm, Consume, Consumption, Hold, Late, Lot, Metadata, Overage, Priced, Refusal, Timestamp,
+    Confirm, Consume, Consumption, Hold, Late, Lot, Metadata, Overage, Priced, Refusal, Timestamp,
 };
 use crate::pricing::{CardText, FrozenError, Quote, RateCard};
 use crate::store::{CatalogueChange, Reader, StoreError, StoreResult};
@@ -301,8 +301,17 @@ impl Ledger {
     /// # Errors
     /// Those of [`Ledger::calculate`] and of [`Ledger::consume`].
     pub async fn consume_priced(&self, consume: PricedConsume, key: Option<&str>) -> Result<Consumption> {
+        let consume = self.price_consume(consume).await?;
+        self.consume(consume, key).await
+    }
+
+    /// The hold that [`Ledger::consume_priced`] would make now: for `consume_many`, or a transaction of the caller's.
+    ///
+    /// # Errors
+    /// As [`Ledger::calculate`].
+    pub async fn price_consume(&self, consume: PricedConsume) -> Result<Consume> {
         let quote = self.calculate(&consume.usage, Some(consume.user_id)).await?;
-        let action = Action::Consume(Consume {
+        Ok(Consume {
             user_id: consume.user_id,
             amount: quote.credits(),
             feature: Some(consume.usage.feature().to_owned()),
@@ -314,8 +323,7 @@ impl Ledger {
                 quote: quote.to_json(CardText::Omitted),
                 hold_ttl: quote.card().hold_ttl(),
             }),
-        });
-        self.consumed(action, key).await
+        })
     }
 
     /// Spends the price of what was really used, by the card that the hold was made with.
@@ -323,6 +331,15 @@ impl Ledger {
     /// # Errors
     /// Those of [`Ledger::confirm`]; `validation` where the hold was not priced, or its card does not price this.
     pub async fn confirm_priced(&self, confirm: PricedConfirm, key: Option<&str>) -> Result<Consumption> {
+        let confirm = self.price_confirm(confirm).await?;
+        self.confirm(confirm, key).await
+    }
+
+    /// The capture that [`Ledger::confirm_priced`] would make: for a transaction of the caller's.
+    ///
+    /// # Errors
+    /// `not_found`, `unavailable`; `validation` where the hold was not priced, or its card does not price this.
+    pub async fn price_confirm(&self, confirm: PricedConfirm) -> Result<Confirm> {
         let hold = self.hold(confirm.consumption_id).await?;
         let Some(held) = self.held_quote(&hold).await? else {
             return Err(Error::invalid(
@@ -333,14 +350,13 @@ impl Ledger {
             ));
         };
         let charged = confirm.usage.reprice(&held)?;
-        let action = Action::Confirm(Confirm {
+        Ok(Confirm {
             consumption_id: confirm.consumption_id,
             amount: Some(charged.credits()),
             overage: confirm.overage,
             late: confirm.late,
             used: Some(confirm.usage.canonical()),
-        });
-        self.consumed(action, key).await
+        })
     }
 
     /// Why a consumption cost what it did, and which lots paid for it.

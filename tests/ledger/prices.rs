@@ -86,6 +86,18 @@ on_every_database! {
         assert!(charged.to_string().contains("3 at 1.5"), "{charged}");
         assert_eq!(why.lots.len(), 1);
         assert_eq!((why.lots[0].amount, why.lots[0].lot.source), (5, Source::Purchase));
+        // Several at once, each at its price.
+        let mut many = Vec::new();
+        for seconds in [1, 2] {
+            let priced = ledger.price_consume(PricedConsume::new(ALICE, Usage::of("video").quantity(seconds))).await;
+            many.push((priced.unwrap(), None));
+        }
+        let holds = ledger.consume_many(many).await.unwrap();
+        let amounts: Vec<i64> = holds.iter().map(|hold| hold.as_ref().unwrap().amount).collect();
+        assert_eq!(amounts, [2, 3]);
+        for hold in holds {
+            ledger.refund(Refund::all(hold.unwrap().id), None).await.unwrap();
+        }
         // More than was held needs the caller's word.
         let hold = ledger.consume_priced(PricedConsume::new(ALICE, Usage::of("video").quantity(2)), None).await.unwrap();
         let more = PricedConfirm::quantity(hold.id, 4);
@@ -231,7 +243,7 @@ on_every_database! {
         let clock = clock();
         let ledger = database.open(database.settings().clock(clock.clone())).await;
         let new = SavePackage::new("月卡", "30".parse().unwrap(), 300)
-            .bonus_credits(30).validity_days(31_u32).purchase_limit(2_u32).sort_order(5).description("每月一次");
+            .bonus_credits(30).validity_days(31).purchase_limit(2).sort_order(5).description("每月一次");
         let first = ledger.save_package(new.clone()).await.unwrap();
         assert_eq!((first.version, first.created_at, first.updated_at), (1, START, START));
         assert_eq!((first.validity_days, first.purchase_limit, first.active), (Some(31), Some(2), true));
