@@ -244,6 +244,8 @@ INSERT INTO {s}credit_catalogue (revision) VALUES (0);
 CREATE FUNCTION {s}credit_catalogue_has_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('UPDATE %I.credit_catalogue SET revision = revision + 1', TG_TABLE_SCHEMA);
+    -- Sent when the change is committed, once for all changes of a transaction.
+    PERFORM pg_notify('credit_catalogue', TG_TABLE_SCHEMA);
     RETURN NULL;
 END
 $$;

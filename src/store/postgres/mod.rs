@@ -26,13 +26,14 @@ mod append;
 mod catalogue;
 mod columns;
 mod errors;
+mod listen;
 mod load;
 mod read;
 mod rows;
 mod schema;
 mod snapshot;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use super::{Committer, Loaded, Needs, StoreError, StoreResult, Writes};
 use crate::ledger::Hash;
@@ -97,6 +98,8 @@ pub(crate) struct PostgresStore {
     settings: PostgresSettings,
     pool: PgPool,
     statements: Arc<Statements>,
+    /// The task that listens for changes of the catalogue, once there is one.
+    listening: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 impl PostgresStore {
@@ -117,6 +120,7 @@ impl PostgresStore {
                     settings,
                     pool,
                     statements,
+                    listening: std::sync::Mutex::default(),
                 })
             }
             Ok(Err(error)) => Err(during_connect(error, settings.pgbouncer)),
