@@ -14,6 +14,7 @@ mod cancellation;
 mod child;
 mod cluster;
 mod concurrency;
+mod constraints;
 mod crash;
 mod damage;
 mod database;

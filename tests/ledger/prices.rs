@@ -350,6 +350,35 @@ async fn another_process_sees_a_change_on_sqlite() {
     another_process_sees_a_change(Kind::SqliteFile).await;
 }
 
+/// A program may end without closing: what listens for changes then ends with the runtime, and nothing panics.
+#[test]
+fn a_runtime_may_end_under_a_ledger_on_postgres() {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let keeper = runtime();
+    let database = keeper.block_on(Database::fresh(Kind::Postgres));
+    for kept in [true, false] {
+        let own = runtime();
+        let ledger = own.block_on(async {
+            let ledger = database.ledger().await;
+            ledger.set_pricing(SetPricing::new(video("1"))).await.unwrap();
+            ledger
+        });
+        if kept {
+            drop(own);
+            drop(ledger);
+        } else {
+            drop(ledger);
+            drop(own);
+        }
+    }
+}
+
 /// Without the database, a copy serves for a moment and not longer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_copy_prices_nothing() {
