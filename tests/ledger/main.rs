@@ -20,6 +20,7 @@ mod damage;
 mod database;
 mod engine;
 mod facade;
+mod full_disk;
 mod migrations;
 mod model;
 mod pgbouncer;
