@@ -557,7 +557,8 @@ impl Ledger {
     }
 }
 
-#[cfg(all(test, feature = "postgres"))]
+#[cfg(test)]
+#[cfg(feature = "postgres")]
 mod tests {
     use super::*;
     use crate::store::postgres::PostgresStore;

@@ -5,7 +5,7 @@ use crate::on_every_database;
 use jointo_credits::pricing::{CardFault, Decimal, QuoteError};
 use jointo_credits::{
     Confirm, Error, Grant, Late, Ledger, Overage, PricedConfirm, PricedConsume, Refund, Refusal, SavePackage,
-    SetPricing, Source, Status, Usage,
+    SetPricing, Source, Status, Timestamp, Usage,
 };
 use sqlx::{Connection, Executor};
 use std::time::Duration;
@@ -22,6 +22,10 @@ fn video(rate: &str) -> String {
             {{"quantity": "seconds", "model": "per_unit", "rate": "{rate}", "estimate": {{"default": 10}}}}
         ]}}"#
     )
+}
+
+fn earlier(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(START.as_micros() - seconds * 1_000_000)
 }
 
 async fn price(ledger: &Ledger, seconds: i64) -> i64 {
@@ -220,6 +224,29 @@ on_every_database! {
         assert!(matches!(refused, Error::Refused(Refusal::Invalid { field: "quantity", .. })), "{refused}");
         let poor = ledger.consume_priced(PricedConsume::new(ALICE, Usage::of("video").quantity(5)), None).await.unwrap_err();
         assert_eq!(poor, Error::Refused(Refusal::Insufficient { required: 5, available: 0 }));
+        ledger.close().await;
+    }
+}
+
+on_every_database! {
+    /// Two processes set prices whose clocks differ by a second: who came second has the last word.
+    async fn a_clock_that_is_behind_sets_prices_too(database: Database) {
+        let clock = clock();
+        let ledger = database.open(database.settings().clock(clock.clone())).await;
+        ledger.set_pricing(SetPricing::new(video("1"))).await.unwrap();
+        clock.set(earlier(1));
+        let second = ledger.set_pricing(SetPricing::new(video("2"))).await.unwrap();
+        assert_eq!(second.version.effective_from, START);
+        let third = SetPricing::new(video("3")).effective_from(earlier(2));
+        assert_eq!(ledger.set_pricing(third).await.unwrap().version.effective_from, START);
+        clock.set(START);
+        assert_eq!(price(&ledger, 10).await, 30);
+        // A price that was told to wait goes on waiting.
+        ledger.set_pricing(SetPricing::new(video("9")).effective_from(START.plus(Duration::from_secs(5)))).await.unwrap();
+        ledger.set_pricing(SetPricing::new(video("4"))).await.unwrap();
+        assert_eq!(price(&ledger, 10).await, 40);
+        clock.set(START.plus(Duration::from_secs(5)));
+        assert_eq!(price(&ledger, 10).await, 90);
         ledger.close().await;
     }
 }
@@ -505,6 +532,27 @@ async fn a_card_that_can_t_be_read_stops_its_feature_only() {
             .calculate(&Usage::of("image_generation").quantity(1), None)
             .await
             .is_ok()
+    );
+    // What was charged before it began can be priced still; and a newer version ends the damage.
+    let before = ledger.pricing(Some("text_processing")).await.unwrap();
+    let first = &before[0].version;
+    assert!(
+        ledger
+            .calculate_at(&text, None, first.effective_from)
+            .await
+            .is_ok()
+    );
+    let again = SetPricing::new(first.card.canonical_json());
+    let set = ledger.set_pricing(again.clone()).await.unwrap();
+    assert_eq!(set.version.pricing.version, 3);
+    assert_eq!(
+        ledger.calculate(&text, None).await.unwrap().pricing(),
+        Some(set.version.pricing)
+    );
+    assert_eq!(
+        ledger.set_pricing(again).await.unwrap(),
+        set,
+        "it is in force anyway"
     );
     ledger.close().await;
 }

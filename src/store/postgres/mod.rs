@@ -242,14 +242,13 @@ impl PostgresCommitter {
                     "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint \
                      FROM pg_stat_activity WHERE pid = pg_backend_pid()",
                 )
-                .fetch_optional(&mut connection)
+                .fetch_one(&mut connection)
                 .await
                 .map_err(during_read)?;
-                row.and_then(|r| {
-                    Some(Backend {
-                        pid: r.try_get(0).ok()?,
-                        began: r.try_get(1).ok()?,
-                    })
+                // Without knowing it nobody could tell a write that failed from one that is still under way.
+                Some(Backend {
+                    pid: row.try_get(0).map_err(during_read)?,
+                    began: row.try_get(1).map_err(during_read)?,
                 })
             };
             Ok((connection, backend))
