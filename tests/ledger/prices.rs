@@ -377,7 +377,7 @@ async fn another_process_sees_a_change_on_sqlite() {
     another_process_sees_a_change(Kind::SqliteFile).await;
 }
 
-/// A program may end without closing: what listens for changes then ends with the runtime, and nothing panics.
+/// A program may end without closing: what listens for changes then ends with the runtime.
 #[test]
 fn a_runtime_may_end_under_a_ledger_on_postgres() {
     let runtime = || {
