@@ -118,6 +118,48 @@ pub(crate) async fn stale_accounts_are_named_and_left_alone(store: impl Subject)
     );
 }
 
+/// A sweep that finds nothing due writes deadlines anew, and no entry: of one account, and of several.
+pub(crate) async fn an_account_is_written_without_an_entry(store: impl Subject) {
+    let users = [id(1), id(2)];
+    let mut committer = store.committer();
+    for user in users {
+        run(&mut committer, T0, command(Action::Grant(grant(user, 100)))).await;
+    }
+    for (wanted, deadline) in [(&users[..1], at(5)), (&users[..], at(6))] {
+        let needs = Needs {
+            accounts: wanted.to_vec(),
+            ..Needs::default()
+        };
+        let loaded = committer.load(&needs).await.unwrap();
+        let moved = |user: &Uuid| {
+            let account = &loaded.accounts[user].state.account;
+            AccountWrite {
+                account: Account {
+                    next_hold_deadline: Some(deadline),
+                    ..account.clone()
+                },
+                expected_seq: Some(account.seq),
+            }
+        };
+        let writes = Writes {
+            accounts: wanted.iter().map(moved).collect(),
+            ..Writes::default()
+        };
+        assert_eq!(committer.append(&writes).await.unwrap(), NOBODY);
+        for user in wanted {
+            let account = store
+                .reader()
+                .account(*user, T0)
+                .await
+                .unwrap()
+                .unwrap()
+                .state
+                .account;
+            assert_eq!((account.next_hold_deadline, account.seq), (Some(deadline), 1));
+        }
+    }
+}
+
 /// A price is held and confirmed before anything is written: the row is made with what was used, and with the quote.
 pub(crate) async fn a_price_confirmed_in_its_own_batch_is_kept_whole(store: impl Subject) {
     let user = id(1);
