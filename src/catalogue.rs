@@ -16,7 +16,8 @@
 //! | --- | --- |
 //! | two operators change the catalogue at once | a change names the revision it was planned on, and is planned again where that has passed |
 //! | a process prices with a card that is no longer in force | the copy in `prices.rs` is compared with the database, and not used once it is a second old; versions that begin or end later are known before |
-//! | a stored card can't be read any more | it is an error for its feature only |
+//! | a stored card can't be read any more | it is an error for its feature only, and until a newer version counts |
+//! | the clocks of two operators differ | who comes second counts from no earlier than the first, up to [`LENIENCE`] |
 
 use crate::error::{Error, Result};
 use crate::ledger::limits::{CREDITS_MAX, REFERENCE_BYTES_MAX};
@@ -448,6 +449,28 @@ impl Usage {
     }
 }
 
+/// A version whose card can't be read: what it would say must not be made up of an older one.
+#[derive(Debug)]
+struct Unreadable {
+    version: u32,
+    account: Option<Uuid>,
+    effective_from: Timestamp,
+    effective_until: Option<Timestamp>,
+    error: CardError,
+}
+
+impl Unreadable {
+    /// Whether it would stand in front of `found`, now or when it begins.
+    fn comes_before(&self, found: Option<&CardVersion>) -> bool {
+        let rank = (self.account.is_some(), self.effective_from, self.version);
+        found.is_none_or(|v| rank > (v.account.is_some(), v.effective_from, v.pricing.version))
+    }
+
+    fn has_ended(&self, at: Timestamp) -> bool {
+        self.effective_until.is_some_and(|until| until <= at)
+    }
+}
+
 /// The catalogue as this process last read it.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
@@ -456,8 +479,8 @@ pub(crate) struct Catalogue {
     versions: HashMap<String, Vec<CardVersion>>,
     by_id: HashMap<Uuid, Arc<RateCard>>,
     created: HashMap<Uuid, Timestamp>,
-    /// Features with a card that can't be read.
-    unreadable: HashMap<String, CardError>,
+    /// Versions whose cards can't be read, by feature.
+    unreadable: HashMap<String, Vec<Unreadable>>,
     /// In the order in which a shop shows them.
     packages: Vec<Package>,
 }
@@ -482,7 +505,18 @@ impl Catalogue {
                     Ok(card) => Arc::new(card),
                     Err(error) => {
                         tracing::error!(feature = row.feature, version = row.version, %error, "a stored rate card can't be read");
-                        catalogue.unreadable.insert(row.feature, error);
+                        let unreadable = Unreadable {
+                            version: row.version,
+                            account: row.user_id,
+                            effective_from: row.effective_from,
+                            effective_until: row.effective_until,
+                            error,
+                        };
+                        catalogue
+                            .unreadable
+                            .entry(row.feature)
+                            .or_default()
+                            .push(unreadable);
                         continue;
                     }
                 },
@@ -511,6 +545,29 @@ impl Catalogue {
         self.versions.get(feature).map_or(&[], Vec::as_slice)
     }
 
+    fn unreadable(&self, feature: &str) -> &[Unreadable] {
+        self.unreadable.get(feature).map_or(&[], Vec::as_slice)
+    }
+
+    /// The number of a feature's next version, which no other one has, readable or not.
+    fn next_version(&self, feature: &str) -> u32 {
+        let readable = self.versions(feature).iter().map(|v| v.pricing.version);
+        let unreadable = self.unreadable(feature).iter().map(|v| v.version);
+        readable.chain(unreadable).max().unwrap_or(0) + 1
+    }
+
+    /// From when a card counts that is set at `now`: no earlier than one that was set before it, by a clock that is a
+    /// little ahead. That one would stand in front of it otherwise, for good. One that was told to wait stays one.
+    fn begins(&self, feature: &str, account: Option<Uuid>, now: Timestamp) -> Timestamp {
+        let set_at_once = |v: &&CardVersion| {
+            v.account == account && self.created.get(&v.pricing.pricing_id) == Some(&v.effective_from)
+        };
+        (self.versions(feature).iter().filter(set_at_once))
+            .map(|v| v.effective_from)
+            .filter(|begun| *begun <= now.plus(LENIENCE))
+            .fold(now, Timestamp::max)
+    }
+
     pub(crate) fn card(&self, pricing: PricingRef) -> Option<Arc<RateCard>> {
         self.by_id.get(&pricing.pricing_id).cloned()
     }
@@ -518,13 +575,17 @@ impl Catalogue {
     /// What `usage` costs `account` at `at`.
     pub(crate) fn quote(&self, usage: &Usage, account: Option<Uuid>, at: Timestamp) -> Result<Quote> {
         let feature = usage.feature();
-        if let Some(error) = self.unreadable.get(feature) {
+        let InForce { version, .. } = in_force(self.versions(feature), account, at);
+        let damaged = self.unreadable(feature).iter().find(|u| {
+            let relevant = u.account.is_none() || u.account == account;
+            relevant && u.effective_from <= at && !u.has_ended(at) && u.comes_before(version)
+        });
+        if let Some(damaged) = damaged {
             return Err(Error::damaged(
                 format_args!("the rate card of {feature}"),
-                &error.clone().into(),
+                &damaged.error.clone().into(),
             ));
         }
-        let InForce { version, .. } = in_force(self.versions(feature), account, at);
         match version {
             Some(version) => usage.price(version),
             None => Err(Error::NotPriced {
@@ -607,10 +668,11 @@ impl Catalogue {
         card: &RateCard,
         now: Timestamp,
     ) -> Result<(Uuid, Option<CatalogueChange>)> {
+        let begins = self.begins(card.feature(), set.user_id, now);
         let effective_from = match set.effective_from {
-            None => now,
+            None => begins,
             Some(from) if from >= now => from,
-            Some(from) if from.plus(LENIENCE) >= now => now,
+            Some(from) if from.plus(LENIENCE) >= now => begins,
             Some(from) => {
                 return Err(Error::invalid(
                     "effective_from",
@@ -641,7 +703,12 @@ impl Catalogue {
                 .cloned()
                 .collect();
             let InForce { version, until } = in_force(&own, set.user_id, now);
-            if let Some(same) = version.filter(|v| until.is_none() && v.card.hash() == card.hash()) {
+            let damaged = self
+                .unreadable(card.feature())
+                .iter()
+                .any(|u| u.account == set.user_id && !u.has_ended(now) && u.comes_before(version));
+            let same = version.filter(|v| until.is_none() && v.card.hash() == card.hash());
+            if let Some(same) = same.filter(|_| !damaged) {
                 return Ok((same.pricing.pricing_id, None));
             }
         }
@@ -649,7 +716,7 @@ impl Catalogue {
         let row = CardRow {
             pricing_id,
             feature: card.feature().to_owned(),
-            version: versions.iter().map(|v| v.pricing.version).max().unwrap_or(0) + 1,
+            version: self.next_version(card.feature()),
             name: card.name().to_owned(),
             card: card.canonical_json().to_owned(),
             user_id: set.user_id,
@@ -685,7 +752,7 @@ impl Catalogue {
             change.cards.push(CardRow {
                 pricing_id: shipped.id,
                 feature: shipped.feature.into(),
-                version: versions.iter().map(|v| v.pricing.version).max().unwrap_or(0) + 1,
+                version: self.next_version(shipped.feature),
                 name: card.name().to_owned(),
                 card: card.canonical_json().to_owned(),
                 user_id: None,

@@ -4,6 +4,9 @@
 //! background, and is not used any more once it is [`EXPIRED`]: so a change is seen within that time, and a busy
 //! process waits for no look-up. Versions that begin or end at a later time are part of the copy: those are exact to
 //! the microsecond, whatever its age.
+//!
+//! PostgreSQL also tells of changes ([`Reader::watch`]): the next call then compares before it prices. That makes a change
+//! be seen sooner, as a rule; the limits of age are what can be relied on.
 
 use crate::catalogue::{Catalogue, Package, Pricing, SavePackage, SetPricing, Usage};
 use crate::clock::Moment;
@@ -14,7 +17,7 @@ use crate::ledger::{
 };
 use crate::pricing::{CardText, FrozenError, Quote, RateCard};
 use crate::store::{CatalogueChange, Reader, StoreError, StoreResult};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use uuid::Uuid;
@@ -29,43 +32,71 @@ const TRIES: u32 = 100;
 /// The copy of the catalogue that a ledger prices with.
 pub(crate) struct Prices {
     reader: Arc<dyn Reader>,
-    copy: RwLock<Option<(Arc<Catalogue>, Moment)>>,
+    copy: RwLock<Option<Known>>,
+    /// See [`FRESH`].
+    fresh: Duration,
+    /// See [`EXPIRED`].
+    expired: Duration,
+    watching: AtomicBool,
+    /// How often the database has told of a change.
+    told: AtomicU64,
     /// One at a time reads; the others use what that one found.
     reading: tokio::sync::Mutex<()>,
     refreshing: AtomicBool,
 }
 
+#[derive(Clone)]
+struct Known {
+    catalogue: Arc<Catalogue>,
+    /// When it was last compared with the database.
+    checked: Moment,
+    /// What `told` was then: with one that was told of later, this copy has to be compared again.
+    told: u64,
+}
+
 impl Prices {
     pub(crate) fn new(reader: Arc<dyn Reader>) -> Self {
+        Prices::with_ages(reader, FRESH, EXPIRED)
+    }
+
+    fn with_ages(reader: Arc<dyn Reader>, fresh: Duration, expired: Duration) -> Self {
         Prices {
             reader,
             copy: RwLock::default(),
+            fresh,
+            expired,
+            watching: AtomicBool::new(false),
+            told: AtomicU64::new(0),
             reading: tokio::sync::Mutex::default(),
             refreshing: AtomicBool::new(false),
         }
     }
 
-    fn copy(&self) -> Option<(Arc<Catalogue>, Moment)> {
+    fn copy(&self) -> Option<Known> {
         self.copy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a copy may be used: it is younger than this, and no change was told of since.
+    fn is_good(&self, copy: &Known, age_max: Duration) -> bool {
+        copy.told == self.told.load(Ordering::Acquire) && copy.checked.age() < age_max
     }
 
     /// A copy that is not older than [`EXPIRED`].
     async fn current(self: &Arc<Self>) -> Result<Arc<Catalogue>> {
-        match self.copy() {
-            Some((copy, checked)) if checked.age() < FRESH => Ok(copy),
-            Some((copy, checked)) if checked.age() < EXPIRED => {
-                if !self.refreshing.swap(true, Ordering::AcqRel) {
+        match self.copy().filter(|copy| self.is_good(copy, self.expired)) {
+            Some(copy) => {
+                if !self.is_good(&copy, self.fresh) && !self.refreshing.swap(true, Ordering::AcqRel) {
                     let prices = Arc::clone(self);
                     tokio::spawn(async move {
-                        if let Err(error) = prices.check(FRESH).await {
+                        if let Err(error) = prices.check(prices.fresh).await {
                             tracing::warn!(%error, "the catalogue can't be read");
                         }
                         prices.refreshing.store(false, Ordering::Release);
                     });
                 }
-                Ok(copy)
+                Ok(copy.catalogue)
             }
-            _ => self.in_task(EXPIRED).await,
+            None => self.in_task(self.expired).await,
         }
     }
 
@@ -76,6 +107,7 @@ impl Prices {
 
     /// In a task of its own: a caller that goes away can't leave a connection half-used.
     async fn in_task(self: &Arc<Self>, age_max: Duration) -> Result<Arc<Catalogue>> {
+        self.watch();
         let prices = Arc::clone(self);
         match tokio::spawn(async move { prices.check(age_max).await }).await {
             Ok(read) => Ok(read?),
@@ -83,25 +115,43 @@ impl Prices {
         }
     }
 
+    /// Asks to be told of changes, when prices are used for the first time.
+    fn watch(self: &Arc<Self>) {
+        if !self.watching.swap(true, Ordering::AcqRel) {
+            // Whoever watches must not keep the ledger alive, which would keep it watching.
+            let prices = Arc::downgrade(self);
+            self.reader.watch(Box::new(move || {
+                if let Some(prices) = prices.upgrade() {
+                    prices.told.fetch_add(1, Ordering::AcqRel);
+                }
+            }));
+        }
+    }
+
     /// Compares the copy with the database, unless somebody else has just done so.
     async fn check(&self, age_max: Duration) -> StoreResult<Arc<Catalogue>> {
         let _reading = self.reading.lock().await;
         let copy = self.copy();
-        if let Some((copy, _)) = copy.as_ref().filter(|(_, checked)| checked.age() < age_max) {
-            return Ok(Arc::clone(copy));
+        if let Some(copy) = copy.as_ref().filter(|copy| self.is_good(copy, age_max)) {
+            return Ok(Arc::clone(&copy.catalogue));
         }
-        let asked = Moment::now();
+        // Before the database is asked: what changes or is told of after this counts as not seen yet.
+        let (checked, told) = (Moment::now(), self.told.load(Ordering::Acquire));
         let revision = self.reader.revision().await?;
-        let before = copy.map(|(copy, _)| copy);
-        let current = match before.as_ref().filter(|before| before.revision == revision) {
+        let before = copy.map(|copy| copy.catalogue);
+        let catalogue = match before.as_ref().filter(|before| before.revision == revision) {
             Some(same) => Arc::clone(same),
             None => {
                 let rows = self.reader.catalogue().await?;
                 Arc::new(Catalogue::read(rows, before.as_deref()))
             }
         };
-        *self.copy.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&current), asked));
-        Ok(current)
+        *self.copy.write().unwrap_or_else(PoisonError::into_inner) = Some(Known {
+            catalogue: Arc::clone(&catalogue),
+            checked,
+            told,
+        });
+        Ok(catalogue)
     }
 
     /// Plans a change on the newest catalogue and writes it; again where somebody else was quicker.
@@ -419,7 +469,7 @@ impl Ledger {
             return Ok(None);
         };
         // A stored card never changes, so any copy that has it will do.
-        let copy = self.prices().copy().map(|(copy, _)| copy);
+        let copy = self.prices().copy().map(|copy| copy.catalogue);
         let known = copy.and_then(|copy| Quote::from_json(frozen, |pricing| copy.card(pricing)).ok());
         if known.is_some() {
             return Ok(known);
@@ -520,5 +570,83 @@ impl Ledger {
         self.prices()
             .change(|catalogue| Ok(((), catalogue.seed(now)?)))
             .await
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "postgres")]
+mod tests {
+    use super::*;
+    use crate::store::postgres::PostgresStore;
+    use crate::store::postgres::tests::in_database;
+    use sqlx::{Connection, PgConnection};
+
+    /// Copies that are never too old: only a notification can make them be compared.
+    fn ageless(store: PostgresStore) -> Arc<Prices> {
+        Arc::new(Prices::with_ages(Arc::new(store), Duration::MAX, Duration::MAX))
+    }
+
+    async fn until(mut done: impl AsyncFnMut() -> bool) {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn price(prices: &Arc<Prices>) -> i64 {
+        let usage = Usage::of("video");
+        let catalogue = prices.current().await.unwrap();
+        catalogue.quote(&usage, None, NOW).unwrap().credits()
+    }
+
+    async fn set_price(prices: &Arc<Prices>, rate: i64) {
+        let card = format!(
+            r#"{{"feature": "video", "name": "v", "components": [{{"model": "flat", "rate": {rate}}}]}}"#
+        );
+        let (set, card) = (SetPricing::new(&card), RateCard::parse(&card).unwrap());
+        let change = |catalogue: &Catalogue| {
+            let (id, change) = catalogue.set(&set, &card, NOW)?;
+            Ok((id, change.unwrap()))
+        };
+        prices.change(change).await.unwrap();
+    }
+
+    const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+    const CONNECTIONS: &str = "SELECT pid FROM pg_stat_activity \
+         WHERE datname = current_database() AND application_name = 'jointo_credits' AND query LIKE $1";
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn postgres_tells_of_a_change() {
+        let database = in_database().await;
+        let told = |prices: &Arc<Prices>| prices.told.load(Ordering::Acquire);
+        let here = ageless(database.another_store().await);
+        let there = ageless(database.another_store().await);
+        set_price(&here, 1).await;
+        assert_eq!(price(&there).await, 1);
+        let mut admin = PgConnection::connect(&database.url()).await.unwrap();
+        let mut connections = async |query: &'static str| {
+            let pids = sqlx::query_scalar::<_, i32>(CONNECTIONS).bind(query);
+            pids.fetch_all(&mut admin).await.unwrap()
+        };
+        // Listening begins with a word that there may have been changes. From then on there is none without a change.
+        until(async || told(&here) > 0 && told(&there) > 0).await;
+        assert_eq!(price(&there).await, 1);
+        let before = told(&there);
+        set_price(&here, 3).await;
+        until(async || told(&there) > before).await;
+        assert_eq!((price(&there).await, price(&here).await), (3, 3));
+        // Without a connection nothing is told; a new one makes up for it.
+        let before = (told(&here), told(&there));
+        for pid in connections("LISTEN%").await {
+            let end = format!("SELECT pg_terminate_backend({pid})");
+            crate::store::postgres::tests::admin(&database.server, end).await;
+        }
+        set_price(&here, 5).await;
+        until(async || told(&here) > before.0 && told(&there) > before.1).await;
+        until(async || connections("LISTEN%").await.len() == 2).await;
+        assert_eq!(price(&there).await, 5);
+        // The connection ends with the ledger, whether it is closed or only dropped.
+        here.reader.close().await.unwrap();
+        drop(there);
+        until(async || connections("%").await.is_empty()).await;
     }
 }

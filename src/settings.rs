@@ -131,7 +131,8 @@ impl Settings {
         self
     }
 
-    /// Connections for reads; committers have their own. 8 by default.
+    /// Connections for reads; committers have their own, and on PostgreSQL so has what listens for changes of prices. 8 by
+    /// default.
     #[must_use]
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections;

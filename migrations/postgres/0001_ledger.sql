@@ -129,8 +129,8 @@ CREATE TABLE {s}credit_consumption_logs (
     PRIMARY KEY (consumption_id, user_id),
     CONSTRAINT credit_consumption_logs_state CHECK (cardinality(lot_ids) = cardinality(lot_amounts)
         AND (status = 'pending') = (settled_at IS NULL)
-        AND CASE status WHEN 'confirmed' THEN captured > reversed OR captured = 0 WHEN 'refunded' THEN captured = reversed
-            ELSE captured = 0 AND reversed = 0 END)
+        AND reversed <= captured AND CASE status WHEN 'confirmed' THEN captured > reversed OR captured = 0
+            WHEN 'refunded' THEN captured = reversed ELSE captured = 0 END)
 ) WITH (fillfactor = 85);
 -- consumption(user): pages, newest first.
 CREATE INDEX credit_consumption_logs_user ON {s}credit_consumption_logs (user_id, consumption_id);
@@ -244,6 +244,8 @@ INSERT INTO {s}credit_catalogue (revision) VALUES (0);
 CREATE FUNCTION {s}credit_catalogue_has_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('UPDATE %I.credit_catalogue SET revision = revision + 1', TG_TABLE_SCHEMA);
+    -- Sent when the change is committed, once for all changes of a transaction.
+    PERFORM pg_notify('credit_catalogue', TG_TABLE_SCHEMA);
     RETURN NULL;
 END
 $$;

@@ -7,7 +7,7 @@
 -- WITHOUT ROWID where every row is found by its key and is small: one b-tree instead of a table and its index.
 CREATE TABLE credit_accounts (
     user_id            BLOB NOT NULL PRIMARY KEY CHECK (length(user_id) = 16),
-    seq                INTEGER NOT NULL CHECK (seq >= 1),
+    seq                INTEGER NOT NULL CHECK (seq BETWEEN 1 AND 9007199254740991),
     hash               BLOB NOT NULL CHECK (length(hash) = 32),
     available          INTEGER NOT NULL CHECK (available BETWEEN -9007199254740991 AND 9007199254740991),
     held               INTEGER NOT NULL CHECK (held BETWEEN 0 AND 9007199254740991),
@@ -36,15 +36,15 @@ CREATE TABLE credit_lots (
         WHEN 'subscription' THEN 1 WHEN 'adjustment' THEN 1 WHEN 'reversal' THEN 1 WHEN 'opening' THEN 1
         ELSE 0 END),
     amount        INTEGER NOT NULL CHECK (amount BETWEEN 1 AND 9007199254740991),
-    remaining     INTEGER NOT NULL CHECK (remaining >= 0),
-    expired       INTEGER NOT NULL CHECK (expired >= 0),
-    clawed        INTEGER NOT NULL CHECK (clawed >= 0),
-    claim         INTEGER NOT NULL CHECK (claim >= 0),
+    remaining     INTEGER NOT NULL CHECK (remaining BETWEEN 0 AND 9007199254740991),
+    expired       INTEGER NOT NULL CHECK (expired BETWEEN 0 AND 9007199254740991),
+    clawed        INTEGER NOT NULL CHECK (clawed BETWEEN 0 AND 9007199254740991),
+    claim         INTEGER NOT NULL CHECK (claim BETWEEN 0 AND 9007199254740991),
     -- Repeats `remaining > 0`: as the index's predicate it changes when a lot empties, and not with every use.
     open          INTEGER NOT NULL CHECK (open = (remaining > 0)),
     priority      INTEGER NOT NULL CHECK (priority BETWEEN -2147483648 AND 2147483647),
     expires_at    INTEGER,
-    cost_minor    INTEGER CHECK (cost_minor >= 0),
+    cost_minor    INTEGER CHECK (cost_minor BETWEEN 0 AND 9007199254740991),
     cost_currency TEXT CHECK (cost_currency GLOB '[A-Z][A-Z][A-Z]'),
     reference     TEXT CHECK (length(CAST(reference AS BLOB)) <= 255),
     origin        BLOB CHECK (length(origin) = 16),
@@ -65,7 +65,7 @@ CREATE TABLE credit_consumption_logs (
     amount         INTEGER NOT NULL CHECK (amount BETWEEN 0 AND 9007199254740991),
     captured       INTEGER NOT NULL CHECK (captured BETWEEN 0 AND 9007199254740991),
     reversed       INTEGER NOT NULL CHECK (reversed BETWEEN 0 AND captured),
-    borrowed       INTEGER NOT NULL CHECK (borrowed >= 0),
+    borrowed       INTEGER NOT NULL CHECK (borrowed BETWEEN 0 AND 9007199254740991),
     -- Which lots the credits came from, and how many from each: a JSON array of [id, amount].
     pins           TEXT NOT NULL CHECK (json_valid(pins)),
     feature        TEXT CHECK (length(CAST(feature AS BLOB)) <= 255),
@@ -93,7 +93,7 @@ CREATE INDEX credit_consumption_logs_pending
 
 CREATE TABLE credit_transactions (
     user_id         BLOB NOT NULL CHECK (length(user_id) = 16),
-    seq             INTEGER NOT NULL CHECK (seq >= 1),
+    seq             INTEGER NOT NULL CHECK (seq BETWEEN 1 AND 9007199254740991),
     kind            TEXT NOT NULL CHECK (CASE kind WHEN 'grant' THEN 1 WHEN 'gift' THEN 1 WHEN 'consume' THEN 1
         WHEN 'confirm' THEN 1 WHEN 'refund' THEN 1 WHEN 'reverse' THEN 1 WHEN 'extend' THEN 1
         WHEN 'expire_hold' THEN 1 WHEN 'expire_lot' THEN 1 WHEN 'adjust' THEN 1 WHEN 'credit_limit' THEN 1
@@ -101,7 +101,7 @@ CREATE TABLE credit_transactions (
     change          INTEGER NOT NULL,
     held_change     INTEGER NOT NULL,
     available       INTEGER NOT NULL,
-    held            INTEGER NOT NULL CHECK (held >= 0),
+    held            INTEGER NOT NULL CHECK (held BETWEEN 0 AND 9007199254740991),
     counter_account TEXT NOT NULL,
     consumption_id  BLOB CHECK (length(consumption_id) = 16),
     lot_id          BLOB CHECK (length(lot_id) = 16),
@@ -160,9 +160,9 @@ CREATE TABLE credit_package_versions (
     name           TEXT NOT NULL,
     description    TEXT NOT NULL,
     price_minor    INTEGER NOT NULL,
-    currency       TEXT NOT NULL,
-    credits        INTEGER NOT NULL,
-    bonus_credits  INTEGER NOT NULL,
+    currency       TEXT NOT NULL CHECK (currency GLOB '[A-Z][A-Z][A-Z]'),
+    credits        INTEGER NOT NULL CHECK (credits BETWEEN 1 AND 9007199254740991),
+    bonus_credits  INTEGER NOT NULL CHECK (bonus_credits BETWEEN 0 AND 9007199254740991),
     validity_days  INTEGER,
     sort_order     INTEGER NOT NULL,
     recommended    INTEGER NOT NULL,
@@ -218,6 +218,18 @@ CREATE TRIGGER credit_package_versions_no_update BEFORE UPDATE ON credit_package
 END;
 CREATE TRIGGER credit_package_versions_no_delete BEFORE DELETE ON credit_package_versions BEGIN
     SELECT RAISE(ABORT, 'a version in credit_package_versions is never removed: DELETE refused');
+END;
+-- REPLACE deletes rows without telling the triggers above and below.
+CREATE TRIGGER credit_package_versions_no_replace BEFORE INSERT ON credit_package_versions
+WHEN EXISTS (SELECT 1 FROM credit_package_versions WHERE package_id = NEW.package_id AND version = NEW.version)
+BEGIN
+    SELECT RAISE(ABORT, 'a version in credit_package_versions is never changed: there is such a version already');
+END;
+CREATE TRIGGER credit_pricing_no_replace BEFORE INSERT ON credit_pricing
+WHEN EXISTS (SELECT 1 FROM credit_pricing WHERE pricing_id = NEW.pricing_id)
+    OR EXISTS (SELECT 1 FROM credit_pricing WHERE feature = NEW.feature AND version = NEW.version)
+BEGIN
+    SELECT RAISE(ABORT, 'a version in credit_pricing is never changed: there is such a version already');
 END;
 -- Only when it ends may still be said.
 CREATE TRIGGER credit_pricing_no_update BEFORE UPDATE ON credit_pricing

@@ -182,6 +182,9 @@ pub(crate) trait Committer: Send + 'static {
 /// A future of the reading side, which is not hot enough to be generic over.
 pub(crate) type Reading<'a, T> = Pin<Box<dyn Future<Output = StoreResult<T>> + Send + 'a>>;
 
+/// Called when the catalogue may have changed: quick, and on any thread.
+pub(crate) type Changed = Box<dyn Fn() + Send + Sync>;
+
 /// Which lines of a journal are wanted, newest first.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EntryFilter {
@@ -252,6 +255,12 @@ pub(crate) trait Reader: Send + Sync + 'static {
 
     /// Writes all of it, or nothing where the catalogue is no more at the revision it was planned on: then `false`.
     fn change_catalogue(&self, change: CatalogueChange) -> Reading<'_, bool>;
+
+    /// From now on, calls `changed` when somebody changes the catalogue, and whenever a change may have been missed;
+    /// until the store is closed or dropped. A store that is not told of changes does nothing: nobody may rely on it.
+    fn watch(&self, changed: Changed) {
+        drop(changed);
+    }
 
     /// Creates or updates the tables.
     fn migrate(&self) -> Reading<'_, ()>;

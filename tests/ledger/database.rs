@@ -65,6 +65,11 @@ impl Database {
 
     /// A database of its own on the PostgreSQL server at `server`.
     pub async fn on(server: &str) -> Self {
+        Database::on_tablespace(server, "pg_default").await
+    }
+
+    /// The same, with its files in a tablespace.
+    pub async fn on_tablespace(server: &str, tablespace: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "t_{}_{}",
@@ -73,7 +78,9 @@ impl Database {
         );
         let mut admin = PgConnection::connect(server).await.unwrap();
         admin
-            .execute(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(AssertSqlSafe(format!(
+                "CREATE DATABASE {name} TABLESPACE {tablespace}"
+            )))
             .await
             .unwrap();
         admin.close().await.unwrap();

@@ -6,7 +6,7 @@ use crate::on_every_database;
 use jointo_credits::pricing::{CardFault, Decimal, QuoteError};
 use jointo_credits::{
     Confirm, Error, Grant, Late, Ledger, Overage, PricedConfirm, PricedConsume, Refund, Refusal, SavePackage,
-    SetPricing, Source, Status, Usage,
+    SetPricing, Source, Status, Timestamp, Usage,
 };
 use sqlx::{Connection, Executor};
 use std::time::Duration;
@@ -24,6 +24,10 @@ pub fn video(rate: &str) -> String {
             {{"quantity": "seconds", "model": "per_unit", "rate": "{rate}", "estimate": {{"default": 10}}}}
         ]}}"#
     )
+}
+
+fn earlier(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(START.as_micros() - seconds * 1_000_000)
 }
 
 async fn price(ledger: &Ledger, seconds: i64) -> i64 {
@@ -234,6 +238,29 @@ on_every_database! {
         assert!(matches!(refused, Error::Refused(Refusal::Invalid { field: "quantity", .. })), "{refused}");
         let poor = ledger.consume_priced(PricedConsume::new(ALICE, Usage::of("video").quantity(5)), None).await.unwrap_err();
         assert_eq!(poor, Error::Refused(Refusal::Insufficient { required: 5, available: 0 }));
+        ledger.close().await;
+    }
+}
+
+on_every_database! {
+    /// Two processes set prices whose clocks differ by a second: who came second has the last word.
+    async fn a_clock_that_is_behind_sets_prices_too(database: Database) {
+        let clock = clock();
+        let ledger = database.open(database.settings().clock(clock.clone())).await;
+        ledger.set_pricing(SetPricing::new(video("1"))).await.unwrap();
+        clock.set(earlier(1));
+        let second = ledger.set_pricing(SetPricing::new(video("2"))).await.unwrap();
+        assert_eq!(second.version.effective_from, START);
+        let third = SetPricing::new(video("3")).effective_from(earlier(2));
+        assert_eq!(ledger.set_pricing(third).await.unwrap().version.effective_from, START);
+        clock.set(START);
+        assert_eq!(price(&ledger, 10).await, 30);
+        // A price that was told to wait goes on waiting.
+        ledger.set_pricing(SetPricing::new(video("9")).effective_from(START.plus(Duration::from_secs(5)))).await.unwrap();
+        ledger.set_pricing(SetPricing::new(video("4"))).await.unwrap();
+        assert_eq!(price(&ledger, 10).await, 40);
+        clock.set(START.plus(Duration::from_secs(5)));
+        assert_eq!(price(&ledger, 10).await, 90);
         ledger.close().await;
     }
 }
@@ -458,6 +485,35 @@ async fn holds_keep_their_price_across_processes_on_sqlite() {
     holds_keep_their_price_across_processes(Kind::SqliteFile).await;
 }
 
+/// A program may end without closing: what listens for changes then ends with the runtime.
+#[test]
+fn a_runtime_may_end_under_a_ledger_on_postgres() {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let keeper = runtime();
+    let database = keeper.block_on(Database::fresh(Kind::Postgres));
+    for kept in [true, false] {
+        let own = runtime();
+        let ledger = own.block_on(async {
+            let ledger = database.ledger().await;
+            ledger.set_pricing(SetPricing::new(video("1"))).await.unwrap();
+            ledger
+        });
+        if kept {
+            drop(own);
+            drop(ledger);
+        } else {
+            drop(ledger);
+            drop(own);
+        }
+    }
+}
+
 /// Without the database, a copy serves for a moment and not longer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_copy_prices_nothing() {
@@ -584,6 +640,27 @@ async fn a_card_that_can_t_be_read_stops_its_feature_only() {
             .calculate(&Usage::of("image_generation").quantity(1), None)
             .await
             .is_ok()
+    );
+    // What was charged before it began can be priced still; and a newer version ends the damage.
+    let before = ledger.pricing(Some("text_processing")).await.unwrap();
+    let first = &before[0].version;
+    assert!(
+        ledger
+            .calculate_at(&text, None, first.effective_from)
+            .await
+            .is_ok()
+    );
+    let again = SetPricing::new(first.card.canonical_json());
+    let set = ledger.set_pricing(again.clone()).await.unwrap();
+    assert_eq!(set.version.pricing.version, 3);
+    assert_eq!(
+        ledger.calculate(&text, None).await.unwrap().pricing(),
+        Some(set.version.pricing)
+    );
+    assert_eq!(
+        ledger.set_pricing(again).await.unwrap(),
+        set,
+        "it is in force anyway"
     );
     ledger.close().await;
 }

@@ -52,6 +52,8 @@ macro_rules! contract_tests {
             keys_lead_to_their_entry_and_its_consumption,
             a_key_that_was_not_looked_up_is_not_written_twice,
             stale_accounts_are_named_and_left_alone,
+            an_account_is_written_without_an_entry,
+            a_price_confirmed_in_its_own_batch_is_kept_whole,
             an_empty_append_ends_what_load_began,
             a_load_that_is_never_appended_changes_nothing,
             a_locked_account_is_never_stale,

@@ -118,6 +118,126 @@ pub(crate) async fn stale_accounts_are_named_and_left_alone(store: impl Subject)
     );
 }
 
+/// A sweep that finds nothing due writes deadlines anew, and no entry: of one account, and of several.
+pub(crate) async fn an_account_is_written_without_an_entry(store: impl Subject) {
+    let users = [id(1), id(2)];
+    let mut committer = store.committer();
+    for user in users {
+        run(&mut committer, T0, command(Action::Grant(grant(user, 100)))).await;
+    }
+    for (wanted, deadline) in [(&users[..1], at(5)), (&users[..], at(6))] {
+        let needs = Needs {
+            accounts: wanted.to_vec(),
+            ..Needs::default()
+        };
+        let loaded = committer.load(&needs).await.unwrap();
+        let moved = |user: &Uuid| {
+            let account = &loaded.accounts[user].state.account;
+            AccountWrite {
+                account: Account {
+                    next_hold_deadline: Some(deadline),
+                    ..account.clone()
+                },
+                expected_seq: Some(account.seq),
+            }
+        };
+        let writes = Writes {
+            accounts: wanted.iter().map(moved).collect(),
+            ..Writes::default()
+        };
+        assert_eq!(committer.append(&writes).await.unwrap(), NOBODY);
+        for user in wanted {
+            let account = store
+                .reader()
+                .account(*user, T0)
+                .await
+                .unwrap()
+                .unwrap()
+                .state
+                .account;
+            assert_eq!((account.next_hold_deadline, account.seq), (Some(deadline), 1));
+        }
+    }
+}
+
+/// A price is held and confirmed before anything is written: the row is made with what was used, and with the quote.
+pub(crate) async fn a_price_confirmed_in_its_own_batch_is_kept_whole(store: impl Subject) {
+    let user = id(1);
+    let mut committer = store.committer();
+    run(&mut committer, T0, command(Action::Grant(grant(user, 100)))).await;
+    // Alone in its batch, and beside a neighbour's account.
+    for (n, neighbour) in [(1, None), (2, Some(id(2)))] {
+        let mut needs = needs_account(user, T0);
+        needs.accounts.extend(neighbour);
+        let loaded = committer.load(&needs).await.unwrap();
+        let priced = |request: &str| crate::ledger::Priced {
+            request: request.into(),
+            quote: format!("{{\"n\":{n}}}"),
+            hold_ttl: None,
+        };
+        let hold = command(Action::Consume(Consume {
+            priced: Some(priced("{}")),
+            ..consume(user, 30)
+        }));
+        let mut state = loaded.accounts[&user].state.clone();
+        let held = decide(&state, &hold, T0, &RULES).unwrap();
+        let hold = consumption_id(&held.outcome);
+        for entry in &held.entries {
+            apply(&mut state, entry).unwrap();
+        }
+        let used = format!("{{\"quantity\":\"{n}\"}}");
+        let settle = command(Action::Confirm(Confirm {
+            amount: Some(7),
+            used: Some(used.clone()),
+            ..confirm(hold)
+        }));
+        let settled = decide(&state, &settle, T0, &RULES).unwrap();
+        let entries: Vec<Entry> = held.entries.into_iter().chain(settled.entries).collect();
+        let mut all = vec![writes(&loaded.accounts[&user], &entries)];
+        assert_eq!((all[0].new_holds.len(), all[0].holds.len()), (1, 0));
+        if let Some(other) = neighbour {
+            let give = command(Action::Grant(grant(other, 1)));
+            let given = decide(&loaded.accounts[&other].state, &give, T0, &RULES).unwrap();
+            all.push(writes(&loaded.accounts[&other], &given.entries));
+        }
+        assert_eq!(committer.append(&together(all)).await.unwrap(), NOBODY);
+
+        let found = store.reader().hold(hold).await.unwrap().unwrap();
+        assert_eq!((found.state.status, found.state.captured), (Status::Confirmed, 7));
+        assert_eq!(found.state.used, Some(used));
+        assert_eq!(found.quote, Some(format!("{{\"n\":{n}}}")));
+        let named = Needs {
+            consumptions: vec![hold],
+            ..Needs::default()
+        };
+        assert_eq!(load_one(&mut committer, &named).await.state.holds[&hold], found);
+    }
+    // Made and confirmed apart, each alone in its batch: such rows take another way.
+    let hold = consumption_id(
+        &run(
+            &mut committer,
+            T0,
+            command(Action::Consume(Consume {
+                priced: Some(crate::ledger::Priced {
+                    request: "{}".into(),
+                    quote: "{}".into(),
+                    hold_ttl: None,
+                }),
+                ..consume(user, 5)
+            })),
+        )
+        .await,
+    );
+    let settle = Confirm {
+        used: Some("{\"quantity\":\"3\"}".into()),
+        ..confirm(hold)
+    };
+    run(&mut committer, T0, command(Action::Confirm(settle))).await;
+    let found = store.reader().hold(hold).await.unwrap().unwrap();
+    assert_eq!(found.state.used.as_deref(), Some("{\"quantity\":\"3\"}"));
+    assert_eq!(found.quote.as_deref(), Some("{}"));
+}
+
 pub(crate) async fn an_empty_append_ends_what_load_began(store: impl Subject) {
     let user = id(1);
     let (mut first, mut second) = (store.committer(), store.committer());

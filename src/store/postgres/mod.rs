@@ -26,13 +26,14 @@ mod append;
 mod catalogue;
 mod columns;
 mod errors;
+mod listen;
 mod load;
 mod read;
 mod rows;
 mod schema;
 mod snapshot;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use super::{Committer, Loaded, Needs, StoreError, StoreResult, Writes};
 use crate::ledger::Hash;
@@ -97,6 +98,8 @@ pub(crate) struct PostgresStore {
     settings: PostgresSettings,
     pool: PgPool,
     statements: Arc<Statements>,
+    /// The task that listens for changes of the catalogue, once there is one.
+    listening: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 impl PostgresStore {
@@ -117,6 +120,7 @@ impl PostgresStore {
                     settings,
                     pool,
                     statements,
+                    listening: std::sync::Mutex::default(),
                 })
             }
             Ok(Err(error)) => Err(during_connect(error, settings.pgbouncer)),
@@ -238,14 +242,13 @@ impl PostgresCommitter {
                     "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint \
                      FROM pg_stat_activity WHERE pid = pg_backend_pid()",
                 )
-                .fetch_optional(&mut connection)
+                .fetch_one(&mut connection)
                 .await
                 .map_err(during_read)?;
-                row.and_then(|r| {
-                    Some(Backend {
-                        pid: r.try_get(0).ok()?,
-                        began: r.try_get(1).ok()?,
-                    })
+                // Without knowing it nobody could tell a write that failed from one that is still under way.
+                Some(Backend {
+                    pid: row.try_get(0).map_err(during_read)?,
+                    began: row.try_get(1).map_err(during_read)?,
                 })
             };
             Ok((connection, backend))

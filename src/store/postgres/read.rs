@@ -9,8 +9,8 @@ use super::{
 use crate::catalogue::Package;
 use crate::ledger::{Entry, Hold, Status, Timestamp};
 use crate::store::{
-    CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, LoadedAccount, Needs, Reader, Reading,
-    Snapshot, StoreError, StoreResult, StoredEntry,
+    CatalogueChange, CatalogueRows, Changed, Due, EntryFilter, HoldFilter, LoadedAccount, Needs, Reader,
+    Reading, Snapshot, StoreError, StoreResult, StoredEntry,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -311,6 +311,10 @@ impl Reader for PostgresStore {
         })
     }
 
+    fn watch(&self, changed: Changed) {
+        self.listen(changed);
+    }
+
     fn migrate(&self) -> Reading<'_, ()> {
         Box::pin(async move {
             let mut connection = self.own_connection().await?;
@@ -334,6 +338,7 @@ impl Reader for PostgresStore {
     fn close(&self) -> Reading<'_, ()> {
         Box::pin(async move {
             self.pool.close().await;
+            self.stop_listening().await;
             Ok(())
         })
     }

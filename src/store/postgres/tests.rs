@@ -11,9 +11,9 @@ use crate::store::{Reader, postgres::PostgresSettings};
 use sqlx::Executor;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-struct InDatabase {
+pub(crate) struct InDatabase {
     store: PostgresStore,
-    server: String,
+    pub(crate) server: String,
     name: String,
 }
 
@@ -29,13 +29,13 @@ impl Subject for InDatabase {
     }
 }
 
-async fn admin(server: &str, sql: String) {
+pub(crate) async fn admin(server: &str, sql: String) {
     let mut connection = PgConnection::connect(server).await.unwrap();
     connection.execute(AssertSqlSafe(sql)).await.unwrap();
     connection.close().await.unwrap();
 }
 
-async fn in_database() -> InDatabase {
+pub(crate) async fn in_database() -> InDatabase {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let server = std::env::var("JOINTO_CREDITS_TEST_POSTGRES")
         .expect("needs a PostgreSQL server: run `make test`, or `scripts/with-postgres -- cargo test`");
@@ -45,18 +45,34 @@ async fn in_database() -> InDatabase {
         COUNT.fetch_add(1, Ordering::Relaxed)
     );
     admin(&server, format!("CREATE DATABASE {name}")).await;
+    let store = store(&server, &name).await;
+    store.migrate().await.unwrap();
+    InDatabase { store, server, name }
+}
+
+async fn store(server: &str, database: &str) -> PostgresStore {
     let options: PgConnectOptions = server.parse().unwrap();
-    let store = PostgresStore::connect(PostgresSettings {
-        options: options.database(&name),
+    PostgresStore::connect(PostgresSettings {
+        options: options.database(database),
         schema: None,
         pgbouncer: false,
         max_connections: 4,
         connect_timeout: Duration::from_secs(30),
     })
     .await
-    .unwrap();
-    store.migrate().await.unwrap();
-    InDatabase { store, server, name }
+    .unwrap()
+}
+
+impl InDatabase {
+    /// As another process has one.
+    pub(crate) async fn another_store(&self) -> PostgresStore {
+        store(&self.server, &self.name).await
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let (base, _) = self.server.rsplit_once('/').unwrap();
+        format!("{base}/{}", self.name)
+    }
 }
 
 impl Drop for InDatabase {
