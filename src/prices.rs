@@ -11,9 +11,10 @@
 use crate::catalogue::{Catalogue, Package, Pricing, SavePackage, SetPricing, Usage};
 use crate::clock::Moment;
 use crate::error::{Error, Result, Written};
-use crate::facade::Ledger;
+use crate::facade::{Ledger, unexpected};
 use crate::ledger::{
-    Confirm, Consume, Consumption, Hold, Late, Lot, Metadata, Overage, Priced, Refusal, Timestamp,
+    Action, Confirm, Consume, Consumption, Hold, Late, Lot, Metadata, Outcome, Overage, Priced, Refusal,
+    Timestamp,
 };
 use crate::pricing::{CardText, FrozenError, Quote, RateCard};
 use crate::store::{CatalogueChange, Reader, StoreError, StoreResult};
@@ -351,8 +352,39 @@ impl Ledger {
     /// # Errors
     /// Those of [`Ledger::calculate`] and of [`Ledger::consume`].
     pub async fn consume_priced(&self, consume: PricedConsume, key: Option<&str>) -> Result<Consumption> {
-        let consume = self.price_consume(consume).await?;
-        self.consume(consume, key).await
+        match (self.price_consume(consume.clone()).await, key) {
+            (Ok(priced), _) => self.consume(priced, key).await,
+            (Err(error @ Error::Unavailable { .. }), _) | (Err(error), None) => Err(error),
+            (Err(error), Some(key)) => self.held_before(consume, key).await?.unwrap_or(Err(error)),
+        }
+    }
+
+    /// The first answer to a call that can't be priced any more (rule **idempotency**: it is the same years later).
+    async fn held_before(&self, consume: PricedConsume, key: &str) -> Result<Option<Result<Consumption>>> {
+        let user_id = consume.user_id;
+        let command = Action::Consume(Consume {
+            user_id,
+            amount: 0,
+            feature: Some(consume.usage.feature().to_owned()),
+            ttl: consume.ttl,
+            reference: consume.reference,
+            metadata: consume.metadata,
+            priced: Some(Priced {
+                request: consume.usage.canonical(),
+                quote: String::new(),
+                hold_ttl: None,
+            }),
+        })
+        .with_key(Some(key));
+        command.validate()?;
+        let wanted = key.to_owned();
+        let prior = self
+            .read(move |reader| async move { reader.prior(user_id, wanted).await })
+            .await?;
+        Ok(prior.map(|prior| match prior.replay(&command.fingerprint())? {
+            Outcome::Consumption(consumption) => Ok(consumption),
+            other => Err(unexpected(&other)),
+        }))
     }
 
     /// The hold that [`Ledger::consume_priced`] would make now: for `consume_many`, or a transaction of the caller's.

@@ -433,6 +433,13 @@ impl Reader for MemoryStore {
         self.read(|books| books.hold(consumption_id).cloned())
     }
 
+    fn prior(&self, user_id: Uuid, key: String) -> Reading<'_, Option<Prior>> {
+        self.read(|books| {
+            let loaded = books.load(&Needs::of_key(user_id, key));
+            loaded.priors.into_values().next()
+        })
+    }
+
     fn due(
         &self,
         what: Due,

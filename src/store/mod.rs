@@ -69,6 +69,17 @@ pub(crate) struct Needs {
     pub(crate) lock: bool,
 }
 
+impl Needs {
+    /// Whether one key is there.
+    pub(crate) fn of_key(user_id: Uuid, key: String) -> Self {
+        Needs {
+            accounts: vec![user_id],
+            keys: vec![(KeyScope::Account(user_id), key)],
+            ..Needs::default()
+        }
+    }
+}
+
 /// One account as loaded.
 #[derive(Debug, Clone)]
 pub(crate) struct LoadedAccount {
@@ -231,6 +242,9 @@ pub(crate) trait Reader: Send + Sync + 'static {
 
     /// One consumption.
     fn hold(&self, consumption_id: Uuid) -> Reading<'_, Option<Hold>>;
+
+    /// The entry that carries a key of an account.
+    fn prior(&self, user_id: Uuid, key: String) -> Reading<'_, Option<Prior>>;
 
     /// Accounts with a deadline at or before `now`, in order of (deadline, account), after the given position.
     fn due(

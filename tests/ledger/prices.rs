@@ -150,6 +150,13 @@ on_every_database! {
         assert_eq!(ledger.consume_priced(other, Some("job")).await.unwrap_err().code(), "idempotency_conflict");
         let new = ledger.consume_priced(request(), None).await.unwrap();
         assert_eq!((old.amount, new.amount), (10, 30));
+        // Also where the call can't be priced any more: the card of today knows no seconds.
+        let flat = r#"{"feature": "video", "name": "v", "components": [{"model": "flat", "rate": 5}]}"#;
+        ledger.set_pricing(SetPricing::new(flat)).await.unwrap();
+        assert_eq!(ledger.consume_priced(request(), Some("job")).await.unwrap(), old);
+        let other = PricedConsume::new(ALICE, Usage::of("video").quantity(11));
+        assert_eq!(ledger.consume_priced(other, Some("job")).await.unwrap_err().code(), "idempotency_conflict");
+        assert_eq!(ledger.consume_priced(request(), Some("new")).await.unwrap_err().code(), "validation");
         let late = |id| PricedConfirm::quantity(id, 4).late(Late::Recharge);
         assert_eq!(ledger.confirm_priced(late(old.id), None).await.unwrap().captured, 4);
         assert_eq!(ledger.confirm_priced(late(new.id), None).await.unwrap().captured, 12);

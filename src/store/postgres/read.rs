@@ -7,10 +7,10 @@ use super::{
     session_options,
 };
 use crate::catalogue::Package;
-use crate::ledger::{Entry, Hold, Status, Timestamp};
+use crate::ledger::{Entry, Hold, Prior, Status, Timestamp};
 use crate::store::{
-    CatalogueChange, CatalogueRows, Changed, Due, EntryFilter, HoldFilter, LoadedAccount, Needs, Reader,
-    Reading, Snapshot, StoreError, StoreResult, StoredEntry,
+    CatalogueChange, CatalogueRows, Changed, Due, EntryFilter, HoldFilter, Loaded, LoadedAccount, Needs,
+    Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -83,12 +83,7 @@ impl PostgresStore {
         }
     }
 
-    async fn loaded(&self, user_id: Uuid, now: Timestamp) -> StoreResult<Option<LoadedAccount>> {
-        let needs = Needs {
-            now: Some(now),
-            accounts: vec![user_id],
-            ..Needs::default()
-        };
+    async fn loaded(&self, needs: Needs) -> StoreResult<Loaded> {
         let mut tries = self.settings.max_connections;
         loop {
             let mut connection = self.borrow().await?;
@@ -96,9 +91,7 @@ impl PostgresStore {
             let done = load.await;
             match self.give_back(connection, done).await {
                 Err(error) => lost(error, &mut tries)?,
-                Ok(mut loaded) => {
-                    return Ok(loaded.accounts.remove(&user_id).filter(|account| account.exists));
-                }
+                loaded => return loaded,
             }
         }
     }
@@ -136,7 +129,15 @@ pub(super) fn limit(n: usize) -> i64 {
 
 impl Reader for PostgresStore {
     fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>> {
-        Box::pin(self.loaded(user_id, now))
+        let needs = Needs {
+            now: Some(now),
+            accounts: vec![user_id],
+            ..Needs::default()
+        };
+        Box::pin(async move {
+            let account = self.loaded(needs).await?.accounts.remove(&user_id);
+            Ok(account.filter(|account| account.exists))
+        })
     }
 
     fn entries(&self, user_id: Uuid, filter: EntryFilter) -> Reading<'_, Vec<Entry>> {
@@ -207,6 +208,13 @@ impl Reader for PostgresStore {
                 .rows(|| self.query(text.clone()).bind(consumption_id))
                 .await?;
             packed(&rows).next().map(|row| row?.hold()).transpose()
+        })
+    }
+
+    fn prior(&self, user_id: Uuid, key: String) -> Reading<'_, Option<Prior>> {
+        Box::pin(async move {
+            let loaded = self.loaded(Needs::of_key(user_id, key)).await?;
+            Ok(loaded.priors.into_values().next())
         })
     }
 

@@ -25,6 +25,12 @@ pub(super) fn account(
     Ok(Some(loaded).filter(|loaded| loaded.exists))
 }
 
+/// The entry that carries a key of an account.
+pub(super) fn prior(connection: &Connection, user_id: Uuid, key: String) -> Attempt<Option<Prior>> {
+    let loaded = Books { connection }.load(&Needs::of_key(user_id, key))?;
+    Ok(loaded.priors.into_values().next())
+}
+
 /// A consumption, whosever it is.
 pub(super) fn hold(connection: &Connection, consumption_id: Uuid) -> Attempt<Option<Hold>> {
     const SQL: &str = concat!(

@@ -44,7 +44,7 @@ pub(crate) use committer::SqliteCommitter;
 pub(crate) use open::{Location, SqliteSettings};
 
 use crate::catalogue::Package;
-use crate::ledger::{Entry, Hold, Timestamp};
+use crate::ledger::{Entry, Hold, Prior, Timestamp};
 use crate::store::{
     CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, LoadedAccount, Reader, Reading, Snapshot,
     StoreError, StoreResult,
@@ -256,6 +256,10 @@ impl Reader for SqliteStore {
 
     fn hold(&self, consumption_id: Uuid) -> Reading<'_, Option<Hold>> {
         self.read(move |connection| load::hold(connection, consumption_id))
+    }
+
+    fn prior(&self, user_id: Uuid, key: String) -> Reading<'_, Option<Prior>> {
+        self.read(move |connection| load::prior(connection, user_id, key))
     }
 
     fn due(
