@@ -169,10 +169,12 @@ impl Prices {
             let written = tokio::spawn(async move { reader.change_catalogue(change).await }).await;
             match written {
                 Ok(Ok(true)) => {
-                    self.newest().await?;
+                    // Written it is, whether or not it can be read again at once.
+                    let _ = self.newest().await;
                     return Ok(planned);
                 }
                 Ok(Ok(false)) => {}
+                Ok(Err(StoreError::Busy(why))) => tracing::debug!(why, "changing the catalogue again"),
                 Ok(Err(error @ StoreError::Unknown(_))) => {
                     return Err(Error::store(&error, Written::Unknown));
                 }

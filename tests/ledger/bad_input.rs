@@ -282,7 +282,7 @@ async fn a_database_that_refuses_one_row() {
 
 /// An account whose rows can't be read any more takes nobody else down.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_postgres_with_one_damaged_account() {
+async fn a_postgres_with_two_damaged_accounts() {
     use sqlx::{Connection, Executor};
     let database = Database::fresh(Kind::Postgres).await;
     let ledger = database.ledger().await;
@@ -300,13 +300,19 @@ async fn a_postgres_with_one_damaged_account() {
         .execute(&mut connection)
         .await
         .unwrap();
+    // A time that PostgreSQL has and the ledger has not: it must not be taken for "never".
+    sqlx::query("UPDATE credit_lots SET expires_at = 'infinity' WHERE user_id = $1")
+        .bind(account(3))
+        .execute(&mut connection)
+        .await
+        .unwrap();
     let consumes = (0..40).map(|n| (Consume::new(account(n % 4), 1), None)).collect();
     let results = ledger.consume_many(consumes).await.unwrap();
     for (n, result) in results.iter().enumerate() {
         match result {
-            Ok(_) => assert_ne!(n % 4, 2),
+            Ok(_) => assert!(n % 4 < 2),
             Err(error) => {
-                assert_eq!(n % 4, 2, "{error}");
+                assert!(n % 4 >= 2, "{error}");
                 assert!(error.to_string().contains("verify()"), "{error}");
             }
         }

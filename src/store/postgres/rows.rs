@@ -10,6 +10,7 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo, PgValueFormat, PgValueRef};
 use sqlx::{Decode, Encode, Postgres, Row, Type};
+use std::cell::Cell;
 use uuid::Uuid;
 
 /// Microseconds between 1970-01-01 and 2000-01-01, where PostgreSQL's time begins.
@@ -61,6 +62,8 @@ pub(super) struct Packed<'r> {
     row: &'r PgRow,
     pub(super) tag: i16,
     pub(super) user_id: Uuid,
+    /// A column holds what can't be read, such as the time `infinity`.
+    unreadable: Cell<bool>,
 }
 
 const ID: usize = 2;
@@ -207,14 +210,27 @@ impl<'r> Packed<'r> {
                 row,
                 tag: row.try_get(0)?,
                 user_id: row.try_get(1)?,
+                unreadable: Cell::new(false),
             })
         };
         read().map_err(|e| unreadable("a row", e))
     }
 
-    /// `None` where there is no value, and where it can't be read. The statement's casts have settled the types.
+    /// `None` where there is no value, and where it can't be read: [`sound`](Self::sound) tells the two apart. The
+    /// statement's casts have settled the types.
     fn get<T: Decode<'r, Postgres>>(&self, column: usize) -> Option<T> {
-        self.row.try_get_unchecked::<Option<T>, _>(column).ok().flatten()
+        match self.row.try_get_unchecked::<Option<T>, _>(column) {
+            Ok(value) => value,
+            Err(_) => {
+                self.unreadable.set(true);
+                None
+            }
+        }
+    }
+
+    /// What was made of the columns, if all of them could be read.
+    fn sound<T>(&self, made: Option<T>) -> Option<T> {
+        made.filter(|_| !self.unreadable.get())
     }
 
     pub(super) fn id(&self) -> Option<Uuid> {
@@ -264,7 +280,8 @@ impl<'r> Packed<'r> {
                 updated_at: self.time(3)?,
             })
         };
-        read().ok_or_else(|| unreadable("account", self.user_id))
+        self.sound(read())
+            .ok_or_else(|| unreadable("account", self.user_id))
     }
 
     pub(super) fn lot(&self) -> StoreResult<Lot> {
@@ -288,7 +305,8 @@ impl<'r> Packed<'r> {
                 created_at: self.time(1)?,
             })
         };
-        read().ok_or_else(|| unreadable("lot", self.id().unwrap_or_default()))
+        self.sound(read())
+            .ok_or_else(|| unreadable("lot", self.id().unwrap_or_default()))
     }
 
     pub(super) fn hold(&self) -> StoreResult<Hold> {
@@ -320,7 +338,8 @@ impl<'r> Packed<'r> {
                 },
             })
         };
-        read().ok_or_else(|| unreadable("consumption", self.id().unwrap_or_default()))
+        self.sound(read())
+            .ok_or_else(|| unreadable("consumption", self.id().unwrap_or_default()))
     }
 
     pub(super) fn entry(&self) -> StoredEntry {
@@ -359,6 +378,7 @@ impl<'r> Packed<'r> {
                 hash: Hash::from_slice(hash)?,
             })
         };
-        read().ok_or_else(|| damaged("a column can't be read".into()))
+        self.sound(read())
+            .ok_or_else(|| damaged("a column can't be read".into()))
     }
 }
