@@ -38,6 +38,16 @@ fn text(mask: u16) -> String {
     } else {
         "(u.user_id IN (SELECT user_id FROM won)) IS TRUE"
     };
+    // A plan is made once, and often while the table is all but empty: with plain equality the planner would walk
+    // through the table, by an index, for each row that is sent, for as long as statistics take to arrive. This it can't
+    // merge, and with an index it has to begin with what is sent.
+    let same = |table: &str, column: &str| {
+        if lone {
+            format!("{table}.{column} = u.{column}")
+        } else {
+            format!("{table}.{column} = ANY(ARRAY[u.{column}])")
+        }
+    };
     let both = mask & (ACCOUNTS | NEW_ACCOUNTS) == ACCOUNTS | NEW_ACCOUNTS;
     let mut texts = Texts::new(lone);
     let mut with = Vec::new();
@@ -50,10 +60,11 @@ fn text(mask: u16) -> String {
         sets.retain(|name| !["user_id", "expected"].contains(name));
         with.push(format!(
             "{} AS (UPDATE {{s}}credit_accounts a SET {} FROM {} \
-             WHERE a.user_id = u.user_id AND a.seq = u.expected RETURNING a.user_id)",
+             WHERE {} AND a.seq = u.expected RETURNING a.user_id)",
             if both { "changed" } else { "won" },
             from.sets(&sets),
-            from.text
+            from.text,
+            same("a", "user_id")
         ));
     }
     if mask & NEW_ACCOUNTS != 0 {
@@ -89,9 +100,11 @@ fn text(mask: u16) -> String {
         let [first, second] = key;
         format!(
             "{name} AS (UPDATE {{s}}{table} t SET {}{also} FROM {} \
-             WHERE t.{first} = u.{first} AND t.{second} = u.{second} AND {guard})",
+             WHERE {} AND {} AND {guard})",
             from.sets(&sets),
-            from.text
+            from.text,
+            same("t", first),
+            same("t", second)
         )
     };
     if mask & ENTRIES != 0 {
