@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::ledger::limits::BATCH_COMMANDS_MAX;
 use crate::ledger::{
     Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry,
-    Extend, Gift, Grant, Hold, Kind, Matured, Outcome, Receipt, Refund, Rules, SetCreditLimit, Status,
-    Timestamp, apply, mature,
+    Extend, Gift, Grant, Hold, Kind, Matured, Outcome, Receipt, Refund, Refusal, Rules, SetCreditLimit,
+    State, Status, Timestamp, apply, mature,
 };
 use crate::prices::Prices;
 use crate::settings::{Location, Settings};
@@ -409,38 +409,48 @@ impl Ledger {
     }
 
     /// The account with everything applied that is due.
-    async fn state(&self, user_id: Uuid, now: Timestamp) -> Result<crate::ledger::State> {
+    async fn state(&self, user_id: Uuid, now: Timestamp) -> Result<State> {
         let loaded = self
             .read(move |reader| async move { reader.account(user_id, now).await })
             .await?;
         let mut state = match loaded {
             Some(LoadedAccount { state, .. }) => state,
-            None => crate::ledger::State::new(user_id, now),
+            None => State::new(user_id, now),
         };
         self.bring_up_to(&mut state, now)?;
         Ok(state)
     }
 
-    /// Consumptions of one account as they stand at `now`, whether or not anybody has written down what is due.
+    /// The account as [`stands`] wants it, for those of its holds.
     ///
     /// Its own deadline a hold knows. But what another's deadline sets free pays for what pending holds have borrowed.
-    async fn as_of(&self, user_id: Uuid, holds: Vec<Hold>, now: Timestamp) -> Result<Vec<Consumption>> {
-        let borrowing = |hold: &Hold| hold.state.status == Status::Pending && hold.state.borrowed > 0;
-        let state = if holds.iter().any(borrowing) {
-            Some(self.state(user_id, now).await?)
+    async fn state_of(&self, user_id: Uuid, holds: &[Hold], now: Timestamp) -> Result<Option<State>> {
+        if holds.iter().any(is_borrowing) {
+            self.state(user_id, now).await.map(Some)
         } else {
-            None
+            Ok(None)
+        }
+    }
+
+    /// A consumption as last written down.
+    pub(crate) async fn hold(&self, consumption_id: Uuid) -> Result<Hold> {
+        let found = self
+            .read(move |reader| async move { reader.hold(consumption_id).await })
+            .await?;
+        let missing = Refusal::NotFound {
+            what: "consumption",
+            id: consumption_id,
         };
-        let stands = |hold: Hold| {
-            let matured = state
-                .as_ref()
-                .and_then(|state| state.holds.get(&hold.consumption_id));
-            match matured.filter(|_| borrowing(&hold)) {
-                Some(matured) => Consumption::from_hold(matured),
-                None => Consumption::from_hold(&hold.as_of(now)),
-            }
-        };
-        Ok(holds.into_iter().map(stands).collect())
+        Ok(found.ok_or(missing)?)
+    }
+
+    /// How a consumption stands now, whether or not anybody has written down what is due.
+    pub(crate) async fn as_of_now(&self, hold: Hold) -> Result<Consumption> {
+        let now = self.inner.clock.now();
+        let state = self
+            .state_of(hold.user_id, std::slice::from_ref(&hold), now)
+            .await?;
+        Ok(stands(hold, state.as_ref(), now))
     }
 
     /// What an account had at a time, deadlines up to then included.
@@ -461,7 +471,7 @@ impl Ledger {
     }
 
     /// Applies, in memory only, what is due.
-    fn bring_up_to(&self, state: &mut crate::ledger::State, now: Timestamp) -> Result<()> {
+    fn bring_up_to(&self, state: &mut State, now: Timestamp) -> Result<()> {
         for entry in mature(state, now, &self.inner.rules) {
             apply(state, &entry).map_err(|e| Error::Unavailable {
                 outcome: crate::error::Written::No,
@@ -518,7 +528,11 @@ impl Ledger {
         let holds = self
             .read(move |reader| async move { reader.holds(user_id, wanted).await })
             .await?;
-        let items = self.as_of(user_id, holds, now).await?;
+        let state = self.state_of(user_id, &holds, now).await?;
+        let items = holds
+            .into_iter()
+            .map(|hold| stands(hold, state.as_ref(), now))
+            .collect();
         Ok(page(items, limit, |consumption: &Consumption| {
             consumption.id.to_string()
         }))
@@ -529,19 +543,7 @@ impl Ledger {
     /// # Errors
     /// `not_found`, `unavailable`.
     pub async fn get_consumption(&self, consumption_id: Uuid) -> Result<Consumption> {
-        let now = self.inner.clock.now();
-        let hold = self
-            .read(move |reader| async move { reader.hold(consumption_id).await })
-            .await?;
-        let found = match hold {
-            Some(hold) => self.as_of(hold.user_id, vec![hold], now).await?.pop(),
-            None => None,
-        };
-        let missing = crate::ledger::Refusal::NotFound {
-            what: "consumption",
-            id: consumption_id,
-        };
-        found.ok_or_else(|| missing.into())
+        self.as_of_now(self.hold(consumption_id).await?).await
     }
 
     /// Writes down the holds that have expired; with a `limit`, at least that many if there are, and then stops.
@@ -654,6 +656,19 @@ impl Ledger {
     #[cfg(feature = "postgres")]
     pub(crate) fn pgbouncer(&self) -> bool {
         self.inner.pgbouncer
+    }
+}
+
+fn is_borrowing(hold: &Hold) -> bool {
+    hold.state.status == Status::Pending && hold.state.borrowed > 0
+}
+
+/// How a hold stands at `now`; `state` is needed where it is borrowing.
+fn stands(hold: Hold, state: Option<&State>, now: Timestamp) -> Consumption {
+    let matured = state.and_then(|state| state.holds.get(&hold.consumption_id));
+    match matured.filter(|_| is_borrowing(&hold)) {
+        Some(matured) => Consumption::from_hold(matured),
+        None => Consumption::from_hold(&hold.as_of(now)),
     }
 }
 

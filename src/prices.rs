@@ -237,6 +237,25 @@ impl PricedConsume {
     }
 }
 
+impl PricedConsume {
+    /// The plain request, at a price.
+    fn at(self, amount: i64, quote: String, hold_ttl: Option<Duration>) -> Consume {
+        Consume {
+            user_id: self.user_id,
+            amount,
+            feature: Some(self.usage.feature().to_owned()),
+            ttl: self.ttl,
+            reference: self.reference,
+            metadata: self.metadata,
+            priced: Some(Priced {
+                request: self.usage.canonical(),
+                quote,
+                hold_ttl,
+            }),
+        }
+    }
+}
+
 /// The capture of a priced hold, at the price of what was really used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -364,20 +383,8 @@ impl Ledger {
     /// The first answer to a call that can't be priced any more (rule **idempotency**: it is the same years later).
     async fn held_before(&self, consume: PricedConsume, key: &str) -> Result<Option<Result<Consumption>>> {
         let user_id = consume.user_id;
-        let command = Action::Consume(Consume {
-            user_id,
-            amount: 0,
-            feature: Some(consume.usage.feature().to_owned()),
-            ttl: consume.ttl,
-            reference: consume.reference,
-            metadata: consume.metadata,
-            priced: Some(Priced {
-                request: consume.usage.canonical(),
-                quote: String::new(),
-                hold_ttl: None,
-            }),
-        })
-        .with_key(Some(key));
+        // The price is no part of what is compared.
+        let command = Action::Consume(consume.at(0, String::new(), None)).with_key(Some(key));
         command.validate()?;
         let wanted = key.to_owned();
         let prior = self
@@ -395,19 +402,11 @@ impl Ledger {
     /// As [`Ledger::calculate`].
     pub async fn price_consume(&self, consume: PricedConsume) -> Result<Consume> {
         let quote = self.calculate(&consume.usage, Some(consume.user_id)).await?;
-        Ok(Consume {
-            user_id: consume.user_id,
-            amount: quote.credits(),
-            feature: Some(consume.usage.feature().to_owned()),
-            ttl: consume.ttl,
-            reference: consume.reference,
-            metadata: consume.metadata,
-            priced: Some(Priced {
-                request: consume.usage.canonical(),
-                quote: quote.to_json(CardText::Omitted),
-                hold_ttl: quote.card().hold_ttl(),
-            }),
-        })
+        Ok(consume.at(
+            quote.credits(),
+            quote.to_json(CardText::Omitted),
+            quote.card().hold_ttl(),
+        ))
     }
 
     /// Spends the price of what was really used, by the card that the hold was made with.
@@ -462,7 +461,7 @@ impl Ledger {
             }
             _ => None,
         };
-        let consumption = Consumption::from_hold(&hold.as_of(self.now()));
+        let consumption = self.as_of_now(hold).await?;
         let (user_id, pins) = (consumption.user_id, consumption.lots.clone());
         let ids = pins.iter().map(|pin| pin.lot_id).collect();
         let found = self
@@ -484,17 +483,6 @@ impl Ledger {
             held,
             charged,
         })
-    }
-
-    async fn hold(&self, consumption_id: Uuid) -> Result<Hold> {
-        let found = self
-            .read(move |reader| async move { reader.hold(consumption_id).await })
-            .await?;
-        let refusal = Refusal::NotFound {
-            what: "consumption",
-            id: consumption_id,
-        };
-        Ok(found.ok_or(refusal)?)
     }
 
     /// The quote that a hold was made with.

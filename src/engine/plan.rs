@@ -1,8 +1,8 @@
 //! A batch on paper: from what was loaded and what was asked to what is written and what is answered. Pure.
 
 use crate::ledger::{
-    Action, Command, Entry, Hash, Hold, Kind, Lot, Matured, Outcome, Refusal, Rules, Target, Timestamp,
-    apply, decide, mature_loaded,
+    Action, Command, Entry, Hash, Hold, Lot, Matured, Outcome, Refusal, Rules, Target, Timestamp, apply,
+    decide, mature_loaded,
 };
 use crate::store::{AccountWrite, GiftRow, KeyScope, Loaded, LoadedAccount, Needs, StoreError, Writes};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -250,27 +250,9 @@ impl AccountDraft {
         writes
             .holds
             .extend(self.holds.difference(&self.new_holds).filter_map(hold));
-        writes.gifts.extend(self.entries.iter().filter_map(gift));
+        writes.gifts.extend(self.entries.iter().filter_map(GiftRow::of));
         writes.entries.extend(self.entries);
     }
-}
-
-/// The line that a gift adds to the register.
-fn gift(entry: &Entry) -> Option<GiftRow> {
-    let lot = entry
-        .effects
-        .new_lots
-        .first()
-        .filter(|_| entry.kind == Kind::Gift)?;
-    Some(GiftRow {
-        user_id: entry.user_id,
-        lot_id: lot.lot_id,
-        amount: lot.amount,
-        reason: entry.effects.reason.clone().unwrap_or_default(),
-        operator: entry.effects.operator.clone(),
-        expires_at: lot.expires_at,
-        created_at: entry.created_at,
-    })
 }
 
 /// What a sweep wrote in a part that was postponed.

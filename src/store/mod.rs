@@ -1,5 +1,5 @@
 //! Stores load and append; they know no rules. Memory, SQLite and PostgreSQL keep the same contract, and the same
-//! suite runs against all three (`contract_tests.rs`).
+//! suite runs against all three (`contract_tests/`).
 //!
 //! # The contract
 //!
@@ -123,6 +123,26 @@ pub(crate) struct GiftRow {
     pub(crate) operator: Option<String>,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) created_at: Timestamp,
+}
+
+impl GiftRow {
+    /// The line that a gift's entry adds to the register.
+    pub(crate) fn of(entry: &Entry) -> Option<Self> {
+        let lot = entry
+            .effects
+            .new_lots
+            .first()
+            .filter(|_| entry.kind == Kind::Gift)?;
+        Some(GiftRow {
+            user_id: entry.user_id,
+            lot_id: lot.lot_id,
+            amount: lot.amount,
+            reason: entry.effects.reason.clone().unwrap_or_default(),
+            operator: entry.effects.operator.clone(),
+            expires_at: lot.expires_at,
+            created_at: entry.created_at,
+        })
+    }
 }
 
 /// Everything one batch writes, sorted by account.

@@ -2,7 +2,7 @@
 
 use super::feed::{PAGE, Rows};
 use super::{Fault, FaultKind, Verification};
-use crate::ledger::{Account, Entry, Hash, Hold, Kind, Lot, State, Status, Timestamp, apply};
+use crate::ledger::{Account, Entry, Hash, Hold, Lot, State, Status, Timestamp, apply};
 use crate::store::{GiftRow, StoreResult, StoredEntry};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -102,24 +102,6 @@ pub(super) struct Books {
     broken: bool,
 }
 
-/// The line of the register that a gift's entry makes.
-fn made_gift(entry: &Entry) -> Option<GiftRow> {
-    let lot = entry
-        .effects
-        .new_lots
-        .first()
-        .filter(|_| entry.kind == Kind::Gift)?;
-    Some(GiftRow {
-        user_id: entry.user_id,
-        lot_id: lot.lot_id,
-        amount: lot.amount,
-        reason: entry.effects.reason.clone().unwrap_or_default(),
-        operator: entry.effects.operator.clone(),
-        expires_at: lot.expires_at,
-        created_at: entry.created_at,
-    })
-}
-
 /// SHA-256 of the texts that only a hold's own row carries.
 #[derive(PartialEq, Eq, Default)]
 struct Texts {
@@ -217,7 +199,7 @@ impl Books {
             );
             self.texts.extend(texts.map(|texts| (hold.consumption_id, texts)));
         }
-        if let Some(gift) = made_gift(entry) {
+        if let Some(gift) = GiftRow::of(entry) {
             self.gifts.insert(gift.lot_id, gift);
         }
         if let Err(problem) = apply(&mut self.state, entry) {

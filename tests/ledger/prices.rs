@@ -6,7 +6,7 @@ use crate::on_every_database;
 use jointo_credits::pricing::{CardFault, Decimal, QuoteError};
 use jointo_credits::{
     Confirm, Error, Grant, Late, Ledger, Overage, PricedConfirm, PricedConsume, Refund, Refusal, SavePackage,
-    SetPricing, Source, Status, Timestamp, Usage,
+    SetCreditLimit, SetPricing, Source, Status, Timestamp, Usage,
 };
 use sqlx::{Connection, Executor};
 use std::time::Duration;
@@ -121,6 +121,29 @@ on_every_database! {
         assert_eq!(ledger.confirm_priced(PricedConfirm::quantity(nobody, 1), None).await.unwrap_err().code(), "not_found");
         assert_eq!(ledger.explain(nobody).await.unwrap_err().code(), "not_found");
         assert!(ledger.verify().await.unwrap().is_clean());
+        ledger.close().await;
+    }
+}
+
+on_every_database! {
+    /// What another hold's deadline has set free pays for what this one had borrowed, before anybody wrote it down.
+    async fn an_explanation_is_of_what_is_so_now(database: Database) {
+        let clock = clock();
+        let ledger = database.open(database.settings().clock(clock.clone())).await;
+        ledger.set_pricing(SetPricing::new(video("1"))).await.unwrap();
+        ledger.grant(Grant::new(ALICE, 10, Source::Purchase), None).await.unwrap();
+        ledger.set_credit_limit(SetCreditLimit { user_id: ALICE, credit_limit: 10 }, None).await.unwrap();
+        let first = PricedConsume::new(ALICE, Usage::of("video").quantity(10)).ttl(Duration::from_secs(60));
+        ledger.consume_priced(first, None).await.unwrap();
+        let second = PricedConsume::new(ALICE, Usage::of("video").quantity(5)).ttl(HOUR);
+        let second = ledger.consume_priced(second, None).await.unwrap();
+        assert_eq!((second.borrowed, second.lots.len()), (5, 0));
+        clock.set(START.plus(Duration::from_secs(60)));
+        let why = ledger.explain(second.id).await.unwrap();
+        assert_eq!(why.consumption, ledger.get_consumption(second.id).await.unwrap());
+        assert_eq!(why.consumption.borrowed, 0);
+        let paid: Vec<(Source, i64)> = why.lots.iter().map(|paid| (paid.lot.source, paid.amount)).collect();
+        assert_eq!(paid, [(Source::Purchase, 5)]);
         ledger.close().await;
     }
 }

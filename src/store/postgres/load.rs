@@ -36,21 +36,21 @@ const WITH_LOTS: u16 = 8;
 const WITH_HOLDS: u16 = 16;
 
 /// What a lone command needs: one account, or one consumption and its account, and at the most one key and one lot.
-const SINGLE: u16 = 32;
+const LONE: u16 = 32;
 
 /// Writes the statement part by part. `$1` is the accounts; then, as far as needed: now and the number of due holds,
 /// `consumptions`, `key_accounts`, `keys`, `key_consumptions`, `consumption_keys`, `lot_accounts`, `lots`; of a
-/// [`SINGLE`] one just the account or the consumption, the key, the lot.
+/// [`LONE`] one just the account or the consumption, the key, the lot.
 fn text(mask: u16) -> String {
-    if mask & SINGLE != 0 {
-        single_text(mask)
+    if mask & LONE != 0 {
+        lone_text(mask)
     } else {
         batch_text(mask)
     }
 }
 
 /// A lone command waits for every node that an executor sets up, so its look-ups are plain ones.
-fn single_text(mask: u16) -> String {
+fn lone_text(mask: u16) -> String {
     let mut parameters = 0;
     let mut parameter = || {
         parameters += 1;
@@ -326,7 +326,7 @@ async fn read(
         && needs.accounts.len() + needs.consumptions.len() == 1
         && needs.keys.len() <= 1
         && needs.lots.len() <= 1;
-    let mask = mask | flag(lone, SINGLE);
+    let mask = mask | flag(lone, LONE);
     let query = sqlx::query(statements.text("load", mask, || text(mask))).persistent(statements.persistent);
     if lone {
         let mut query = query.bind(needs.accounts.first().or(needs.consumptions.first()));
