@@ -27,6 +27,8 @@ use crate::pricing::{
     CardError, CardVersion, Decimal, InForce, PricingRef, Quantities, Quote, RateCard, in_force,
 };
 use crate::store::{CardRow, CatalogueChange, CatalogueRows};
+use compact_str::CompactString;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -332,20 +334,20 @@ pub struct Pricing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Usage {
-    feature: String,
+    feature: CompactString,
     quantity: Option<Decimal>,
-    metered: Vec<(String, Decimal)>,
-    attributes: Vec<(String, String)>,
+    metered: SmallVec<[(CompactString, Decimal); 2]>,
+    attributes: SmallVec<[(CompactString, CompactString); 2]>,
 }
 
 impl Usage {
     /// One call of a feature whose quantities are not known yet.
-    pub fn of(feature: impl Into<String>) -> Self {
+    pub fn of(feature: impl AsRef<str>) -> Self {
         Usage {
-            feature: feature.into(),
+            feature: feature.as_ref().into(),
             quantity: None,
-            metered: Vec::new(),
-            attributes: Vec::new(),
+            metered: SmallVec::new(),
+            attributes: SmallVec::new(),
         }
     }
 
@@ -356,14 +358,14 @@ impl Usage {
     }
 
     /// How much of one of the card's quantities, by name.
-    pub fn metered(mut self, name: impl Into<String>, quantity: impl Into<Decimal>) -> Self {
-        self.metered.push((name.into(), quantity.into()));
+    pub fn metered(mut self, name: impl AsRef<str>, quantity: impl Into<Decimal>) -> Self {
+        self.metered.push((name.as_ref().into(), quantity.into()));
         self
     }
 
     /// What the price depends on.
-    pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.attributes.push((name.into(), value.into()));
+    pub fn attribute(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
+        (self.attributes).push((name.as_ref().into(), value.as_ref().into()));
         self
     }
 
@@ -373,7 +375,8 @@ impl Usage {
 
     /// Refuses what says both how much, and how much of what.
     fn quantities<T>(&self, then: impl FnOnce(Quantities<'_>) -> T) -> Result<T> {
-        let named: Vec<(&str, Decimal)> = self.metered.iter().map(|(n, q)| (n.as_str(), *q)).collect();
+        let named: SmallVec<[(&str, Decimal); 4]> =
+            self.metered.iter().map(|(n, q)| (n.as_str(), *q)).collect();
         match (self.quantity, named.is_empty()) {
             (Some(_), false) => Err(Error::invalid(
                 "quantity",
@@ -388,7 +391,7 @@ impl Usage {
     }
 
     fn price(&self, version: &CardVersion) -> Result<Quote> {
-        let attributes: Vec<(&str, &str)> = self
+        let attributes: SmallVec<[(&str, &str); 4]> = self
             .attributes
             .iter()
             .map(|(n, v)| (n.as_str(), v.as_str()))
@@ -416,7 +419,7 @@ impl Usage {
             .collect();
         serde_json::json!({
             "attributes": attributes,
-            "feature": self.feature,
+            "feature": self.feature(),
             "metered": metered,
             "quantity": self.quantity.as_ref().map(quantity),
         })
@@ -435,16 +438,18 @@ impl Usage {
         let form: Form = serde_json::from_str(text).ok()?;
         let number = |text: &str| crate::pricing::parse_decimal(text).ok();
         Some(Usage {
-            feature: form.feature,
+            feature: form.feature.into(),
             quantity: form
                 .quantity
                 .as_deref()
                 .map(number)
                 .map_or(Some(None), |n| n.map(Some))?,
             metered: (form.metered.into_iter())
-                .map(|(name, text)| Some((name, number(&text)?)))
+                .map(|(name, text)| Some((name.into(), number(&text)?)))
                 .collect::<Option<_>>()?,
-            attributes: form.attributes.into_iter().collect(),
+            attributes: (form.attributes.into_iter())
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
         })
     }
 }

@@ -162,20 +162,28 @@ fn gcd(mut a: u128, mut b: u128) -> u128 {
     a
 }
 
+/// Quotient and remainder. Division of 128 bits is a call and slow; most figures fit half of them.
+#[inline]
+fn div_rem(a: i128, b: i128) -> Option<(i128, i128)> {
+    match (u64::try_from(a), u64::try_from(b)) {
+        (Ok(a), Ok(b)) => Some((a.checked_div(b)?.into(), a.checked_rem(b)?.into())),
+        _ => Some((a.checked_div(b)?, a.checked_rem(b)?)),
+    }
+}
+
 /// How many blocks of `size` are started by `quantity`, both at least zero and `size` above it.
 pub(super) fn blocks(quantity: Decimal, size: Decimal) -> Result<Decimal, NotExact> {
     let (quantity, size, _) = align(quantity, size)
         .or_else(|| align(quantity.normalize(), size.normalize()))
         .ok_or(NotExact)?;
-    let whole = quantity.checked_div(size).ok_or(NotExact)?;
-    fit(whole + i128::from(whole * size != quantity), 0)
+    let (whole, rest) = div_rem(quantity, size).ok_or(NotExact)?;
+    fit(whole + i128::from(rest != 0), 0)
 }
 
 /// The whole number next to `exact`, which is zero or more; `None` where it passes `i64`.
 pub(super) fn round(exact: Decimal, rounding: Rounding) -> Option<i64> {
     let unit = power(exact.scale()).ok()?;
-    let whole = exact.mantissa().checked_div(unit)?;
-    let rest = exact.mantissa() - whole * unit;
+    let (whole, rest) = div_rem(exact.mantissa(), unit)?;
     let up = match rounding {
         Rounding::Up => rest > 0,
         Rounding::Down => false,

@@ -8,6 +8,7 @@
 
 use super::json::{Node, Writer, root};
 use super::limits::{FROZEN_BYTES_MAX, QUANTITY_MAX};
+use super::quantities::AllMeasured;
 use super::quote::values;
 use super::{CardError, CardFault, Estimate, Known, Measured, PricingRef, Quote, QuoteError, RateCard};
 use alloc::{
@@ -220,7 +221,7 @@ fn version(node: &Node<'_, '_>) -> Result<u32, CardError> {
 }
 
 /// The quantities of all components, as they were known.
-fn measured(node: &Node<'_, '_>, card: &RateCard) -> Result<Vec<Measured>, CardError> {
+fn measured(node: &Node<'_, '_>, card: &RateCard) -> Result<AllMeasured, CardError> {
     let names: Vec<&str> = card
         .components
         .iter()

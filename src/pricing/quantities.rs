@@ -4,8 +4,8 @@ use super::exact::figure;
 use super::fault::{listed, shortened};
 use super::limits::QUANTITY_MAX;
 use super::{Estimate, QuoteError, RateCard};
-use alloc::vec::Vec;
 use rust_decimal::Decimal;
+use smallvec::SmallVec;
 
 /// The quantities of one call, as the caller knows them.
 ///
@@ -68,8 +68,11 @@ pub enum Known {
     },
 }
 
+/// The quantities of a card's components.
+pub(super) type AllMeasured = SmallVec<[Measured; 2]>;
+
 /// What each component of the card is priced with.
-pub(super) fn measure(card: &RateCard, quantities: Quantities<'_>) -> Result<Vec<Measured>, QuoteError> {
+pub(super) fn measure(card: &RateCard, quantities: Quantities<'_>) -> Result<AllMeasured, QuoteError> {
     check(card, quantities)?;
     (card.components.iter())
         .map(|component| {
@@ -100,7 +103,7 @@ pub(super) fn measure_again(
     card: &RateCard,
     before: &[Measured],
     quantities: Quantities<'_>,
-) -> Result<Vec<Measured>, QuoteError> {
+) -> Result<AllMeasured, QuoteError> {
     check(card, quantities)?;
     Ok((card.components.iter().zip(before))
         .map(|(component, before)| {

@@ -6,14 +6,16 @@
 use super::exact::{NotExact, add, blocks, mul, round, sub};
 use super::fault::{listed, shortened};
 use super::limits::TEXT_BYTES_MAX;
-use super::quantities::{measure, measure_again};
+use super::quantities::{AllMeasured, measure, measure_again};
 use super::{
     Component, Explained, Measured, Model, Multiplier, PricingRef, Quantities, QuoteError, RateCard, Tier,
 };
 use crate::ledger::limits::CREDITS_MAX;
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use compact_str::CompactString;
 use core::cmp::Ordering;
 use rust_decimal::Decimal;
+use smallvec::SmallVec;
 
 /// The price of one call: the credits, the exact figure behind them, and how it came about.
 ///
@@ -24,13 +26,16 @@ pub struct Quote {
     pub(super) card: Arc<RateCard>,
     pub(super) pricing: Option<PricingRef>,
     /// One for each component.
-    pub(super) measured: Vec<Measured>,
+    pub(super) measured: AllMeasured,
     /// One for each attribute of the card; `None` where the card's assumption was taken.
-    pub(super) values: Vec<Option<Box<str>>>,
+    pub(super) values: Values,
     lines: Vec<Line>,
     exact: Decimal,
     credits: i64,
 }
+
+/// The values of a card's attributes.
+pub(super) type Values = SmallVec<[Option<CompactString>; 2]>;
 
 /// One step on the way to the exact figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,8 +144,8 @@ impl Quote {
     pub(super) fn new(
         card: Arc<RateCard>,
         pricing: Option<PricingRef>,
-        measured: Vec<Measured>,
-        values: Vec<Option<Box<str>>>,
+        measured: AllMeasured,
+        values: Values,
     ) -> Result<Self, QuoteError> {
         let (lines, exact) = price(&card, &measured, &values).map_err(|fault| match fault {
             Fault::NotExact => QuoteError::NotExact {
@@ -255,10 +260,7 @@ impl Quote {
 }
 
 /// The values of the card's attributes, in the card's order.
-pub(super) fn values(
-    card: &RateCard,
-    attributes: &[(&str, &str)],
-) -> Result<Vec<Option<Box<str>>>, QuoteError> {
+pub(super) fn values(card: &RateCard, attributes: &[(&str, &str)]) -> Result<Values, QuoteError> {
     for (index, (name, value)) in attributes.iter().enumerate() {
         if !card.attributes.iter().any(|a| a.name == *name) {
             return Err(QuoteError::UnknownAttribute {
@@ -281,7 +283,7 @@ pub(super) fn values(
         .map(|attribute| {
             let given = attributes.iter().find(|(name, _)| *name == attribute.name);
             match (given, &attribute.assumed) {
-                (Some((_, value)), _) => Ok(Some(Box::from(*value))),
+                (Some((_, value)), _) => Ok(Some(CompactString::new(value))),
                 (None, Some(_)) => Ok(None),
                 (None, None) => Err(QuoteError::MissingAttribute {
                     feature: card.feature.clone(),
@@ -293,7 +295,11 @@ pub(super) fn values(
 }
 
 /// The value of the attribute at `index`, given or assumed.
-pub(super) fn value<'q>(card: &'q RateCard, values: &'q [Option<Box<str>>], index: usize) -> Option<&'q str> {
+pub(super) fn value<'q>(
+    card: &'q RateCard,
+    values: &'q [Option<CompactString>],
+    index: usize,
+) -> Option<&'q str> {
     match values.get(index)? {
         Some(value) => Some(value),
         None => card.attributes.get(index)?.assumed.as_deref(),
@@ -330,7 +336,7 @@ impl Sum {
 fn price(
     card: &RateCard,
     measured: &[Measured],
-    values: &[Option<Box<str>>],
+    values: &[Option<CompactString>],
 ) -> Result<(Vec<Line>, Decimal), Fault> {
     let mut all = Sum {
         lines: Vec::with_capacity(card.components.len() * 2 + card.multipliers.len() + 1),
@@ -473,7 +479,7 @@ fn multiply(
     card: &RateCard,
     component: Option<usize>,
     multipliers: &[Multiplier],
-    values: &[Option<Box<str>>],
+    values: &[Option<CompactString>],
     sum: &mut Sum,
 ) -> Result<(), Fault> {
     for (index, multiplier) in multipliers.iter().enumerate() {
@@ -491,7 +497,7 @@ fn multiply(
     Ok(())
 }
 
-fn factor(card: &RateCard, multiplier: &Multiplier, values: &[Option<Box<str>>]) -> Option<Decimal> {
+fn factor(card: &RateCard, multiplier: &Multiplier, values: &[Option<CompactString>]) -> Option<Decimal> {
     let wanted = |place: usize| value(card, values, *multiplier.attributes.get(place)?);
     let compare = |when: &[String]| {
         (when.iter().enumerate())
@@ -505,7 +511,7 @@ fn factor(card: &RateCard, multiplier: &Multiplier, values: &[Option<Box<str>>])
     }
 }
 
-fn unknown_value(card: &RateCard, multiplier: &Multiplier, values: &[Option<Box<str>>]) -> QuoteError {
+fn unknown_value(card: &RateCard, multiplier: &Multiplier, values: &[Option<CompactString>]) -> QuoteError {
     let given = (multiplier.attributes.iter()).filter_map(|index| value(card, values, *index));
     let known: Vec<String> = multiplier.rows.iter().map(|row| row.when.join(" / ")).collect();
     QuoteError::UnknownValue {
