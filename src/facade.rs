@@ -14,6 +14,7 @@ use crate::settings::{Location, Settings};
 use crate::store::{Due, EntryFilter, HoldFilter, LoadedAccount, Reader, Snapshot, StoreResult};
 use crate::verify::{self, TrialBalance, Verification};
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The most lines on one page.
@@ -351,6 +352,22 @@ impl Ledger {
         self.inner.engine.close().await;
         // Reads that come later fail, which is what closing means.
         let _ = self.inner.reader.close().await;
+    }
+
+    /// Gets ready for `fork`: waits until no connection to a SQLite file is in use, and closes them all. Calls wait
+    /// until [`Ledger::after_fork`]. `false` where something was still in use after `timeout`; a child then can't open
+    /// the file, and is told so.
+    ///
+    /// A child must not touch a ledger of its parent's, not even drop it: it connects anew. SQLite keeps count of a
+    /// process's locks in its memory, which a child inherits without the locks
+    /// (<https://www.sqlite.org/howtocorrupt.html>, section 2.6). Connections to PostgreSQL are simply left alone.
+    pub fn before_fork(&self, timeout: Duration) -> bool {
+        self.inner.reader.suspend(timeout)
+    }
+
+    /// Goes on after a fork, in the parent.
+    pub fn after_fork(&self) {
+        self.inner.reader.resume();
     }
 
     /// Runs a command of any kind.

@@ -38,6 +38,7 @@ use crate::ledger::{Account, Entry, Hash, Hold, Kind, Lot, Prior, State, Status,
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// How many due holds of one account a `load` brings at the most; the rest follow in the next rounds.
@@ -295,6 +296,16 @@ pub(crate) trait Reader: Send + Sync + 'static {
     fn watch(&self, changed: Changed) {
         drop(changed);
     }
+
+    /// Gets ready for a fork: gives back what a child must not inherit, and takes nothing up until
+    /// [`resume`](Reader::resume). `false` where something was not given back in time.
+    fn suspend(&self, timeout: Duration) -> bool {
+        let _ = timeout;
+        true
+    }
+
+    /// Ends [`suspend`](Reader::suspend).
+    fn resume(&self) {}
 
     /// Creates or updates the tables.
     fn migrate(&self) -> Reading<'_, ()>;

@@ -114,7 +114,6 @@ impl SqliteStore {
     /// Closes every connection to the file and opens none until [`resume`](Self::resume), so that the process can
     /// fork (see the module `fork`). Whoever wants to read or write meanwhile waits. `false` where somebody did not
     /// finish within `timeout`. Snapshots are not waited for: a child made while one is read can't open the file.
-    #[allow(dead_code, reason = "the bindings call it around a fork")]
     pub(crate) fn suspend(&self, timeout: Duration) -> bool {
         let closed: Vec<bool> = self
             .shared
@@ -126,7 +125,6 @@ impl SqliteStore {
     }
 
     /// Ends [`suspend`](Self::suspend).
-    #[allow(dead_code, reason = "the bindings call it around a fork")]
     pub(crate) fn resume(&self) {
         self.shared.pools().iter().for_each(|pool| pool.resume());
     }
@@ -242,6 +240,14 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl Reader for SqliteStore {
+    fn suspend(&self, timeout: Duration) -> bool {
+        SqliteStore::suspend(self, timeout)
+    }
+
+    fn resume(&self) {
+        SqliteStore::resume(self);
+    }
+
     fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>> {
         self.read(move |connection| load::account(connection, user_id, now))
     }

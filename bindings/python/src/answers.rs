@@ -1,0 +1,309 @@
+//! What Python gets: instances of the classes in `jointo_credits._results`, made field by field in their order.
+
+use crate::quote::Quote;
+use jointo_credits::pricing::Decimal;
+use jointo_credits::{
+    Balance, ClawbackReceipt, Consumption, Entry, Explanation, Lot, Matured, Package, Page, Pricing, Receipt,
+    Result, Timestamp, TrialBalance, Verification,
+};
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple, PyType};
+use uuid::Uuid;
+
+/// Objects of Python's that are needed all the time.
+pub(crate) struct Names {
+    pub(crate) uuid: Py<PyType>,
+    pub(crate) datetime: Py<PyType>,
+    pub(crate) timedelta: Py<PyType>,
+    /// 1970-01-01T00:00:00Z.
+    pub(crate) epoch: Py<PyAny>,
+    /// `timedelta(microseconds=1)`.
+    pub(crate) microsecond: Py<PyAny>,
+    pub(crate) decimal: Py<PyType>,
+    pub(crate) loads: Py<PyAny>,
+    pub(crate) dumps: Py<PyAny>,
+    pub(crate) errors: Py<PyAny>,
+    results: Results,
+}
+
+macro_rules! results {
+    ($($name:ident),+ $(,)?) => {
+        /// The classes of `_results.py`.
+        #[allow(non_snake_case)]
+        struct Results { $($name: Py<PyAny>),+ }
+
+        impl Results {
+            fn import(py: Python<'_>) -> PyResult<Self> {
+                let module = py.import("jointo_credits._results")?;
+                Ok(Results { $($name: module.getattr(stringify!($name))?.unbind()),+ })
+            }
+        }
+    };
+}
+
+results!(
+    Balance,
+    Expiring,
+    Consumption,
+    Pin,
+    Lot,
+    Money,
+    Transaction,
+    Receipt,
+    ClawbackReceipt,
+    Matured,
+    Page,
+    QuoteLine,
+    Package,
+    Pricing,
+    PaidFrom,
+    Explanation,
+    Fault,
+    Verification,
+    TrialBalance,
+);
+
+static NAMES: PyOnceLock<Names> = PyOnceLock::new();
+
+pub(crate) fn names(py: Python<'_>) -> PyResult<&Names> {
+    NAMES.get_or_try_init(py, || {
+        let datetime = py.import("datetime")?;
+        let class = |module: &str, name: &str| -> PyResult<Py<PyType>> {
+            Ok(py.import(module)?.getattr(name)?.cast_into::<PyType>()?.unbind())
+        };
+        let timedelta = datetime.getattr("timedelta")?;
+        let utc = datetime.getattr("timezone")?.getattr("utc")?;
+        let json = py.import("json")?;
+        Ok(Names {
+            uuid: class("uuid", "UUID")?,
+            datetime: class("datetime", "datetime")?,
+            timedelta: class("datetime", "timedelta")?,
+            epoch: datetime
+                .getattr("datetime")?
+                .call1((1970, 1, 1, 0, 0, 0, 0, utc))?
+                .unbind(),
+            microsecond: timedelta.call1((0, 0, 1))?.unbind(),
+            decimal: class("decimal", "Decimal")?,
+            loads: json.getattr("loads")?.unbind(),
+            dumps: json.getattr("dumps")?.unbind(),
+            errors: py.import("jointo_credits._errors")?.into_any().unbind(),
+            results: Results::import(py)?,
+        })
+    })
+}
+
+/// An instance of a result's class, from its fields in order.
+macro_rules! make {
+    ($py:ident, $class:ident { $($value:expr),+ $(,)? }) => {{
+        let class = &names($py)?.results.$class;
+        let fields = [$($value.into_bound_py_any($py)?),+];
+        class.call1($py, PyTuple::new($py, fields)?)
+    }};
+}
+
+pub(crate) fn uuid(py: Python<'_>, id: Uuid) -> PyResult<Py<PyAny>> {
+    let nothing = py.None();
+    let bytes = pyo3::types::PyBytes::new(py, id.as_bytes());
+    names(py)?.uuid.call1(py, (&nothing, bytes))
+}
+
+/// An aware datetime in UTC.
+pub(crate) fn datetime(py: Python<'_>, at: Timestamp) -> PyResult<Py<PyAny>> {
+    let names = names(py)?;
+    let micros = at.as_micros();
+    let since =
+        names
+            .timedelta
+            .bind(py)
+            .call1((0, micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000)))?;
+    Ok(names.epoch.bind(py).add(since)?.unbind())
+}
+
+pub(crate) fn decimal(py: Python<'_>, number: Decimal) -> PyResult<Py<PyAny>> {
+    names(py)?.decimal.call1(py, (number.to_string(),))
+}
+
+fn maybe<T>(
+    py: Python<'_>,
+    value: Option<T>,
+    convert: fn(Python<'_>, T) -> PyResult<Py<PyAny>>,
+) -> PyResult<Py<PyAny>> {
+    value.map_or_else(|| Ok(py.None()), |value| convert(py, value))
+}
+
+/// A tuple, each item converted.
+pub(crate) fn all<T>(
+    py: Python<'_>,
+    items: impl IntoIterator<Item = T>,
+    convert: impl Fn(Python<'_>, T) -> PyResult<Py<PyAny>>,
+) -> PyResult<Py<PyAny>> {
+    let items: Vec<Py<PyAny>> = items
+        .into_iter()
+        .map(|item| convert(py, item))
+        .collect::<PyResult<_>>()?;
+    PyTuple::new(py, items)?.into_py_any(py)
+}
+
+fn json(py: Python<'_>, text: &str) -> PyResult<Py<PyAny>> {
+    names(py)?.loads.call1(py, (text,))
+}
+
+pub(crate) fn nothing(py: Python<'_>, (): ()) -> PyResult<Py<PyAny>> {
+    Ok(py.None())
+}
+
+pub(crate) fn balance(py: Python<'_>, of: Balance) -> PyResult<Py<PyAny>> {
+    let expiring = all(
+        py,
+        of.expiring,
+        |py, part| make!(py, Expiring { datetime(py, part.at)?, part.amount }),
+    )?;
+    make!(py, Balance {
+        uuid(py, of.user_id)?, of.available, of.held, of.debt, of.credit_limit, of.granted, of.spent, expiring, of.seq,
+        datetime(py, of.at)?,
+    })
+}
+
+pub(crate) fn consumption(py: Python<'_>, of: Consumption) -> PyResult<Py<PyAny>> {
+    let lots = all(
+        py,
+        of.lots,
+        |py, pin| make!(py, Pin { uuid(py, pin.lot_id)?, pin.amount }),
+    )?;
+    make!(py, Consumption {
+        uuid(py, of.id)?, uuid(py, of.user_id)?, of.status.as_str(), of.amount, of.captured, of.reversed, of.borrowed,
+        lots, of.feature, of.reference, maybe(py, of.metadata, |py, metadata| json(py, metadata.as_str()))?,
+        datetime(py, of.created_at)?, datetime(py, of.expires_at)?, maybe(py, of.settled_at, datetime)?,
+    })
+}
+
+/// Each is a consumption, or the error that it would have been alone.
+pub(crate) fn outcomes(py: Python<'_>, of: Vec<Result<Consumption>>) -> PyResult<Py<PyAny>> {
+    all(py, of, |py, outcome| match outcome {
+        Ok(held) => consumption(py, held),
+        Err(error) => crate::failures::exception(py, &error),
+    })
+}
+
+pub(crate) fn lot(py: Python<'_>, of: Lot) -> PyResult<Py<PyAny>> {
+    let cost = maybe(
+        py,
+        of.cost,
+        |py, cost| make!(py, Money { cost.minor, cost.currency }),
+    )?;
+    make!(py, Lot {
+        uuid(py, of.lot_id)?, of.source.as_str(), of.amount, of.remaining, of.expired, of.clawed, of.claim, of.priority,
+        maybe(py, of.expires_at, datetime)?, cost, of.reference, maybe(py, of.origin, uuid)?,
+        datetime(py, of.created_at)?,
+    })
+}
+
+pub(crate) fn transaction(py: Python<'_>, of: Entry) -> PyResult<Py<PyAny>> {
+    make!(py, Transaction {
+        uuid(py, of.user_id)?, of.seq, of.kind.as_str(), of.change, of.held_change, of.available, of.held,
+        of.counter_account, maybe(py, of.consumption_id, uuid)?, maybe(py, of.lot_id, uuid)?, of.reference,
+        of.idempotency_key, of.effects.feature, of.effects.reason, of.effects.operator, datetime(py, of.created_at)?,
+        of.hash.to_string(),
+    })
+}
+
+pub(crate) fn receipt(py: Python<'_>, of: Receipt) -> PyResult<Py<PyAny>> {
+    make!(py, Receipt {
+        uuid(py, of.user_id)?, of.seq, of.kind.as_str(), of.amount, maybe(py, of.lot, lot)?, of.available,
+        of.credit_limit, datetime(py, of.created_at)?,
+    })
+}
+
+pub(crate) fn clawback_receipt(py: Python<'_>, of: ClawbackReceipt) -> PyResult<Py<PyAny>> {
+    make!(py, ClawbackReceipt {
+        uuid(py, of.user_id)?, of.seq, uuid(py, of.lot_id)?, of.taken, of.shortfall, of.debt, of.available,
+        datetime(py, of.created_at)?,
+    })
+}
+
+pub(crate) fn matured(py: Python<'_>, of: Matured) -> PyResult<Py<PyAny>> {
+    make!(py, Matured { of.holds, of.released, of.lots, of.expired })
+}
+
+fn page<T>(
+    py: Python<'_>,
+    of: Page<T>,
+    convert: fn(Python<'_>, T) -> PyResult<Py<PyAny>>,
+) -> PyResult<Py<PyAny>> {
+    make!(py, Page { all(py, of.items, convert)?, of.next_cursor })
+}
+
+pub(crate) fn transactions(py: Python<'_>, of: Page<Entry>) -> PyResult<Py<PyAny>> {
+    page(py, of, transaction)
+}
+
+pub(crate) fn consumptions(py: Python<'_>, of: Page<Consumption>) -> PyResult<Py<PyAny>> {
+    page(py, of, consumption)
+}
+
+/// A step of a quote: `text` and `amount`.
+pub(crate) fn quote_line(py: Python<'_>, text: String, amount: Decimal) -> PyResult<Py<PyAny>> {
+    make!(py, QuoteLine { text, decimal(py, amount)? })
+}
+
+pub(crate) fn quote(py: Python<'_>, of: jointo_credits::pricing::Quote) -> PyResult<Py<PyAny>> {
+    Quote::from(of).into_py_any(py)
+}
+
+pub(crate) fn package(py: Python<'_>, of: Package) -> PyResult<Py<PyAny>> {
+    let mut price = of.price;
+    price.rescale(2); // it has no more digits, and is written with two
+    make!(py, Package {
+        uuid(py, of.package_id)?, of.version, of.name, of.description, decimal(py, price)?, of.currency, of.credits,
+        of.bonus_credits, of.validity_days, of.sort_order, of.recommended, of.active, of.purchase_limit,
+        datetime(py, of.created_at)?, datetime(py, of.updated_at)?,
+    })
+}
+
+pub(crate) fn packages(py: Python<'_>, of: Vec<Package>) -> PyResult<Py<PyAny>> {
+    all(py, of, package)
+}
+
+pub(crate) fn pricing(py: Python<'_>, of: Pricing) -> PyResult<Py<PyAny>> {
+    let version = of.version;
+    make!(py, Pricing {
+        uuid(py, version.pricing.pricing_id)?, version.card.feature(), version.pricing.version, version.card.name(),
+        maybe(py, version.account, uuid)?, datetime(py, version.effective_from)?,
+        maybe(py, version.effective_until, datetime)?, json(py, version.card.canonical_json())?,
+        datetime(py, of.created_at)?,
+    })
+}
+
+pub(crate) fn pricings(py: Python<'_>, of: Vec<Pricing>) -> PyResult<Py<PyAny>> {
+    all(py, of, pricing)
+}
+
+pub(crate) fn explanation(py: Python<'_>, of: Explanation) -> PyResult<Py<PyAny>> {
+    let lots = all(
+        py,
+        of.lots,
+        |py, paid| make!(py, PaidFrom { lot(py, paid.lot)?, paid.amount }),
+    )?;
+    make!(py, Explanation {
+        consumption(py, of.consumption)?, maybe(py, of.held, quote)?, maybe(py, of.charged, quote)?, lots,
+    })
+}
+
+pub(crate) fn verification(py: Python<'_>, of: Verification) -> PyResult<Py<PyAny>> {
+    let faults = all(py, of.faults, |py, fault| {
+        make!(py, Fault {
+            uuid(py, fault.user_id)?, fault.seq, maybe(py, fault.id, uuid)?, fault.kind.to_string(), fault.detail,
+        })
+    })?;
+    make!(py, Verification { of.accounts, of.entries, of.lots, of.holds, of.fault_count, faults })
+}
+
+pub(crate) fn trial_balance(py: Python<'_>, of: TrialBalance) -> PyResult<Py<PyAny>> {
+    let counter_accounts = PyDict::new(py);
+    for (name, sum) in of.counter_accounts {
+        counter_accounts.set_item(name, sum)?;
+    }
+    make!(py, TrialBalance { of.available, of.held, counter_accounts })
+}

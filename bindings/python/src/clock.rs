@@ -1,0 +1,43 @@
+//! The clock that tests move.
+
+use crate::answers::datetime;
+use crate::arguments::{duration, timestamp};
+use jointo_credits::Clock;
+use pyo3::prelude::*;
+
+/// A clock that stands still until it is moved: a test runs a year in a second.
+#[pyclass(frozen, module = "jointo_credits")]
+pub(crate) struct ManualClock {
+    pub(crate) clock: jointo_credits::ManualClock,
+}
+
+#[pymethods]
+impl ManualClock {
+    #[new]
+    fn new(start: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(ManualClock {
+            clock: jointo_credits::ManualClock::starting_at(timestamp("start", start)?),
+        })
+    }
+
+    /// What it shows: an aware datetime in UTC.
+    fn now(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        datetime(py, self.clock.now())
+    }
+
+    /// Shows `to` from now on, an aware datetime, which may lie in the past.
+    fn set(&self, to: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.clock.set(timestamp("to", to)?);
+        Ok(())
+    }
+
+    /// Moves forward by a timedelta, or a number of seconds.
+    fn advance(&self, by: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.clock.advance(duration("by", by)?);
+        Ok(())
+    }
+
+    fn __repr__(&self) -> String {
+        format!("ManualClock({})", self.clock.now())
+    }
+}

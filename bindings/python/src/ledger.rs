@@ -1,0 +1,770 @@
+//! The calls. Each checks its arguments and gives an [`Operation`], which the caller waits for or awaits.
+
+use crate::answers;
+use crate::arguments::{decimal, duration, integer, metadata, optional, text, timestamp, usage, uuid, word};
+use crate::clock::ManualClock;
+use crate::failures::{clash, invalid, raise};
+use crate::operation::{Answer, Operation};
+use crate::session::Sessions;
+use jointo_credits::{
+    Adjust, Clawback, Confirm, Consume, ConsumptionFilter, Extend, Gift, Grant, Kind, Late, Ledger, Money,
+    OnLotExpiredWhileHeld, Overage, PricedConfirm, PricedConsume, Refund, Result, SavePackage,
+    SetCreditLimit, SetPricing, Settings, Shortfall, Source, Status, TransactionFilter,
+};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyDictMethods};
+use std::sync::Arc;
+
+type Any<'a, 'py> = &'a Bound<'py, PyAny>;
+
+const OVERAGES: [(&str, Overage); 3] = [
+    ("reject", Overage::Reject),
+    ("available", Overage::Available),
+    ("debt", Overage::Debt),
+];
+const LATES: [(&str, Late); 2] = [("reject", Late::Reject), ("recharge", Late::Recharge)];
+const SHORTFALLS: [(&str, Shortfall); 2] = [("forgive", Shortfall::Forgive), ("debt", Shortfall::Debt)];
+
+fn words<T: Copy>(all: &[T], as_str: fn(T) -> &'static str) -> Vec<(&'static str, T)> {
+    all.iter().map(|value| (as_str(*value), *value)).collect()
+}
+
+/// A ledger in any process that has the object: each gets connections of its own.
+#[pyclass(frozen, weakref, module = "jointo_credits._native")]
+pub(crate) struct NativeLedger {
+    sessions: Sessions,
+}
+
+impl NativeLedger {
+    /// A call of the ledger, and what becomes of its result.
+    fn call<T: Send + 'static, F>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(Ledger) -> F + Send + 'static,
+        convert: fn(Python<'_>, T) -> PyResult<Py<PyAny>>,
+    ) -> PyResult<Operation>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        let session = self.sessions.get(py)?;
+        let running = Arc::clone(&session);
+        Ok(Operation::new(&session, async move {
+            let result = match running.ledger().await {
+                Ok(ledger) => call(ledger.clone()).await,
+                Err(error) => Err(error),
+            };
+            let answer: Answer = Box::new(move |py| match result {
+                Ok(value) => convert(py, value),
+                Err(error) => Err(raise(py, error)),
+            });
+            answer
+        }))
+    }
+}
+
+/// What `consume` is asked for.
+enum Asked {
+    Amount(Consume),
+    Priced(PricedConsume),
+}
+
+impl Asked {
+    #[allow(clippy::too_many_arguments, reason = "one for each argument of Python's")]
+    fn new(
+        py: Python<'_>,
+        user_id: Any<'_, '_>,
+        feature: Option<Any<'_, '_>>,
+        quantity: Option<Any<'_, '_>>,
+        attributes: Option<Any<'_, '_>>,
+        amount: Option<Any<'_, '_>>,
+        ttl: Option<Any<'_, '_>>,
+        reference: Option<Any<'_, '_>>,
+        given: Option<Any<'_, '_>>,
+    ) -> PyResult<Self> {
+        let user_id = uuid("user_id", user_id)?;
+        let feature = optional(feature, |feature| text("feature", feature))?;
+        let ttl = optional(ttl, |ttl| duration("ttl", ttl))?;
+        let reference = optional(reference, |reference| text("reference", reference))?;
+        let metadata = optional(given, metadata)?;
+        match (amount, feature) {
+            (Some(amount), feature) => {
+                if quantity.is_some() || attributes.is_some() {
+                    let limit = "amount, or feature with quantity and attributes";
+                    return Err(clash(
+                        py,
+                        "amount",
+                        "can't be given together with a quantity or attributes",
+                        limit,
+                    ));
+                }
+                let amount = integer("amount", amount)?;
+                Ok(Asked::Amount(Consume {
+                    feature,
+                    ttl,
+                    reference,
+                    metadata,
+                    ..Consume::new(user_id, amount)
+                }))
+            }
+            (None, Some(feature)) => {
+                let mut consume = PricedConsume::new(user_id, usage(&feature, quantity, attributes)?);
+                if let Some(ttl) = ttl {
+                    consume = consume.ttl(ttl);
+                }
+                if let Some(reference) = reference {
+                    consume = consume.reference(reference);
+                }
+                if let Some(metadata) = metadata {
+                    consume = consume.metadata(metadata);
+                }
+                Ok(Asked::Priced(consume))
+            }
+            (None, None) => {
+                let limit = "amount, or feature with quantity and attributes";
+                Err(clash(
+                    py,
+                    "amount",
+                    "is missing, and there is no feature to price it by",
+                    limit,
+                ))
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl NativeLedger {
+    #[new]
+    #[pyo3(signature = (url, schema, clock, settings))]
+    fn new(
+        url: Any<'_, '_>,
+        schema: Option<Any<'_, '_>>,
+        clock: Option<Any<'_, '_>>,
+        settings: &Bound<'_, PyDict>,
+    ) -> PyResult<Self> {
+        let url = text("url", url)?;
+        let in_memory = url == "memory:" || url == "sqlite::memory:";
+        let mut chosen = Settings::new(url);
+        if let Some(schema) = schema {
+            chosen = chosen.schema(text("schema", schema)?);
+        }
+        if let Some(clock) = clock {
+            match clock.cast::<ManualClock>() {
+                Ok(clock) => chosen = chosen.clock(clock.get().clock.clone()),
+                Err(_) => {
+                    return Err(invalid(
+                        clock,
+                        "clock",
+                        "is no clock",
+                        "a ManualClock, or None for the system's",
+                    ));
+                }
+            }
+        }
+        for (name, value) in settings.iter() {
+            let name = text("settings", &name)?;
+            let value = &value;
+            chosen = match name.as_str() {
+                "hold_ttl" => chosen.hold_ttl(duration("hold_ttl", value)?),
+                "on_lot_expired_while_held" => chosen.on_lot_expired_while_held(word(
+                    "on_lot_expired_while_held",
+                    value,
+                    &[
+                        ("expire", OnLotExpiredWhileHeld::Expire),
+                        ("grace", OnLotExpiredWhileHeld::Grace),
+                    ],
+                )?),
+                "release_grace" => chosen.release_grace(duration("release_grace", value)?),
+                "reversal_grace" => chosen.reversal_grace(duration("reversal_grace", value)?),
+                "max_connections" => chosen.max_connections(integer("max_connections", value)?),
+                "committers" => chosen.committers(integer("committers", value)?),
+                "batch_limit" => chosen.batch_limit(integer("batch_limit", value)?),
+                "queue_limit" => chosen.queue_limit(integer("queue_limit", value)?),
+                "patience" => chosen.patience(duration("patience", value)?),
+                "connect_timeout" => chosen.connect_timeout(duration("connect_timeout", value)?),
+                "pgbouncer" => chosen.pgbouncer(word_of_truth("pgbouncer", value)?),
+                _ => return Err(invalid(value, "settings", "has an unknown name", SETTINGS)),
+            };
+        }
+        Ok(NativeLedger {
+            sessions: Sessions::new(chosen, in_memory),
+        })
+    }
+
+    /// Opens the database.
+    fn connect(&self, py: Python<'_>) -> PyResult<Operation> {
+        self.call(py, |_| async { Ok(()) }, answers::nothing)
+    }
+
+    fn migrate(&self, py: Python<'_>) -> PyResult<Operation> {
+        self.call(
+            py,
+            |ledger| async move { ledger.migrate().await },
+            answers::nothing,
+        )
+    }
+
+    fn check(&self, py: Python<'_>) -> PyResult<Operation> {
+        self.call(py, |ledger| async move { ledger.check().await }, answers::nothing)
+    }
+
+    fn seed_catalog(&self, py: Python<'_>) -> PyResult<Operation> {
+        self.call(
+            py,
+            |ledger| async move { ledger.seed_catalog().await },
+            answers::nothing,
+        )
+    }
+
+    /// What closes it; `None` where there is nothing to close.
+    fn close(&self) -> Option<Operation> {
+        let session = self.sessions.close()?;
+        let running = Arc::clone(&session);
+        Some(Operation::new(&session, async move {
+            if let Some(ledger) = running.connected() {
+                ledger.close().await;
+            }
+            let answer: Answer = Box::new(|py| Ok(py.None()));
+            answer
+        }))
+    }
+
+    fn balance(&self, py: Python<'_>, user_id: Any<'_, '_>, at: Option<Any<'_, '_>>) -> PyResult<Operation> {
+        let user_id = uuid("user_id", user_id)?;
+        let at = optional(at, |at| timestamp("at", at))?;
+        let call = move |ledger: Ledger| async move {
+            match at {
+                None => ledger.balance(user_id).await,
+                Some(at) => ledger.balance_at(user_id, at).await,
+            }
+        };
+        self.call(py, call, answers::balance)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn transactions(
+        &self,
+        py: Python<'_>,
+        user_id: Any<'_, '_>,
+        kind: Option<Any<'_, '_>>,
+        since: Option<Any<'_, '_>>,
+        until: Option<Any<'_, '_>>,
+        limit: Any<'_, '_>,
+        cursor: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let user_id = uuid("user_id", user_id)?;
+        let filter = TransactionFilter {
+            kind: optional(kind, |kind| word("kind", kind, &words(Kind::ALL, Kind::as_str)))?,
+            since: optional(since, |since| timestamp("since", since))?,
+            until: optional(until, |until| timestamp("until", until))?,
+            limit: integer("limit", limit)?,
+            cursor: optional(cursor, |cursor| text("cursor", cursor))?,
+        };
+        let call = move |ledger: Ledger| async move { ledger.transactions(user_id, filter).await };
+        self.call(py, call, answers::transactions)
+    }
+
+    fn consumption(
+        &self,
+        py: Python<'_>,
+        user_id: Any<'_, '_>,
+        status: Option<Any<'_, '_>>,
+        limit: Any<'_, '_>,
+        cursor: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let user_id = uuid("user_id", user_id)?;
+        let filter = ConsumptionFilter {
+            status: optional(status, |status| {
+                word("status", status, &words(Status::ALL, Status::as_str))
+            })?,
+            limit: integer("limit", limit)?,
+            cursor: optional(cursor, |cursor| text("cursor", cursor))?,
+        };
+        let call = move |ledger: Ledger| async move { ledger.consumptions(user_id, filter).await };
+        self.call(py, call, answers::consumptions)
+    }
+
+    fn get_consumption(&self, py: Python<'_>, consumption_id: Any<'_, '_>) -> PyResult<Operation> {
+        let id = uuid("consumption_id", consumption_id)?;
+        let call = move |ledger: Ledger| async move { ledger.get_consumption(id).await };
+        self.call(py, call, answers::consumption)
+    }
+
+    fn explain(&self, py: Python<'_>, consumption_id: Any<'_, '_>) -> PyResult<Operation> {
+        let id = uuid("consumption_id", consumption_id)?;
+        let call = move |ledger: Ledger| async move { ledger.explain(id).await };
+        self.call(py, call, answers::explanation)
+    }
+
+    fn calculate(
+        &self,
+        py: Python<'_>,
+        feature: Any<'_, '_>,
+        quantity: Option<Any<'_, '_>>,
+        attributes: Option<Any<'_, '_>>,
+        user_id: Option<Any<'_, '_>>,
+        at: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let usage = usage(&text("feature", feature)?, quantity, attributes)?;
+        let user_id = optional(user_id, |user_id| uuid("user_id", user_id))?;
+        let at = optional(at, |at| timestamp("at", at))?;
+        let call = move |ledger: Ledger| async move {
+            match at {
+                None => ledger.calculate(&usage, user_id).await,
+                Some(at) => ledger.calculate_at(&usage, user_id, at).await,
+            }
+        };
+        self.call(py, call, answers::quote)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn consume(
+        &self,
+        py: Python<'_>,
+        user_id: Any<'_, '_>,
+        feature: Option<Any<'_, '_>>,
+        quantity: Option<Any<'_, '_>>,
+        attributes: Option<Any<'_, '_>>,
+        amount: Option<Any<'_, '_>>,
+        ttl: Option<Any<'_, '_>>,
+        reference: Option<Any<'_, '_>>,
+        metadata: Option<Any<'_, '_>>,
+        key: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let asked = Asked::new(
+            py, user_id, feature, quantity, attributes, amount, ttl, reference, metadata,
+        )?;
+        let key = self::key(key)?;
+        let call = move |ledger: Ledger| async move { consume(&ledger, asked, key).await };
+        self.call(py, call, answers::consumption)
+    }
+
+    /// Each item is a dict of `consume`'s arguments.
+    fn consume_many(&self, py: Python<'_>, items: Vec<Bound<'_, PyDict>>) -> PyResult<Operation> {
+        const KNOWN: [&str; 9] = [
+            "user_id",
+            "feature",
+            "quantity",
+            "attributes",
+            "amount",
+            "ttl",
+            "reference",
+            "metadata",
+            "idempotency_key",
+        ];
+        let mut asked = Vec::with_capacity(items.len());
+        for item in &items {
+            for name in item.keys() {
+                let known = name
+                    .extract::<String>()
+                    .is_ok_and(|name| KNOWN.contains(&name.as_str()));
+                if !known {
+                    return Err(invalid(
+                        &name,
+                        "items",
+                        "have an argument that consume() has not",
+                        &KNOWN.join(", "),
+                    ));
+                }
+            }
+            let part = |name: &str| -> PyResult<Option<Bound<'_, PyAny>>> {
+                Ok(item.get_item(name)?.filter(|value| !value.is_none()))
+            };
+            let Some(user_id) = part("user_id")? else {
+                return Err(invalid(
+                    item,
+                    "user_id",
+                    "is missing",
+                    "a uuid.UUID, or text of one",
+                ));
+            };
+            let consume = Asked::new(
+                py,
+                &user_id,
+                part("feature")?.as_ref(),
+                part("quantity")?.as_ref(),
+                part("attributes")?.as_ref(),
+                part("amount")?.as_ref(),
+                part("ttl")?.as_ref(),
+                part("reference")?.as_ref(),
+                part("metadata")?.as_ref(),
+            )?;
+            asked.push((consume, key(part("idempotency_key")?.as_ref())?));
+        }
+        let call = move |ledger: Ledger| async move { consume_many(&ledger, asked).await };
+        self.call(py, call, answers::outcomes)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn confirm(
+        &self,
+        py: Python<'_>,
+        consumption_id: Any<'_, '_>,
+        amount: Option<Any<'_, '_>>,
+        quantity: Option<Any<'_, '_>>,
+        overage: Any<'_, '_>,
+        late: Any<'_, '_>,
+        key: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let id = uuid("consumption_id", consumption_id)?;
+        let overage = word("overage", overage, &OVERAGES)?;
+        let late = word("late", late, &LATES)?;
+        let key = self::key(key)?;
+        match (amount, quantity) {
+            (Some(_), Some(_)) => Err(clash(
+                py,
+                "amount",
+                "can't be given together with a quantity",
+                "amount or quantity",
+            )),
+            (None, Some(quantity)) => {
+                let confirm = match crate::arguments::by_name(quantity)? {
+                    None => PricedConfirm::quantity(id, decimal("quantity", quantity)?),
+                    Some(named) => PricedConfirm::metered(
+                        id,
+                        named.iter().map(|(name, number)| (name.as_str(), *number)),
+                    ),
+                };
+                let confirm = confirm.overage(overage).late(late);
+                let call =
+                    move |ledger: Ledger| async move { ledger.confirm_priced(confirm, key.as_deref()).await };
+                self.call(py, call, answers::consumption)
+            }
+            (amount, None) => {
+                let confirm = match optional(amount, |amount| integer("amount", amount))? {
+                    None => Confirm::all(id),
+                    Some(amount) => Confirm::amount(id, amount),
+                };
+                let confirm = confirm.overage(overage).late(late);
+                let call = move |ledger: Ledger| async move { ledger.confirm(confirm, key.as_deref()).await };
+                self.call(py, call, answers::consumption)
+            }
+        }
+    }
+
+    fn refund(
+        &self,
+        py: Python<'_>,
+        consumption_id: Any<'_, '_>,
+        amount: Option<Any<'_, '_>>,
+        reason: Option<Any<'_, '_>>,
+        key: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let refund = Refund {
+            consumption_id: uuid("consumption_id", consumption_id)?,
+            amount: optional(amount, |amount| integer("amount", amount))?,
+            reason: optional(reason, |reason| text("reason", reason))?,
+        };
+        let key = self::key(key)?;
+        let call = move |ledger: Ledger| async move { ledger.refund(refund, key.as_deref()).await };
+        self.call(py, call, answers::consumption)
+    }
+
+    fn extend(
+        &self,
+        py: Python<'_>,
+        consumption_id: Any<'_, '_>,
+        ttl: Any<'_, '_>,
+        key: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let extend = Extend {
+            consumption_id: uuid("consumption_id", consumption_id)?,
+            ttl: duration("ttl", ttl)?,
+        };
+        let key = self::key(key)?;
+        let call = move |ledger: Ledger| async move { ledger.extend(extend, key.as_deref()).await };
+        self.call(py, call, answers::consumption)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn gift(
+        &self,
+        py: Python<'_>,
+        user_id: Any<'_, '_>,
+        amount: Any<'_, '_>,
+        reason: Any<'_, '_>,
+        operator: Option<Any<'_, '_>>,
+        expires_at: Option<Any<'_, '_>>,
+        key: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let gift = Gift {
+            operator: optional(operator, |operator| text("operator", operator))?,
+            expires_at: optional(expires_at, |at| timestamp("expires_at", at))?,
+            ..Gift::new(
+                uuid("user_id", user_id)?,
+                integer("amount", amount)?,
+                text("reason", reason)?,
+            )
+        };
+        let key = self::key(key)?;
+        let call = move |ledger: Ledger| async move { ledger.gift(gift, key.as_deref()).await };
+        self.call(py, call, answers::receipt)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn grant(
+        &self,
+        py: Python<'_>,
+        user_id: Any<'_, '_>,
+        amount: Any<'_, '_>,
+        source: Any<'_, '_>,
+        priority: Any<'_, '_>,
+        expires_at: Option<Any<'_, '_>>,
+        cost: Option<(Bound<'_, PyAny>, Bound<'_, PyAny>)>,
+        reference: Option<Any<'_, '_>>,
+        key: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let money = |(minor, currency): (Bound<'_, PyAny>, Bound<'_, PyAny>)| -> PyResult<Money> {
+            Ok(Money {
+                minor: integer("cost", &minor)?,
+                currency: text("cost", &currency)?,
+            })
+        };
+        let source = word("source", source, &words(Source::ALL, Source::as_str))?;
+        let grant = Grant {
+            priority: integer("priority", priority)?,
+            expires_at: optional(expires_at, |at| timestamp("expires_at", at))?,
+            cost: cost.map(money).transpose()?,
+            reference: optional(reference, |reference| text("reference", reference))?,
+            ..Grant::new(uuid("user_id", user_id)?, integer("amount", amount)?, source)
+        };
+        let key = self::key(key)?;
+        let call = move |ledger: Ledger| async move { ledger.grant(grant, key.as_deref()).await };
+        self.call(py, call, answers::receipt)
+    }
+
+    fn adjust(
+        &self,
+        py: Python<'_>,
+        user_id: Any<'_, '_>,
+        amount: Any<'_, '_>,
+        reason: Any<'_, '_>,
+        operator: Option<Any<'_, '_>>,
+        key: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let adjust = Adjust {
+            operator: optional(operator, |operator| text("operator", operator))?,
+            ..Adjust::new(
+                uuid("user_id", user_id)?,
+                integer("amount", amount)?,
+                text("reason", reason)?,
+            )
+        };
+        let key = self::key(key)?;
+        let call = move |ledger: Ledger| async move { ledger.adjust(adjust, key.as_deref()).await };
+        self.call(py, call, answers::receipt)
+    }
+
+    fn set_credit_limit(
+        &self,
+        py: Python<'_>,
+        user_id: Any<'_, '_>,
+        credit_limit: Any<'_, '_>,
+        key: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let limit = SetCreditLimit {
+            user_id: uuid("user_id", user_id)?,
+            credit_limit: integer("credit_limit", credit_limit)?,
+        };
+        let key = self::key(key)?;
+        let call = move |ledger: Ledger| async move { ledger.set_credit_limit(limit, key.as_deref()).await };
+        self.call(py, call, answers::receipt)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn clawback(
+        &self,
+        py: Python<'_>,
+        user_id: Any<'_, '_>,
+        lot_id: Any<'_, '_>,
+        amount: Option<Any<'_, '_>>,
+        shortfall: Any<'_, '_>,
+        reason: Option<Any<'_, '_>>,
+        key: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let clawback = Clawback {
+            amount: optional(amount, |amount| integer("amount", amount))?,
+            reason: optional(reason, |reason| text("reason", reason))?,
+            ..Clawback::all(uuid("user_id", user_id)?, uuid("lot_id", lot_id)?)
+        };
+        let clawback = clawback.shortfall(word("shortfall", shortfall, &SHORTFALLS)?);
+        let key = self::key(key)?;
+        let call = move |ledger: Ledger| async move { ledger.clawback(clawback, key.as_deref()).await };
+        self.call(py, call, answers::clawback_receipt)
+    }
+
+    fn expire_pending(&self, py: Python<'_>, limit: Option<Any<'_, '_>>) -> PyResult<Operation> {
+        let limit = optional(limit, |limit| integer("limit", limit))?;
+        let call = move |ledger: Ledger| async move { ledger.expire_pending(limit).await };
+        self.call(py, call, answers::matured)
+    }
+
+    fn expire_lots(&self, py: Python<'_>, limit: Option<Any<'_, '_>>) -> PyResult<Operation> {
+        let limit = optional(limit, |limit| integer("limit", limit))?;
+        let call = move |ledger: Ledger| async move { ledger.expire_lots(limit).await };
+        self.call(py, call, answers::matured)
+    }
+
+    fn packages(&self, py: Python<'_>) -> PyResult<Operation> {
+        self.call(
+            py,
+            |ledger| async move { ledger.packages().await },
+            answers::packages,
+        )
+    }
+
+    fn package(&self, py: Python<'_>, package_id: Any<'_, '_>) -> PyResult<Operation> {
+        let id = uuid("package_id", package_id)?;
+        let call = move |ledger: Ledger| async move { ledger.package(id).await };
+        self.call(py, call, answers::package)
+    }
+
+    fn package_versions(&self, py: Python<'_>, package_id: Any<'_, '_>) -> PyResult<Operation> {
+        let id = uuid("package_id", package_id)?;
+        let call = move |ledger: Ledger| async move { ledger.package_versions(id).await };
+        self.call(py, call, answers::packages)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn save_package(
+        &self,
+        py: Python<'_>,
+        package_id: Option<Any<'_, '_>>,
+        name: Any<'_, '_>,
+        description: Any<'_, '_>,
+        price: Any<'_, '_>,
+        currency: Any<'_, '_>,
+        credits: Any<'_, '_>,
+        bonus_credits: Any<'_, '_>,
+        validity_days: Option<Any<'_, '_>>,
+        sort_order: Any<'_, '_>,
+        recommended: Any<'_, '_>,
+        active: Any<'_, '_>,
+        purchase_limit: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let package = SavePackage {
+            package_id: optional(package_id, |id| uuid("package_id", id))?,
+            description: text("description", description)?,
+            currency: text("currency", currency)?,
+            bonus_credits: integer("bonus_credits", bonus_credits)?,
+            validity_days: optional(validity_days, |days| integer("validity_days", days))?,
+            sort_order: integer("sort_order", sort_order)?,
+            recommended: word_of_truth("recommended", recommended)?,
+            active: word_of_truth("active", active)?,
+            purchase_limit: optional(purchase_limit, |limit| integer("purchase_limit", limit))?,
+            ..SavePackage::new(
+                text("name", name)?,
+                decimal("price", price)?,
+                integer("credits", credits)?,
+            )
+        };
+        let call = move |ledger: Ledger| async move { ledger.save_package(package).await };
+        self.call(py, call, answers::package)
+    }
+
+    fn pricing(&self, py: Python<'_>, feature: Option<Any<'_, '_>>) -> PyResult<Operation> {
+        let feature = optional(feature, |feature| text("feature", feature))?;
+        let call = move |ledger: Ledger| async move { ledger.pricing(feature.as_deref()).await };
+        self.call(py, call, answers::pricings)
+    }
+
+    fn set_pricing(
+        &self,
+        py: Python<'_>,
+        card: Any<'_, '_>,
+        user_id: Option<Any<'_, '_>>,
+        effective_from: Option<Any<'_, '_>>,
+        effective_until: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let pricing = SetPricing {
+            user_id: optional(user_id, |user_id| uuid("user_id", user_id))?,
+            effective_from: optional(effective_from, |at| timestamp("effective_from", at))?,
+            effective_until: optional(effective_until, |at| timestamp("effective_until", at))?,
+            ..SetPricing::new(text("card", card)?)
+        };
+        let call = move |ledger: Ledger| async move { ledger.set_pricing(pricing).await };
+        self.call(py, call, answers::pricing)
+    }
+
+    fn verify(&self, py: Python<'_>) -> PyResult<Operation> {
+        self.call(
+            py,
+            |ledger| async move { ledger.verify().await },
+            answers::verification,
+        )
+    }
+
+    fn trial_balance(&self, py: Python<'_>) -> PyResult<Operation> {
+        self.call(
+            py,
+            |ledger| async move { ledger.trial_balance().await },
+            answers::trial_balance,
+        )
+    }
+
+    /// For `os.register_at_fork`.
+    fn before_fork(&self, py: Python<'_>) {
+        self.sessions.before_fork(py);
+    }
+
+    /// For `os.register_at_fork`.
+    fn after_fork_in_parent(&self) {
+        self.sessions.after_fork_in_parent();
+    }
+
+    /// For `os.register_at_fork`.
+    fn after_fork_in_child(&self) {
+        self.sessions.after_fork_in_child();
+    }
+}
+
+const SETTINGS: &str = "hold_ttl, on_lot_expired_while_held, release_grace, reversal_grace, max_connections, committers, \
+     batch_limit, queue_limit, patience, connect_timeout, pgbouncer";
+
+fn key(key: Option<Any<'_, '_>>) -> PyResult<Option<String>> {
+    optional(key, |key| text("idempotency_key", key))
+}
+
+fn word_of_truth(field: &'static str, value: Any<'_, '_>) -> PyResult<bool> {
+    value
+        .extract()
+        .map_err(|_| invalid(value, field, "is neither True nor False", "a bool"))
+}
+
+async fn consume(ledger: &Ledger, asked: Asked, key: Option<String>) -> Result<jointo_credits::Consumption> {
+    match asked {
+        Asked::Amount(consume) => ledger.consume(consume, key.as_deref()).await,
+        Asked::Priced(consume) => ledger.consume_priced(consume, key.as_deref()).await,
+    }
+}
+
+/// Those that are priced first get their prices; then all that have one are held together, in order.
+async fn consume_many(
+    ledger: &Ledger,
+    asked: Vec<(Asked, Option<String>)>,
+) -> Result<Vec<Result<jointo_credits::Consumption>>> {
+    let mut together = Vec::with_capacity(asked.len());
+    let mut outcomes: Vec<Option<Result<jointo_credits::Consumption>>> = Vec::with_capacity(asked.len());
+    for (asked, key) in asked {
+        let priced = match asked {
+            Asked::Amount(consume) => Ok(consume),
+            Asked::Priced(priced) => match ledger.price_consume(priced.clone()).await {
+                Ok(consume) => Ok(consume),
+                // What can't be priced may have been answered before.
+                Err(_) => Err(ledger.consume_priced(priced, key.as_deref()).await),
+            },
+        };
+        match priced {
+            Ok(consume) => {
+                together.push((consume, key));
+                outcomes.push(None);
+            }
+            Err(outcome) => outcomes.push(Some(outcome)),
+        }
+    }
+    let mut held = ledger.consume_many(together).await?.into_iter();
+    Ok(outcomes
+        .into_iter()
+        .filter_map(|outcome| outcome.or_else(|| held.next()))
+        .collect())
+}

@@ -1,0 +1,52 @@
+//! `jointo_credits._native`: the ledger for Python. Everything here converts and calls; what users see, and the
+//! documentation, is in `python/jointo_credits`.
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | `arguments` | what Python passes, checked |
+//! | `answers` | what Python gets: the classes of `_results.py` |
+//! | `failures` | errors: the classes of `_errors.py` |
+//! | `operation` | one call, waited for with the GIL released, or awaited |
+//! | `session` | the runtime and the ledger of one process, and what a fork does to them |
+//! | `ledger` | the calls |
+//! | `quote` | a price, with its breakdown worked out when it is read |
+//! | `clock` | the clock that tests move |
+//! | `records` | what the library logs, on its way to `logging` |
+
+mod answers;
+mod arguments;
+mod clock;
+mod failures;
+mod ledger;
+mod operation;
+mod quote;
+mod records;
+mod session;
+
+use pyo3::prelude::*;
+
+/// The compiled part of jointo_credits. Use the package, not this.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use super::clock::ManualClock;
+    #[pymodule_export]
+    use super::ledger::NativeLedger;
+    #[pymodule_export]
+    use super::operation::{Inbox, Operation};
+    #[pymodule_export]
+    use super::quote::Quote;
+    #[pymodule_export]
+    use super::records::flush_records;
+    use pyo3::prelude::*;
+
+    /// The version of the library.
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::records::collect();
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! The runtime and the ledger of one process.
+//!
+//! # Forks
+//!
+//! A child inherits memory but no threads: a runtime of its parent's would wait for ever, locks may be held by threads
+//! that are gone, and connections belong to the parent. So a session belongs to one process. Whoever finds one of
+//! another process leaves it alone, not even dropping it, and makes a new one, without taking a lock.
+//!
+//! | failure | what prevents it |
+//! | --- | --- |
+//! | the child waits for the parent's threads | a session is used only where its process id is this one's |
+//! | a lock was held at the fork | nothing here is locked: sessions are exchanged atomically |
+//! | two threads of the child make a session at once | one wins, the other's is dropped unused |
+//! | the parent's locks on a SQLite file get lost | it gives its connections back before it forks ([`before_fork`]) |
+//! | a child finds an empty database in place of one in memory | it gets an error: such a database belongs to one process |
+
+use crate::failures::raise;
+use arc_swap::ArcSwapOption;
+use jointo_credits::{Error, Ledger, Result, Settings, Written};
+use pyo3::prelude::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::OnceCell;
+
+/// How long a fork waits for what is in use.
+const FORK_PATIENCE: Duration = Duration::from_secs(30);
+/// The most worker threads. They wait for the database and decide: more would mostly wait for one another.
+const WORKERS_MAX: usize = 4;
+
+/// The runtime and the ledger of one process.
+pub(crate) struct Session {
+    process: u32,
+    runtime: Option<Runtime>,
+    handle: Handle,
+    settings: Settings,
+    ledger: OnceCell<Ledger>,
+}
+
+impl Session {
+    fn new(settings: Settings) -> std::io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(cores.clamp(2, WORKERS_MAX))
+            .thread_name("jointo_credits")
+            .enable_all()
+            .build()?;
+        Ok(Session {
+            process: std::process::id(),
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+            settings,
+            ledger: OnceCell::new(),
+        })
+    }
+
+    /// The ledger, if it was connected.
+    pub(crate) fn connected(&self) -> Option<&Ledger> {
+        self.ledger.get()
+    }
+
+    fn is_of_this_process(&self) -> bool {
+        self.process == std::process::id()
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// The ledger, connected when it is first needed; where that fails, the next call tries again.
+    pub(crate) async fn ledger(&self) -> Result<&Ledger> {
+        self.ledger
+            .get_or_try_init(|| self.settings.clone().connect())
+            .await
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Without waiting for anything: this may be the garbage collector.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The session of whichever process this is.
+pub(crate) struct Sessions {
+    settings: Settings,
+    in_memory: bool,
+    closed: AtomicBool,
+    current: ArcSwapOption<Session>,
+    /// Forks under way: several threads may fork at once.
+    forks: AtomicUsize,
+}
+
+impl Sessions {
+    pub(crate) fn new(settings: Settings, in_memory: bool) -> Self {
+        Sessions {
+            settings,
+            in_memory,
+            closed: AtomicBool::new(false),
+            current: ArcSwapOption::empty(),
+            forks: AtomicUsize::new(0),
+        }
+    }
+
+    /// This process's session; `None` where it has none yet.
+    fn existing(&self) -> Option<Arc<Session>> {
+        let session = self.current.load_full()?;
+        if session.is_of_this_process() {
+            Some(session)
+        } else {
+            std::mem::forget(session); // the parent's
+            None
+        }
+    }
+
+    /// This process's session.
+    pub(crate) fn get(&self, py: Python<'_>) -> PyResult<Arc<Session>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(raise(py, unavailable("the ledger is closed", "connect anew")));
+        }
+        match self.existing() {
+            Some(session) => Ok(session),
+            None => self.make(py),
+        }
+    }
+
+    fn make(&self, py: Python<'_>) -> PyResult<Arc<Session>> {
+        let before = self.current.load_full();
+        if let Some(session) = before.as_ref().filter(|session| session.is_of_this_process()) {
+            return Ok(Arc::clone(session)); // another thread has just made it
+        }
+        if before.is_some() && self.in_memory {
+            std::mem::forget(before);
+            let reason =
+                "a ledger in memory belongs to the process that made it, and this one was forked from it";
+            return Err(raise(
+                py,
+                unavailable(reason, "use a file or PostgreSQL, or connect after the fork"),
+            ));
+        }
+        let new = Session::new(self.settings.clone()).map_err(|error| {
+            let reason = format!("the threads of the ledger can't be started: {error}");
+            raise(
+                py,
+                unavailable(&reason, "check the limits on processes and open files"),
+            )
+        })?;
+        let found = self.current.compare_and_swap(&before, Some(Arc::new(new)));
+        let is_ours = match (&*found, &before) {
+            (Some(found), Some(before)) => Arc::ptr_eq(found, before),
+            (found, before) => found.is_none() && before.is_none(),
+        };
+        drop(found);
+        // Never dropped here: the parent's, if it is one.
+        std::mem::forget(before);
+        if is_ours {
+            Ok(self
+                .current
+                .load_full()
+                .unwrap_or_else(|| unreachable!("a session is only ever replaced")))
+        } else {
+            self.get(py)
+        }
+    }
+
+    /// Whether it was closed before.
+    pub(crate) fn close(&self) -> Option<Arc<Session>> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            None
+        } else {
+            self.existing()
+        }
+    }
+
+    /// Before a fork, in the thread that forks.
+    pub(crate) fn before_fork(&self, py: Python<'_>) {
+        self.forks.fetch_add(1, Ordering::AcqRel);
+        if let Some(ledger) = self.existing().as_ref().and_then(|session| session.connected()) {
+            py.detach(|| ledger.before_fork(FORK_PATIENCE));
+        }
+    }
+
+    pub(crate) fn after_fork_in_parent(&self) {
+        if self.forks.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(ledger) = self.existing().as_ref().and_then(|session| session.connected())
+        {
+            ledger.after_fork();
+        }
+    }
+
+    pub(crate) fn after_fork_in_child(&self) {
+        self.forks.store(0, Ordering::Release);
+    }
+}
+
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        if let Some(session) = self.current.swap(None)
+            && !session.is_of_this_process()
+        {
+            std::mem::forget(session);
+        }
+    }
+}
+
+fn unavailable(reason: &str, remedy: &str) -> Error {
+    Error::Unavailable {
+        outcome: Written::No,
+        reason: reason.to_owned(),
+        remedy: remedy.to_owned(),
+    }
+}

@@ -1,0 +1,130 @@
+"""A prepaid-credit ledger that runs inside your process, on your own SQLite or PostgreSQL.
+
+>>> from jointo_credits import Ledger
+>>> ledger = Ledger.connect("sqlite::memory:")
+>>> ledger.migrate()
+>>> user = "00000000-0000-0000-0000-000000000001"
+>>> receipt = ledger.gift(user, 100, reason="welcome", idempotency_key="welcome")
+>>> with ledger.hold(user, amount=75) as job:
+...     job.used(amount=60)
+>>> ledger.balance(user).available
+40
+>>> ledger.close()
+"""
+
+from __future__ import annotations
+
+import atexit as _atexit
+import sys as _sys
+
+if not getattr(_sys, "_is_gil_enabled", lambda: True)():
+    raise ImportError(
+        "jointo_credits has not been tried on Python without the GIL; "
+        "run Python with the GIL (PYTHON_GIL=1, or -X gil=1)"
+    )
+
+from ._arguments import (
+    ConsumeItem,
+    Duration,
+    Id,
+    Late,
+    Number,
+    Overage,
+    Quantity,
+    Settings,
+    Shortfall,
+)
+from ._async_ledger import AsyncHold, AsyncLedger
+from ._errors import (
+    CreditsError,
+    HoldExpiredError,
+    IdempotencyConflictError,
+    InsufficientCreditsError,
+    InvalidStateError,
+    NotFoundError,
+    PaymentVerificationError,
+    UnavailableError,
+    ValidationError,
+)
+from ._ledger import Hold, Ledger
+from ._native import VERSION as __version__
+from ._native import ManualClock
+from ._native import flush_records as _flush_records
+from ._results import (
+    Balance,
+    ClawbackReceipt,
+    Consumption,
+    Expiring,
+    Explanation,
+    Fault,
+    Kind,
+    Lot,
+    Matured,
+    Money,
+    Package,
+    Page,
+    PaidFrom,
+    Pin,
+    Pricing,
+    Quote,
+    QuoteLine,
+    Receipt,
+    Source,
+    Status,
+    Transaction,
+    TrialBalance,
+    Verification,
+)
+
+__all__ = [
+    "AsyncHold",
+    "AsyncLedger",
+    "Balance",
+    "ClawbackReceipt",
+    "ConsumeItem",
+    "Consumption",
+    "CreditsError",
+    "Duration",
+    "Expiring",
+    "Explanation",
+    "Fault",
+    "Hold",
+    "HoldExpiredError",
+    "Id",
+    "IdempotencyConflictError",
+    "InsufficientCreditsError",
+    "InvalidStateError",
+    "Kind",
+    "Late",
+    "Ledger",
+    "Lot",
+    "ManualClock",
+    "Matured",
+    "Money",
+    "NotFoundError",
+    "Number",
+    "Overage",
+    "Package",
+    "Page",
+    "PaidFrom",
+    "PaymentVerificationError",
+    "Pin",
+    "Pricing",
+    "Quantity",
+    "Quote",
+    "QuoteLine",
+    "Receipt",
+    "Settings",
+    "Shortfall",
+    "Source",
+    "Status",
+    "Transaction",
+    "TrialBalance",
+    "UnavailableError",
+    "ValidationError",
+    "Verification",
+    "__version__",
+]
+
+# What was logged after the last call.
+_atexit.register(_flush_records)

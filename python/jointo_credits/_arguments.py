@@ -1,0 +1,81 @@
+"""The types of arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias, TypedDict
+from uuid import UUID
+
+#: An id.
+Id: TypeAlias = UUID | str
+#: An exact number. Floats are refused: ``0.1`` is not what it says.
+Number: TypeAlias = Decimal | int | str
+#: How much of a feature: a number, or a number for each name where its card meters several quantities.
+Quantity: TypeAlias = Number | Mapping[str, Number]
+#: A timedelta, or seconds.
+Duration: TypeAlias = timedelta | float
+#: What `confirm` does where more was used than is held: refuse, take what is available, or book the rest as debt.
+Overage: TypeAlias = Literal["reject", "available", "debt"]
+#: What `confirm` does after the deadline: refuse, or charge anew.
+Late: TypeAlias = Literal["reject", "recharge"]
+#: What a clawback does about credits that are spent: let them go, or book them as debt.
+Shortfall: TypeAlias = Literal["forgive", "debt"]
+
+
+class _ConsumeRequired(TypedDict):
+    user_id: Id
+
+
+class ConsumeItem(_ConsumeRequired, total=False):
+    """One item of `consume_many`: the arguments of `consume`."""
+
+    feature: str | None
+    quantity: Quantity | None
+    attributes: Mapping[str, str] | None
+    amount: int | None
+    ttl: Duration | None
+    reference: str | None
+    metadata: Mapping[str, Any] | None
+    idempotency_key: str | None
+
+
+class Settings(TypedDict, total=False):
+    """What can be chosen about a ledger when it is opened."""
+
+    #: How long a hold lives where `consume` does not say: 1 s to 30 d, 1 h by default.
+    hold_ttl: Duration
+    #: What happens to credits of a hold that is released after their lot's expiry.
+    on_lot_expired_while_held: Literal["expire", "grace"]
+    #: How long such credits live with ``"grace"``: 7 d by default.
+    release_grace: Duration
+    #: How long reversed credits live whose lot has expired: 30 d by default.
+    reversal_grace: Duration
+    #: Connections for reads, in each process; 8 by default. Commands have two of their own.
+    max_connections: int
+    #: Connections for commands on PostgreSQL: 2 by default.
+    committers: int
+    #: The most commands in one write: 1,000 by default.
+    batch_limit: int
+    #: The most commands that wait; further callers wait to be let in. 10,000 by default.
+    queue_limit: int
+    #: How long a database that is away is tried again before calls fail: 10 s by default.
+    patience: Duration
+    #: How long to wait for a connection, and for another process that writes a SQLite file: 5 s by default.
+    connect_timeout: Duration
+    #: Whether a pooler in transaction mode (PgBouncer) stands before PostgreSQL.
+    pgbouncer: bool
+
+
+__all__ = [
+    "ConsumeItem",
+    "Duration",
+    "Id",
+    "Late",
+    "Number",
+    "Overage",
+    "Quantity",
+    "Settings",
+    "Shortfall",
+]

@@ -1,0 +1,194 @@
+"""What can go wrong. Every exception of the package is a :class:`CreditsError`, with a stable ``code`` and the facts as
+attributes; all can be pickled, so they cross processes (Celery) whole."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+from uuid import UUID
+
+__all__ = [
+    "CreditsError",
+    "HoldExpiredError",
+    "IdempotencyConflictError",
+    "InsufficientCreditsError",
+    "InvalidStateError",
+    "NotFoundError",
+    "PaymentVerificationError",
+    "UnavailableError",
+    "ValidationError",
+]
+
+
+class CreditsError(Exception):
+    """Base of all errors. ``str(error)`` says what is wrong and what to do.
+
+    Nothing has changed when one is raised, with one exception: an :class:`UnavailableError` whose ``outcome`` is
+    ``"unknown"``.
+    """
+
+    #: A stable word for programs.
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+    @property
+    def message(self) -> str:
+        """What ``str(error)`` gives."""
+        return str(self.args[0])
+
+    def to_dict(self) -> dict[str, Any]:
+        """``code``, ``message``, and the facts."""
+        return {"code": self.code, "message": self.message, **self._facts()}
+
+    def _facts(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.message, self._facts())
+
+
+def _restore(kind: type[CreditsError], message: str, facts: dict[str, Any]) -> CreditsError:
+    return kind(message, **facts)
+
+
+class ValidationError(CreditsError, ValueError):
+    """An argument is malformed, or past a limit.
+
+    Attributes:
+        field: The argument at fault.
+        problem: What is wrong with it.
+        limit: The limit it passes, or the form that is expected.
+        value: What was given, shortened.
+        path: For a rate card, where in it: a JSONPath such as ``$.components[0].rate``.
+    """
+
+    code = "validation"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        problem: str | None = None,
+        limit: str | None = None,
+        value: str | None = None,
+        path: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.field = field
+        self.problem = problem
+        self.limit = limit
+        self.value = value
+        self.path = path
+
+
+class NotFoundError(CreditsError, LookupError):
+    """There is no such thing.
+
+    Attributes:
+        what: ``consumption``, ``lot``, ``package`` or ``rate card``.
+        id: Its id; for a rate card the feature.
+    """
+
+    code = "not_found"
+
+    def __init__(self, message: str, *, what: str | None = None, id: UUID | str | None = None) -> None:
+        super().__init__(message)
+        self.what = what
+        self.id = id
+
+
+class InsufficientCreditsError(CreditsError):
+    """More was asked for than is there.
+
+    Attributes:
+        required: Credits that the command needs.
+        available: Credits the account can spend now, its credit limit included.
+    """
+
+    code = "insufficient_credits"
+
+    def __init__(self, message: str, *, required: int = 0, available: int = 0) -> None:
+        super().__init__(message)
+        self.required = required
+        self.available = available
+
+
+class HoldExpiredError(CreditsError):
+    """The hold's deadline has passed and its credits are back. Consume again, or confirm with ``late="recharge"``.
+
+    Attributes:
+        consumption_id: The consumption.
+        expired_at: Its deadline.
+    """
+
+    code = "hold_expired"
+
+    def __init__(self, message: str, *, consumption_id: UUID | None = None, expired_at: datetime | None = None) -> None:
+        super().__init__(message)
+        self.consumption_id = consumption_id
+        self.expired_at = expired_at
+
+
+class InvalidStateError(CreditsError):
+    """The consumption is in a state that does not allow this.
+
+    Attributes:
+        consumption_id: The consumption.
+        state: ``pending``, ``confirmed``, ``refunded`` or ``expired``.
+    """
+
+    code = "invalid_state"
+
+    def __init__(self, message: str, *, consumption_id: UUID | None = None, state: str | None = None) -> None:
+        super().__init__(message)
+        self.consumption_id = consumption_id
+        self.state = state
+
+
+class IdempotencyConflictError(CreditsError):
+    """The idempotency key was used before, for another request. Use a new key for a new request.
+
+    Attributes:
+        key: The key.
+    """
+
+    code = "idempotency_conflict"
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class PaymentVerificationError(CreditsError):
+    """A payment channel's message is not what it claims to be."""
+
+    code = "payment_verification"
+
+
+class UnavailableError(CreditsError):
+    """The database, or the way to it, failed.
+
+    Attributes:
+        outcome: ``"not_done"``: nothing has changed, try again. ``"unknown"``: nobody can tell; repeating the call with
+            the same idempotency key is safe.
+        reason: What failed.
+        remedy: What to do.
+    """
+
+    code = "unavailable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        outcome: Literal["not_done", "unknown"] = "unknown",
+        reason: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.reason = reason
+        self.remedy = remedy

@@ -1,0 +1,753 @@
+"""The ledger. Made by `scripts/make-sync` from `_async_ledger.py`: change that one, not this."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Iterable, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from ._arguments import ConsumeItem, Duration, Id, Late, Number, Overage, Quantity, Settings, Shortfall
+from ._waiting import run
+from ._errors import CreditsError
+from ._fork import remember
+from ._native import ManualClock, NativeLedger
+from ._results import (
+    Balance,
+    ClawbackReceipt,
+    Consumption,
+    Explanation,
+    Kind,
+    Matured,
+    Money,
+    Package,
+    Page,
+    Pricing,
+    Quote,
+    Receipt,
+    Source,
+    Status,
+    Transaction,
+    TrialBalance,
+    Verification,
+)
+
+__all__ = ["Hold", "Ledger"]
+
+_log = logging.getLogger("jointo_credits")
+
+
+class Ledger:
+    """A credit ledger in a database of yours. Open one with :meth:`connect` and keep it: it is meant to be shared by
+    all threads and tasks, and works in processes that are forked later.
+
+    Every method that changes something takes an ``idempotency_key``: repeated with the same key, it gives the first
+    answer again and changes nothing. That makes it safe to repeat after a timeout, a cancellation or an
+    :class:`UnavailableError`.
+
+    Ids are `uuid.UUID` (text of one is accepted), amounts are whole credits (`int`), prices are `decimal.Decimal`,
+    times are aware `datetime`. All errors are :class:`CreditsError`; every method can raise :class:`UnavailableError`
+    where the database fails, and :class:`ValidationError` for an argument that can't be.
+
+    >>> from jointo_credits import Ledger
+    >>> ledger = Ledger.connect("sqlite::memory:")
+    >>> ledger.migrate()
+    >>> user = "00000000-0000-0000-0000-000000000001"
+    >>> receipt = ledger.grant(user, 100, source="purchase", idempotency_key="order-1")
+    >>> hold = ledger.consume(user, amount=75, idempotency_key="job-1")
+    >>> ledger.balance(user).available
+    25
+    >>> ledger.confirm(hold.id, amount=60).captured
+    60
+    >>> ledger.balance(user).available
+    40
+    >>> ledger.close()
+    """
+
+    __slots__ = ("__weakref__", "_native")
+
+    def __init__(self, native: NativeLedger) -> None:
+        """Not to be called: see :meth:`connect`."""
+        self._native = native
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        schema: str | None = None,
+        clock: ManualClock | None = None,
+        **settings: Unpack[Settings],
+    ) -> Self:
+        """Opens a ledger. The tables need not be there yet: see :meth:`migrate`.
+
+        Args:
+            url: ``sqlite:///credits.db`` (relative to the working directory), ``sqlite:////var/lib/app/credits.db``
+                (absolute), ``sqlite::memory:``, ``postgresql://user:password@host:5432/database?sslmode=verify-full``,
+                or ``memory:`` (no database at all, for tests).
+            schema: The PostgreSQL schema that the tables are in; the role's ``search_path`` decides without.
+            clock: A :class:`ManualClock` for tests; the system's time without.
+            settings: See :class:`Settings`: ``hold_ttl``, ``max_connections``, ``pgbouncer`` and others.
+
+        Raises:
+            ValidationError: The URL or a setting can't be; ``field`` names it.
+            UnavailableError: The database can't be reached or opened.
+
+        >>> ledger = Ledger.connect("sqlite::memory:", hold_ttl=900)
+        >>> ledger.close()
+        """
+        native = remember(NativeLedger(url, schema, clock, dict(settings)))
+        run(native.connect())
+        return cls(native)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes no more calls, answers those that wait, and gives the connections back. Closing twice is no error."""
+        closing = self._native.close()
+        if closing is not None:
+            run(closing)
+
+    def migrate(self) -> None:
+        """Makes the tables, or brings them up to date. Safe to run twice, and from several processes at once.
+
+        Raises:
+            UnavailableError: The database can't be changed, or is newer than this library.
+        """
+        return run(self._native.migrate())
+
+    def check(self) -> None:
+        """Checks that the tables are there and of this library's version.
+
+        Raises:
+            UnavailableError: They are not; the message says what to do.
+        """
+        return run(self._native.check())
+
+    def seed_catalog(self) -> None:
+        """Installs the packages and rate cards that the library comes with, where they are not there yet. What an
+        operator has changed stays as it is, however often this runs."""
+        return run(self._native.seed_catalog())
+
+    # --- what there is
+
+    def balance(self, user_id: Id, at: datetime | None = None) -> Balance:
+        """What an account has now, or had at a time. One that was never used has nothing.
+
+        Args:
+            user_id: The account.
+            at: An aware datetime; the answer then comes from the journal, and takes as long as that is.
+
+        >>> ledger.balance(user).available
+        1000
+        """
+        return run(self._native.balance(user_id, at))
+
+    def transactions(
+        self,
+        user_id: Id,
+        *,
+        kind: Kind | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Transaction]:
+        """A page of an account's journal, newest first. Cursors stay valid while entries are added.
+
+        Args:
+            user_id: The account.
+            kind: Only entries of this kind.
+            since: From this time on.
+            until: Before this time.
+            limit: How many, 1 to 1,000.
+            cursor: The page before's ``next_cursor``.
+
+        >>> [entry.kind for entry in ledger.transactions(user)]
+        ['grant']
+        """
+        return run(self._native.transactions(user_id, kind, since, until, limit, cursor))
+
+    def all_transactions(
+        self,
+        user_id: Id,
+        *,
+        kind: Kind | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[Transaction]:
+        """All of an account's journal, newest first, fetched page by page while it is iterated.
+
+        >>> [entry.change for entry in ledger.all_transactions(user)]
+        [1000]
+        """
+        cursor: str | None = None
+        while True:
+            page = self.transactions(user_id, kind=kind, since=since, until=until, limit=1000, cursor=cursor)
+            for entry in page:
+                yield entry
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def consumption(
+        self, user_id: Id, *, status: Status | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[Consumption]:
+        """A page of an account's consumptions, newest first.
+
+        Args:
+            user_id: The account.
+            status: Only those that stand like this now.
+            limit: How many, 1 to 1,000.
+            cursor: The page before's ``next_cursor``.
+
+        >>> hold = ledger.consume(user, amount=5)
+        >>> [use.status for use in ledger.consumption(user)]
+        ['pending']
+        """
+        return run(self._native.consumption(user_id, status, limit, cursor))
+
+    def get_consumption(self, consumption_id: Id) -> Consumption:
+        """One consumption, as it stands now.
+
+        Raises:
+            NotFoundError: There is none with that id.
+
+        >>> hold = ledger.consume(user, amount=5)
+        >>> ledger.get_consumption(hold.id) == hold
+        True
+        """
+        return run(self._native.get_consumption(consumption_id))
+
+    def explain(self, consumption_id: Id) -> Explanation:
+        """Why a consumption cost what it did, and which lots paid for it.
+
+        Raises:
+            NotFoundError: There is no such consumption.
+
+        >>> hold = ledger.consume(user, "image_generation", 2)
+        >>> why = ledger.explain(hold.id)
+        >>> (why.held.credits, [(paid.lot.source, paid.amount) for paid in why.lots])
+        (8, [('purchase', 8)])
+        """
+        return run(self._native.explain(consumption_id))
+
+    # --- prices
+
+    def calculate(
+        self,
+        feature: str,
+        quantity: Quantity | None = 1,
+        attributes: Mapping[str, str] | None = None,
+        *,
+        user_id: Id | None = None,
+        at: datetime | None = None,
+    ) -> Quote:
+        """What a call would cost. Changes nothing.
+
+        Args:
+            feature: What is used.
+            quantity: How much: a number, or a mapping such as ``{"input_tokens": 1200, "output_tokens": 700}`` where
+                the card meters several quantities. None where it is not known yet: the card's estimate is taken.
+            attributes: What the price goes by, such as ``{"quality": "hd"}``.
+            user_id: The account, which may have a rate card of its own.
+            at: The price of another time.
+
+        Raises:
+            NotFoundError: No rate card is in force.
+            ValidationError: The card does not price such a call.
+
+        >>> quote = ledger.calculate("image_generation", 2, {"quality": "hd"})
+        >>> (quote.credits, quote.exact)
+        (12, Decimal('12'))
+        >>> print(quote)
+        图片生成 (image_generation), version 1
+                   8  图片（张）: 2 at 4
+                   0  resolution 1024x1024: 8 times 1
+                   4  quality hd: 8 times 1.5
+                  12  exact
+                  12  credits
+        """
+        return run(self._native.calculate(feature, quantity, attributes, user_id, at))
+
+    # --- spending
+
+    def consume(
+        self,
+        user_id: Id,
+        feature: str | None = None,
+        quantity: Quantity | None = None,
+        attributes: Mapping[str, str] | None = None,
+        *,
+        amount: int | None = None,
+        ttl: Duration | None = None,
+        reference: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Consumption:
+        """Holds credits for a job that is about to begin: the price of a feature, or an amount.
+
+        The hold's price is frozen: :meth:`confirm` with a quantity prices by the same card. A hold that is neither
+        confirmed nor refunded gives its credits back when its time is over.
+
+        Args:
+            user_id: The account.
+            feature: What is used. Without an ``amount`` its rate card prices it.
+            quantity: See :meth:`calculate`; None where it is not known yet.
+            attributes: See :meth:`calculate`.
+            amount: Credits to hold, in place of a price.
+            ttl: How long the hold lives, 1 s to 30 d; the card's, or the ledger's ``hold_ttl``, without.
+            reference: A name of your own for it, such as a job's id.
+            metadata: Anything that ``json.dumps`` takes.
+            idempotency_key: Makes repeating it safe.
+
+        Raises:
+            InsufficientCreditsError: With ``required`` and ``available``.
+            NotFoundError: No rate card is in force for the feature.
+            IdempotencyConflictError: The key was used for another request.
+
+        >>> ledger.consume(user, amount=30, ttl=600).status
+        'pending'
+        >>> ledger.consume(user, "image_generation", 2, {"quality": "hd"}).amount
+        12
+        """
+        return run(
+            self._native.consume(
+                user_id, feature, quantity, attributes, amount, ttl, reference, metadata, idempotency_key
+            )
+        )
+
+    def consume_many(self, items: Iterable[ConsumeItem]) -> list[Consumption | CreditsError]:
+        """Holds credits for up to 1,000 jobs, each accepted or refused on its own.
+
+        Args:
+            items: For each job a dict of :meth:`consume`'s arguments.
+
+        Returns:
+            In the same order: the consumption, or the error that it would have been alone (returned, not raised).
+
+        >>> outcomes = ledger.consume_many([{"user_id": user, "amount": 10}, {"user_id": user, "amount": 5000}])
+        >>> [type(outcome).__name__ for outcome in outcomes]
+        ['Consumption', 'InsufficientCreditsError']
+        """
+        outcomes = run(self._native.consume_many([dict(item) for item in items]))
+        return list(outcomes)
+
+    def confirm(
+        self,
+        consumption_id: Id,
+        *,
+        amount: int | None = None,
+        quantity: Quantity | None = None,
+        overage: Overage = "reject",
+        late: Late = "reject",
+        idempotency_key: str | None = None,
+    ) -> Consumption:
+        """Spends what a hold keeps, or what was really used; the rest goes back.
+
+        Args:
+            consumption_id: The hold.
+            amount: Credits that were really used.
+            quantity: How much was really used: priced by the card that the hold was made with.
+            overage: What to do where more was used than is held: ``"reject"``, take what is ``"available"``, or take it
+                all and book what is missing as ``"debt"``.
+            late: What to do after the deadline: ``"reject"``, or ``"recharge"``: take the credits anew.
+            idempotency_key: Makes repeating it safe.
+
+        Raises:
+            NotFoundError: There is no such consumption.
+            InvalidStateError: It is settled already.
+            HoldExpiredError: Its deadline has passed.
+            InsufficientCreditsError: More was used than is held and available.
+
+        >>> hold = ledger.consume(user, amount=30)
+        >>> ledger.confirm(hold.id, amount=25).captured
+        25
+        """
+        return run(self._native.confirm(consumption_id, amount, quantity, overage, late, idempotency_key))
+
+    def refund(
+        self,
+        consumption_id: Id,
+        *,
+        amount: int | None = None,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Consumption:
+        """Gives credits back: of a hold all, of a confirmed consumption all or a part.
+
+        Args:
+            consumption_id: The consumption.
+            amount: How many of a confirmed one's credits; all without.
+            reason: Why.
+            idempotency_key: Makes repeating it safe.
+
+        Raises:
+            NotFoundError: There is no such consumption.
+            InvalidStateError: There is nothing to give back.
+
+        >>> hold = ledger.consume(user, amount=30)
+        >>> ledger.refund(hold.id, reason="the job failed").status
+        'refunded'
+        """
+        return run(self._native.refund(consumption_id, amount, reason, idempotency_key))
+
+    def extend(self, consumption_id: Id, ttl: Duration, *, idempotency_key: str | None = None) -> Consumption:
+        """Gives a hold more time, counted from now; never less than it has.
+
+        Raises:
+            NotFoundError: There is no such consumption.
+            InvalidStateError: It is no hold any more.
+            HoldExpiredError: Its deadline has passed.
+
+        >>> hold = ledger.consume(user, amount=30, ttl=60)
+        >>> ledger.extend(hold.id, 3600).expires_at > hold.expires_at
+        True
+        """
+        return run(self._native.extend(consumption_id, ttl, idempotency_key))
+
+    def hold(
+        self,
+        user_id: Id,
+        feature: str | None = None,
+        quantity: Quantity | None = None,
+        attributes: Mapping[str, str] | None = None,
+        *,
+        amount: int | None = None,
+        ttl: Duration | None = None,
+        reference: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        overage: Overage = "reject",
+        late: Late = "reject",
+    ) -> Hold:
+        """Holds credits for a block of code: confirmed when it ends, refunded when it raises (which goes on).
+
+        The arguments are those of :meth:`consume`, and ``overage`` and ``late`` of :meth:`confirm`. Where the block
+        says nothing, all that is held is spent; ``used()`` says what was really used.
+
+        >>> with ledger.hold(user, amount=50) as job:
+        ...     job.used(amount=20)
+        >>> job.consumption.captured
+        20
+        """
+        asked: ConsumeItem = {
+            "user_id": user_id,
+            "feature": feature,
+            "quantity": quantity,
+            "attributes": attributes,
+            "amount": amount,
+            "ttl": ttl,
+            "reference": reference,
+            "metadata": metadata,
+            "idempotency_key": idempotency_key,
+        }
+        return Hold(self, asked, overage, late)
+
+    # --- granting
+
+    def grant(
+        self,
+        user_id: Id,
+        amount: int,
+        *,
+        source: Source,
+        priority: int = 0,
+        expires_at: datetime | None = None,
+        cost: Money | None = None,
+        reference: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Receipt:
+        """Grants credits, as a lot of their own. Debt is paid first.
+
+        Args:
+            user_id: The account.
+            amount: How many.
+            source: Where they come from: ``purchase``, ``bonus``, ``subscription``, ``opening`` ...
+            priority: Lots with a lower one burn first.
+            expires_at: When what is left of them expires.
+            cost: What was paid for them, for reports.
+            reference: A name of your own, such as an order's number.
+            idempotency_key: Makes repeating it safe.
+
+        >>> receipt = ledger.grant(user, 100, source="purchase", reference="order-7", idempotency_key="order-7")
+        >>> (receipt.lot.amount, receipt.available)
+        (100, 1100)
+        """
+        paid = None if cost is None else (cost.minor, cost.currency)
+        return run(
+            self._native.grant(user_id, amount, source, priority, expires_at, paid, reference, idempotency_key)
+        )
+
+    def gift(
+        self,
+        user_id: Id,
+        amount: int,
+        *,
+        reason: str,
+        operator: str | None = None,
+        expires_at: datetime | None = None,
+        idempotency_key: str | None = None,
+    ) -> Receipt:
+        """Grants credits as a present, and writes it into the register of gifts.
+
+        >>> ledger.gift(user, 20, reason="an outage", operator="li", idempotency_key="outage-7").amount
+        20
+        """
+        return run(self._native.gift(user_id, amount, reason, operator, expires_at, idempotency_key))
+
+    def adjust(
+        self,
+        user_id: Id,
+        amount: int,
+        *,
+        reason: str,
+        operator: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Receipt:
+        """Corrects a balance, up or down.
+
+        Raises:
+            InsufficientCreditsError: Less is available than is to be taken.
+
+        >>> ledger.adjust(user, -5, reason="counted twice").available
+        995
+        """
+        return run(self._native.adjust(user_id, amount, reason, operator, idempotency_key))
+
+    def set_credit_limit(self, user_id: Id, credit_limit: int, *, idempotency_key: str | None = None) -> Receipt:
+        """Sets how far below zero :meth:`consume` may take the balance; 0 for not at all.
+
+        >>> ledger.set_credit_limit(user, 50).credit_limit
+        50
+        """
+        return run(self._native.set_credit_limit(user_id, credit_limit, idempotency_key))
+
+    def clawback(
+        self,
+        user_id: Id,
+        lot_id: Id,
+        *,
+        amount: int | None = None,
+        shortfall: Shortfall = "forgive",
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> ClawbackReceipt:
+        """Takes granted credits back, such as those of a payment that was returned.
+
+        Args:
+            user_id: The account.
+            lot_id: The lot that was granted.
+            amount: How many of its credits; all without.
+            shortfall: What to do about those that are spent: ``"forgive"``, or book them as ``"debt"``.
+            reason: Why.
+            idempotency_key: Makes repeating it safe.
+
+        Raises:
+            NotFoundError: The account has no such lot.
+
+        >>> bought = ledger.grant(user, 100, source="purchase")
+        >>> ledger.clawback(user, bought.lot.id, reason="chargeback").taken
+        100
+        """
+        return run(self._native.clawback(user_id, lot_id, amount, shortfall, reason, idempotency_key))
+
+    # --- upkeep
+
+    def expire_pending(self, limit: int | None = None) -> Matured:
+        """Writes down the holds that have expired; with a limit, at least that many if there are, and then stops.
+
+        Balances are right without it: run it now and then, from as many processes as you like.
+
+        >>> ledger.expire_pending().holds
+        0
+        """
+        return run(self._native.expire_pending(limit))
+
+    def expire_lots(self, limit: int | None = None) -> Matured:
+        """Writes down the lots that have expired; with a limit, at least that many if there are, and then stops.
+
+        >>> ledger.expire_lots().lots
+        0
+        """
+        return run(self._native.expire_lots(limit))
+
+    def verify(self) -> Verification:
+        """Derives every balance, lot, hold, number and hash from the journal again, and names what does not fit.
+
+        It reads one picture of the database while traffic goes on.
+
+        >>> ledger.verify().is_clean
+        True
+        """
+        return run(self._native.verify())
+
+    def trial_balance(self) -> TrialBalance:
+        """Sums all accounts and all counter-accounts. Together they are zero.
+
+        >>> books = ledger.trial_balance()
+        >>> (books.available, books.counter_accounts, books.is_balanced)
+        (1000, {'issued.purchase': -1000}, True)
+        """
+        return run(self._native.trial_balance())
+
+    # --- the catalogue
+
+    def packages(self) -> tuple[Package, ...]:
+        """The packages, in the order in which a shop shows them; those that can't be bought too.
+
+        >>> [(package.name, package.price) for package in ledger.packages()][:1]
+        [('入门套餐', Decimal('9.90'))]
+        """
+        return run(self._native.packages())
+
+    def package(self, package_id: Id) -> Package:
+        """One package as it is now.
+
+        Raises:
+            NotFoundError: There is none with that id.
+        """
+        return run(self._native.package(package_id))
+
+    def package_versions(self, package_id: Id) -> tuple[Package, ...]:
+        """Every version of a package, oldest first.
+
+        Raises:
+            NotFoundError: There is none with that id.
+        """
+        return run(self._native.package_versions(package_id))
+
+    def save_package(
+        self,
+        name: str,
+        price: Number,
+        credits: int,
+        *,
+        package_id: Id | None = None,
+        description: str = "",
+        currency: str = "CNY",
+        bonus_credits: int = 0,
+        validity_days: int | None = None,
+        sort_order: int = 0,
+        recommended: bool = False,
+        active: bool = True,
+        purchase_limit: int | None = None,
+    ) -> Package:
+        """Saves a package: a new one, or, with ``package_id``, all of an old one anew. Every version is kept.
+
+        Raises:
+            ValidationError: A field can't be.
+            NotFoundError: There is no package with that id.
+
+        >>> package = ledger.save_package("尝鲜", "1.00", 10, purchase_limit=1)
+        >>> (package.version, package.price)
+        (1, Decimal('1.00'))
+        """
+        return run(
+            self._native.save_package(
+                package_id,
+                name,
+                description,
+                price,
+                currency,
+                credits,
+                bonus_credits,
+                validity_days,
+                sort_order,
+                recommended,
+                active,
+                purchase_limit,
+            )
+        )
+
+    def pricing(self, feature: str | None = None) -> tuple[Pricing, ...]:
+        """Every version of a feature's rate card, or of all features', by feature and version.
+
+        >>> [card.version for card in ledger.pricing("image_generation")]
+        [1]
+        """
+        return run(self._native.pricing(feature))
+
+    def set_pricing(
+        self,
+        card: Mapping[str, Any] | str,
+        *,
+        user_id: Id | None = None,
+        effective_from: datetime | None = None,
+        effective_until: datetime | None = None,
+    ) -> Pricing:
+        """Adds a version of a feature's rate card. Setting the card that is in force anyway adds nothing.
+
+        Args:
+            card: The card, as a mapping or as JSON; it names the feature. Its form is in ``docs/rate-cards.md``. Rates
+                are text, ints or Decimals.
+            user_id: The account it is for; everybody without.
+            effective_from: From when it counts; from now on without.
+            effective_until: Until when; as long as no later one counts without.
+
+        Raises:
+            ValidationError: With the ``path`` of the fault in the card.
+
+        >>> card = {"feature": "upscaling", "name": "放大", "components": [{"model": "flat", "rate": "2"}]}
+        >>> ledger.set_pricing(card).version
+        1
+        """
+        text = card if isinstance(card, str) else json.dumps(card, default=str, ensure_ascii=False)
+        return run(self._native.set_pricing(text, user_id, effective_from, effective_until))
+
+
+class Hold:
+    """Credits that are held for a block of code: see :meth:`Ledger.hold`."""
+
+    __slots__ = ("_asked", "_consumption", "_late", "_ledger", "_overage", "_used")
+
+    def __init__(self, ledger: Ledger, asked: ConsumeItem, overage: Overage, late: Late) -> None:
+        self._ledger = ledger
+        self._asked = asked
+        self._overage: Overage = overage
+        self._late: Late = late
+        self._used: tuple[int | None, Quantity | None] = (None, None)
+        self._consumption: Consumption | None = None
+
+    @property
+    def consumption(self) -> Consumption:
+        """The hold; after the block, what has become of it."""
+        if self._consumption is None:
+            raise RuntimeError("nothing is held yet: enter the block first")
+        return self._consumption
+
+    def used(self, *, amount: int | None = None, quantity: Quantity | None = None) -> None:
+        """Says what was really used: credits, or a quantity that the hold's own card prices. The last word counts."""
+        if (amount is None) == (quantity is None):
+            raise TypeError("used() takes an amount or a quantity")
+        self._used = (amount, quantity)
+
+    def __enter__(self) -> Self:
+        self._consumption = self._ledger.consume(**self._asked)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        held = self.consumption.id
+        if kind is None:
+            amount, quantity = self._used
+            self._consumption = self._ledger.confirm(
+                held, amount=amount, quantity=quantity, overage=self._overage, late=self._late
+            )
+            return
+        try:
+            self._consumption = self._ledger.refund(held, reason=kind.__name__)
+        except CreditsError as failure:
+            # What the block raised is what its caller has to see. The hold expires by itself.
+            _log.warning("consumption %s was not refunded: %s", held, failure)
+            if error is not None:
+                error.add_note(f"jointo_credits: consumption {held} was not refunded: {failure}")

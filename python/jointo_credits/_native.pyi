@@ -1,0 +1,206 @@
+"""The compiled part of the package, `bindings/python`. Use the package, not this."""
+
+from asyncio import Future
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final, Generic, TypeVar, final
+from uuid import UUID
+
+from ._arguments import Id, Quantity
+from ._errors import CreditsError
+from ._results import (
+    Balance,
+    ClawbackReceipt,
+    Consumption,
+    Explanation,
+    Matured,
+    Package,
+    Page,
+    Pricing,
+    QuoteLine,
+    Receipt,
+    Transaction,
+    TrialBalance,
+    Verification,
+)
+
+__all__ = ["VERSION", "Inbox", "ManualClock", "NativeLedger", "Operation", "Quote", "flush_records"]
+
+_T = TypeVar("_T")
+
+VERSION: Final[str]
+
+def flush_records() -> None: ...
+
+@final
+class ManualClock:
+    def __new__(cls, start: datetime) -> ManualClock: ...
+    def now(self) -> datetime: ...
+    def set(self, to: datetime) -> None: ...
+    def advance(self, by: timedelta | float) -> None: ...
+
+@final
+class Quote:
+    @property
+    def credits(self) -> int: ...
+    @property
+    def exact(self) -> Decimal: ...
+    @property
+    def remainder(self) -> Decimal: ...
+    @property
+    def feature(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def pricing_id(self) -> UUID | None: ...
+    @property
+    def version(self) -> int | None: ...
+    @property
+    def attributes(self) -> dict[str, str]: ...
+    @property
+    def breakdown(self) -> tuple[QuoteLine, ...]: ...
+    def to_dict(self) -> dict[str, Any]: ...
+    def to_json(self) -> str: ...
+    @classmethod
+    def from_json(cls, text: str) -> Quote: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Inbox:
+    def __new__(cls) -> Inbox: ...
+    def fileno(self) -> int: ...
+    def deliver(self) -> None: ...
+
+@final
+class Operation(Generic[_T]):
+    def wait(self) -> _T: ...
+    def start(self, inbox: Inbox, future: Future[_T]) -> None: ...
+
+@final
+class NativeLedger:
+    def __new__(
+        cls, url: str, schema: str | None, clock: ManualClock | None, settings: dict[str, Any]
+    ) -> NativeLedger: ...
+    def connect(self) -> Operation[None]: ...
+    def migrate(self) -> Operation[None]: ...
+    def check(self) -> Operation[None]: ...
+    def seed_catalog(self) -> Operation[None]: ...
+    def close(self) -> Operation[None] | None: ...
+    def balance(self, user_id: Id, at: datetime | None) -> Operation[Balance]: ...
+    def transactions(
+        self,
+        user_id: Id,
+        kind: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Operation[Page[Transaction]]: ...
+    def consumption(
+        self, user_id: Id, status: str | None, limit: int, cursor: str | None
+    ) -> Operation[Page[Consumption]]: ...
+    def get_consumption(self, consumption_id: Id) -> Operation[Consumption]: ...
+    def explain(self, consumption_id: Id) -> Operation[Explanation]: ...
+    def calculate(
+        self,
+        feature: str,
+        quantity: Quantity | None,
+        attributes: Mapping[str, str] | None,
+        user_id: Id | None,
+        at: datetime | None,
+    ) -> Operation[Quote]: ...
+    def consume(
+        self,
+        user_id: Id,
+        feature: str | None,
+        quantity: Quantity | None,
+        attributes: Mapping[str, str] | None,
+        amount: int | None,
+        ttl: timedelta | float | None,
+        reference: str | None,
+        metadata: Mapping[str, Any] | None,
+        key: str | None,
+    ) -> Operation[Consumption]: ...
+    def consume_many(self, items: list[dict[str, Any]]) -> Operation[tuple[Consumption | CreditsError, ...]]: ...
+    def confirm(
+        self,
+        consumption_id: Id,
+        amount: int | None,
+        quantity: Quantity | None,
+        overage: str,
+        late: str,
+        key: str | None,
+    ) -> Operation[Consumption]: ...
+    def refund(
+        self, consumption_id: Id, amount: int | None, reason: str | None, key: str | None
+    ) -> Operation[Consumption]: ...
+    def extend(self, consumption_id: Id, ttl: timedelta | float, key: str | None) -> Operation[Consumption]: ...
+    def gift(
+        self,
+        user_id: Id,
+        amount: int,
+        reason: str,
+        operator: str | None,
+        expires_at: datetime | None,
+        key: str | None,
+    ) -> Operation[Receipt]: ...
+    def grant(
+        self,
+        user_id: Id,
+        amount: int,
+        source: str,
+        priority: int,
+        expires_at: datetime | None,
+        cost: tuple[int, str] | None,
+        reference: str | None,
+        key: str | None,
+    ) -> Operation[Receipt]: ...
+    def adjust(
+        self, user_id: Id, amount: int, reason: str, operator: str | None, key: str | None
+    ) -> Operation[Receipt]: ...
+    def set_credit_limit(self, user_id: Id, credit_limit: int, key: str | None) -> Operation[Receipt]: ...
+    def clawback(
+        self,
+        user_id: Id,
+        lot_id: Id,
+        amount: int | None,
+        shortfall: str,
+        reason: str | None,
+        key: str | None,
+    ) -> Operation[ClawbackReceipt]: ...
+    def expire_pending(self, limit: int | None) -> Operation[Matured]: ...
+    def expire_lots(self, limit: int | None) -> Operation[Matured]: ...
+    def packages(self) -> Operation[tuple[Package, ...]]: ...
+    def package(self, package_id: Id) -> Operation[Package]: ...
+    def package_versions(self, package_id: Id) -> Operation[tuple[Package, ...]]: ...
+    def save_package(
+        self,
+        package_id: Id | None,
+        name: str,
+        description: str,
+        price: Decimal | int | str,
+        currency: str,
+        credits: int,
+        bonus_credits: int,
+        validity_days: int | None,
+        sort_order: int,
+        recommended: bool,
+        active: bool,
+        purchase_limit: int | None,
+    ) -> Operation[Package]: ...
+    def pricing(self, feature: str | None) -> Operation[tuple[Pricing, ...]]: ...
+    def set_pricing(
+        self,
+        card: str,
+        user_id: Id | None,
+        effective_from: datetime | None,
+        effective_until: datetime | None,
+    ) -> Operation[Pricing]: ...
+    def verify(self) -> Operation[Verification]: ...
+    def trial_balance(self) -> Operation[TrialBalance]: ...
+    def before_fork(self) -> None: ...
+    def after_fork_in_parent(self) -> None: ...
+    def after_fork_in_child(self) -> None: ...

@@ -1,0 +1,378 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from typing import Any, TextIO, get_args
+
+import click
+from rich.console import Console
+
+from .. import __version__
+from .._arguments import Late, Overage, Quantity
+from .._results import Kind, Source, Status, Transaction
+from ._bulk import gift_many, import_balances
+from ._frame import DOES_NOT_ADD_UP, TIME, Frame, as_json, command, escape
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="jointo-credits")
+def commands() -> None:
+    """The credit ledger: accounts, prices, audits."""
+
+
+key = click.option("--idempotency-key", "--key", "idempotency_key", metavar="KEY", help="Makes repeating it safe.")
+reason = click.option("--reason", metavar="TEXT", help="Why.")
+operator = click.option("--operator", metavar="NAME", help="Who.")
+expires_at = click.option("--expires-at", type=TIME, metavar="TIME", help="When what is left of them expires.")
+
+
+def quantities(values: tuple[str, ...]) -> Quantity | None:
+    """`5`, or `input_tokens=1200` as often as the card meters something."""
+    named = dict(value.split("=", 1) for value in values if "=" in value)
+    plain = [value for value in values if "=" not in value]
+    if len(plain) + bool(named) > 1:
+        raise click.UsageError("Give --quantity once as a number, or as NAME=NUMBER for each quantity.")
+    return plain[0] if plain else named or None
+
+
+quantity = click.option(
+    "--quantity", multiple=True, metavar="N|NAME=N", help="How much; NAME=N where a card meters several."
+)
+attribute = click.option("--attribute", multiple=True, metavar="NAME=VALUE", help="What the price goes by.")
+
+
+def attributes(values: tuple[str, ...]) -> dict[str, str]:
+    for value in values:
+        if "=" not in value:
+            raise click.UsageError(f"--attribute takes NAME=VALUE, not {value}.")
+    return dict(value.split("=", 1) for value in values)
+
+
+# --- the database
+
+
+@command(commands, "migrate")
+def migrate(frame: Frame) -> None:
+    """Make the tables, or bring them up to date."""
+    with frame.open() as ledger:
+        ledger.migrate()
+    frame.show({"migrated": True}, lambda console: console.print("The tables are up to date."))
+
+
+@command(commands, "seed")
+def seed(frame: Frame) -> None:
+    """Install the packages and rate cards that come with the library, where they are missing."""
+    with frame.open() as ledger:
+        ledger.seed_catalog()
+        packages, cards = ledger.packages(), ledger.pricing()
+    count = {"packages": len(packages), "rate_cards": len({card.feature for card in cards})}
+    frame.show(count, lambda console: console.print("{packages} packages, {rate_cards} rate cards.".format(**count)))
+
+
+# --- accounts
+
+
+@command(commands, "balance")
+@click.argument("user_id")
+@click.option("--at", type=TIME, metavar="TIME", help="What it was then.")
+def balance(frame: Frame, user_id: str, at: datetime | None) -> None:
+    """What an account has."""
+    with frame.open() as ledger:
+        frame.facts(ledger.balance(user_id, at).to_dict())
+
+
+@command(commands, "transactions")
+@click.argument("user_id")
+@click.option("--kind", type=click.Choice(get_args(Kind)), help="Only these.")
+@click.option("--since", type=TIME, metavar="TIME", help="From this time on.")
+@click.option("--until", type=TIME, metavar="TIME", help="Before this time.")
+@click.option("--limit", type=int, default=50, show_default=True, help="How many, up to 1,000.")
+@click.option("--cursor", help="The page before's next_cursor.")
+def transactions(frame: Frame, user_id: str, **filters: Any) -> None:
+    """A page of an account's journal, newest first."""
+    with frame.open() as ledger:
+        page = ledger.transactions(user_id, **filters)
+    columns = ["seq", "created_at", "kind", "change", "held_change", "available", "held", "reference"]
+    more = f"more: --cursor {page.next_cursor}" if page.next_cursor else ""
+    frame.rows((entry.to_dict() for entry in page), columns, page.to_dict(), more)
+
+
+@command(commands, "consumption")
+@click.argument("user_id")
+@click.option("--status", type=click.Choice(get_args(Status)), help="Only these.")
+@click.option("--limit", type=int, default=50, show_default=True, help="How many, up to 1,000.")
+@click.option("--cursor", help="The page before's next_cursor.")
+def consumption(frame: Frame, user_id: str, **filters: Any) -> None:
+    """A page of an account's consumptions, newest first."""
+    with frame.open() as ledger:
+        page = ledger.consumption(user_id, **filters)
+    columns = ["id", "created_at", "status", "feature", "amount", "captured", "reversed", "expires_at"]
+    more = f"more: --cursor {page.next_cursor}" if page.next_cursor else ""
+    frame.rows((use.to_dict() for use in page), columns, page.to_dict(), more)
+
+
+FIELDS = [
+    "seq", "created_at", "kind", "change", "held_change", "available", "held", "counter_account", "consumption_id",
+    "lot_id", "feature", "reference", "idempotency_key", "reason", "operator", "hash",
+]  # fmt: skip
+
+
+@command(commands, "export")
+@click.argument("user_id")
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option("--output", type=click.Path(dir_okay=False, writable=True), help="A file; standard output without.")
+@click.option("--kind", type=click.Choice(get_args(Kind)), help="Only these.")
+@click.option("--since", type=TIME, metavar="TIME", help="From this time on.")
+@click.option("--until", type=TIME, metavar="TIME", help="Before this time.")
+def export(frame: Frame, user_id: str, form: str, output: str | None, **filters: Any) -> None:
+    """An account's statement, newest first, as CSV or JSON lines."""
+    written = 0
+    with ExitStack() as stack:
+        ledger = stack.enter_context(frame.open())
+        entries = ledger.all_transactions(user_id, **filters)
+        file = stack.enter_context(open(output, "w", encoding="utf-8", newline="")) if output else sys.stdout
+        bar = stack.enter_context(frame.progress())
+        task = bar.add_task("entries", total=None)
+        for line in _lines(entries, form, file):
+            written += line
+            bar.update(task, completed=written)
+    if output:
+        told = {"entries": written, "file": output}
+        frame.show(told, lambda console: console.print(f"{written} entries written to {escape(output)}."))
+
+
+def _lines(entries: Iterator[Transaction], form: str, file: TextIO) -> Iterator[int]:
+    table = csv.writer(file)
+    if form == "csv":
+        table.writerow(FIELDS)
+    for entry in entries:
+        facts = entry.to_dict()
+        facts["created_at"] = entry.created_at.isoformat().replace("+00:00", "Z")
+        if form == "csv":
+            table.writerow(["" if facts[name] is None else facts[name] for name in FIELDS])
+        else:
+            file.write(as_json(facts) + "\n")
+        yield 1
+
+
+# --- credits in
+
+
+@command(commands, "grant")
+@click.argument("user_id")
+@click.argument("amount", type=int)
+@click.option("--source", type=click.Choice(get_args(Source)), required=True, help="Where they come from.")
+@click.option("--priority", type=int, default=0, help="Lots with a lower one burn first.")
+@click.option("--reference", metavar="TEXT", help="A name of yours, such as an order's number.")
+@expires_at
+@key
+def grant(frame: Frame, user_id: str, amount: int, **options: Any) -> None:
+    """Grant credits."""
+    with frame.open() as ledger:
+        frame.facts(ledger.grant(user_id, amount, **options).to_dict())
+
+
+@command(commands, "gift")
+@click.argument("user_id", required=False)
+@click.argument("amount", type=int, required=False)
+@click.option(
+    "--csv",
+    "file",
+    type=click.File(encoding="utf-8-sig"),
+    metavar="FILE",
+    help="Many gifts: a CSV with the columns user_id and amount; reason, expires_at and key may be there too.",
+)
+@click.option(
+    "--batch",
+    metavar="NAME",
+    help="With --csv: a name for this round of gifts. Run again with the same name, what was given is not given again.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=32, show_default=True, help="With --csv: gifts at a time."
+)
+@reason
+@operator
+@expires_at
+@key
+def gift(
+    frame: Frame, user_id: str | None, amount: int | None, file: TextIO | None, batch: str | None, workers: int,
+    reason: str | None, operator: str | None, expires_at: datetime | None, idempotency_key: str | None,
+) -> None:  # fmt: skip
+    """Give credits away: to one account, or to all that a file lists."""
+    if file is not None:
+        if user_id or idempotency_key:
+            raise click.UsageError("With --csv, accounts and keys are in the file.")
+        gift_many(frame, file, batch, workers, reason, operator, expires_at)
+        return
+    if user_id is None or amount is None or reason is None:
+        raise click.UsageError("Say to whom, how many and why: gift USER_ID AMOUNT --reason TEXT, or --csv FILE.")
+    with frame.open() as ledger:
+        receipt = ledger.gift(
+            user_id, amount, reason=reason, operator=operator, expires_at=expires_at, idempotency_key=idempotency_key
+        )
+    frame.facts(receipt.to_dict())
+
+
+@command(commands, "import-balances")
+@click.argument("file", type=click.File(encoding="utf-8-sig"))
+@click.option("--apply", is_flag=True, help="Do it. Without, the file is only checked and added up.")
+@click.option("--expect-total", type=int, metavar="N", help="What all balances must add up to; needed with --apply.")
+@click.option("--workers", type=click.IntRange(1, 256), default=32, show_default=True, help="Accounts at a time.")
+def import_(frame: Frame, file: TextIO, apply: bool, expect_total: int | None, workers: int) -> None:
+    """Bring balances from another system: a CSV with the columns user_id and balance, perhaps expires_at and reference.
+
+    Each account gets its opening balance once, however often this runs.
+    """
+    if apply and expect_total is None:
+        raise click.UsageError("--apply needs --expect-total N: run it without --apply first, and compare.")
+    import_balances(frame, file, apply, expect_total, workers)
+
+
+# --- spending
+
+
+@command(commands, "quote")
+@click.argument("feature")
+@quantity
+@attribute
+@click.option("--user-id", help="An account that may have rate cards of its own.")
+@click.option("--at", type=TIME, metavar="TIME", help="The price of another time.")
+def quote(
+    frame: Frame, feature: str, quantity: tuple[str, ...], attribute: tuple[str, ...], user_id: str | None,
+    at: datetime | None,
+) -> None:  # fmt: skip
+    """What a call would cost, line by line."""
+    with frame.open() as ledger:
+        price = ledger.calculate(feature, quantities(quantity), attributes(attribute), user_id=user_id, at=at)
+    frame.show(price.to_dict(), lambda console: console.print(escape(str(price)), soft_wrap=True))
+
+
+@command(commands, "consume")
+@click.argument("user_id")
+@click.argument("feature", required=False)
+@quantity
+@attribute
+@click.option("--amount", type=int, help="Credits to hold, in place of a price.")
+@click.option("--ttl", type=float, metavar="SECONDS", help="How long the hold lives.")
+@click.option("--reference", metavar="TEXT", help="A name of yours.")
+@key
+def consume(
+    frame: Frame, user_id: str, feature: str | None, quantity: tuple[str, ...], attribute: tuple[str, ...],
+    **options: Any,
+) -> None:  # fmt: skip
+    """Hold credits."""
+    with frame.open() as ledger:
+        held = ledger.consume(user_id, feature, quantities(quantity), attributes(attribute) or None, **options)
+    frame.facts(held.to_dict())
+
+
+@command(commands, "confirm")
+@click.argument("consumption_id")
+@quantity
+@click.option("--amount", type=int, help="Credits that were used.")
+@click.option("--overage", type=click.Choice(get_args(Overage)), default="reject", show_default=True)
+@click.option("--late", type=click.Choice(get_args(Late)), default="reject", show_default=True)
+@key
+def confirm(frame: Frame, consumption_id: str, quantity: tuple[str, ...], **options: Any) -> None:
+    """Spend what a hold keeps, or what was really used."""
+    with frame.open() as ledger:
+        frame.facts(ledger.confirm(consumption_id, quantity=quantities(quantity), **options).to_dict())
+
+
+@command(commands, "refund")
+@click.argument("consumption_id")
+@click.option("--amount", type=int, help="How many of a confirmed one's credits; all without.")
+@reason
+@key
+def refund(frame: Frame, consumption_id: str, **options: Any) -> None:
+    """Give credits of a consumption back."""
+    with frame.open() as ledger:
+        frame.facts(ledger.refund(consumption_id, **options).to_dict())
+
+
+@command(commands, "explain")
+@click.argument("consumption_id")
+def explain(frame: Frame, consumption_id: str) -> None:
+    """Why a consumption cost what it did, and which lots paid for it."""
+    with frame.open() as ledger:
+        why = ledger.explain(consumption_id)
+
+    def text(console: Console) -> None:
+        use = why.consumption
+        console.print(
+            f"consumption {use.id}: {use.status}, {use.amount} held, {use.captured} spent, {use.reversed} given back"
+        )
+        for title, price in (("held", why.held), ("charged", why.charged)):
+            if price is not None:
+                console.print(f"\n{title}:\n{escape(str(price))}", soft_wrap=True)
+        for paid in why.lots:
+            console.print(f"{paid.amount} from lot {paid.lot.id} ({paid.lot.source})")
+        if use.borrowed:
+            console.print(f"{use.borrowed} on credit")
+
+    frame.show(why.to_dict(), text)
+
+
+# --- upkeep
+
+
+@command(commands, "expire-pending")
+@click.option("--limit", type=int, help="Stop after so many.")
+def expire_pending(frame: Frame, limit: int | None) -> None:
+    """Write down the holds that have expired."""
+    with frame.open() as ledger:
+        frame.facts(ledger.expire_pending(limit).to_dict())
+
+
+@command(commands, "expire")
+def expire(frame: Frame) -> None:
+    """Write down the holds and the lots that have expired."""
+    with frame.open() as ledger, frame.progress() as bar:
+        bar.add_task("expiring", total=None)
+        holds, lots = ledger.expire_pending(), ledger.expire_lots()
+    sums = {name: count + lots.to_dict()[name] for name, count in holds.to_dict().items()}
+    frame.facts(sums)
+
+
+@command(commands, "verify")
+def verify(frame: Frame) -> None:
+    """Derive everything from the journal again, and name what does not fit. Exit code 6 where something does not."""
+    began = time.monotonic()
+    with frame.open() as ledger, frame.progress() as bar:
+        bar.add_task("auditing", total=None)
+        found = ledger.verify()
+    seconds = time.monotonic() - began
+
+    def text(console: Console) -> None:
+        console.print(
+            f"{found.accounts:,} accounts, {found.entries:,} entries, {found.lots:,} lots, {found.holds:,} uses "
+            f"in {seconds:.1f} s: {'everything fits' if found.is_clean else f'{found.fault_count:,} faults'}"
+        )
+        for fault in found.faults:
+            entry = "" if fault.seq is None else f", entry {fault.seq}"
+            console.print(escape(f"account {fault.user_id}{entry}, {fault.kind}: {fault.detail}"), soft_wrap=True)
+
+    frame.show(found.to_dict(), text)
+    if not found.is_clean:
+        raise SystemExit(DOES_NOT_ADD_UP)
+
+
+@command(commands, "trial-balance")
+def trial_balance(frame: Frame) -> None:
+    """Sum all accounts and all counter-accounts: together they are zero. Exit code 6 where they are not."""
+    with frame.open() as ledger:
+        books = ledger.trial_balance()
+    rows = [{"account": "available", "sum": books.available}, {"account": "held", "sum": books.held}]
+    rows += [{"account": name, "sum": total} for name, total in books.counter_accounts.items()]
+    rows.append({"account": "total", "sum": books.total})
+    frame.rows(rows, ["account", "sum"], {**books.to_dict(), "total": books.total})
+    if not books.is_balanced:
+        raise SystemExit(DOES_NOT_ADD_UP)

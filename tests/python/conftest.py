@@ -1,0 +1,166 @@
+"""Databases of their own for every test, and one client for each way in: sync, async, command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+import jointo_credits
+from jointo_credits import AsyncLedger, Ledger
+
+SERVER = os.environ.get("JOINTO_CREDITS_TEST_POSTGRES")
+
+
+def _administer(*statements: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(SERVER)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    if SERVER is None:
+        pytest.fail("JOINTO_CREDITS_TEST_POSTGRES is not set: run the tests with scripts/with-postgres")
+    name = f"test_{uuid.uuid4().hex}"
+    _administer(f"CREATE DATABASE {name}")
+    yield urlunsplit(urlsplit(SERVER)._replace(path=f"/{name}"))
+    _administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> str:
+    """The URL of a SQLite file that is not there yet."""
+    return f"sqlite:///{tmp_path / 'credits.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database, once on each of the two."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    """A sync ledger with its tables and the catalogue."""
+    with Ledger.connect(url) as ledger:
+        ledger.migrate()
+        ledger.seed_catalog()
+        yield ledger
+
+
+class SyncClient:
+    """The sync ledger."""
+
+    def __init__(self, url: str) -> None:
+        self._ledger = Ledger.connect(url)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return getattr(self._ledger, name)
+
+
+class AsyncClient:
+    """The async ledger, on a loop in a thread of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._ledger = self._run(AsyncLedger.connect(url))
+
+    def _run(self, call: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._ledger, name)
+        return lambda *args, **kwargs: self._run(method(*args, **kwargs))
+
+    def close(self) -> None:
+        self._run(self._ledger.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Answer(dict[str, Any]):
+    """What the command line printed, read like a result."""
+
+    def __getattr__(self, name: str) -> Any:
+        value = self[name]
+        if name == "id":
+            return uuid.UUID(value)
+        if name.endswith("_at") and value is not None:
+            return datetime.fromisoformat(value)
+        return Answer(value) if isinstance(value, dict) else value
+
+
+class CommandLine:
+    """The command line, a process for each call."""
+
+    def __init__(self, url: str) -> None:
+        self._environment = {**os.environ, "JOINTO_CREDITS_URL": url}
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            options = [f"--{key.replace('_', '-')}={value}" for key, value in kwargs.items()]
+            command = [sys.executable, "-m", "jointo_credits.cli", name.replace("_", "-"), "--json"]
+            ran = subprocess.run(
+                [*command, *options, "--", *map(str, args)],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            if ran.returncode == 0:
+                return Answer(json.loads(ran.stdout))
+            try:
+                error = json.loads(ran.stderr)["error"]
+            except ValueError:
+                raise AssertionError(f"exit {ran.returncode}: {ran.stderr}") from None
+            kinds = {kind.code: kind for kind in jointo_credits.CreditsError.__subclasses__()}
+            raise kinds[error.pop("code")](error.pop("message"), **error)
+
+        return call
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+CLIENTS = {"sync": SyncClient, "async": AsyncClient, "cli": CommandLine}
+
+
+@pytest.fixture(params=list(CLIENTS))
+def client(request: pytest.FixtureRequest, url: str) -> Iterator[Any]:
+    """Each way in, on a database with its tables and the catalogue."""
+    with Ledger.connect(url) as ledger:
+        ledger.migrate()
+        ledger.seed_catalog()
+    client = CLIENTS[request.param](url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def user() -> uuid.UUID:
+    """An account that nobody has used."""
+    return uuid.uuid4()

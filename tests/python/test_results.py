@@ -1,0 +1,250 @@
+"""Results and errors are values: they compare, hash, pickle, and turn into dicts."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+import uuid
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+import jointo_credits
+from jointo_credits import CreditsError, Ledger, ManualClock, Money, ValidationError
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def results(sqlite: str, user: uuid.UUID) -> list[Any]:
+    """One of each result."""
+    with Ledger.connect(sqlite, clock=ManualClock(START)) as ledger:
+        ledger.migrate()
+        ledger.seed_catalog()
+        day = START + timedelta(days=1)
+        receipt = ledger.grant(user, 100, source="purchase", expires_at=day, cost=Money(990, "CNY"), reference="order")
+        gift = ledger.gift(user, 10, reason="welcome", operator="li")
+        hold = ledger.consume(user, "image_generation", 2, {"quality": "hd"}, metadata={"job": [1, 2]})
+        ledger.confirm(hold.id, quantity=1)
+        package = ledger.packages()[0]
+        return [
+            receipt,
+            receipt.lot,
+            gift,
+            hold,
+            hold.lots[0],
+            ledger.balance(user),
+            ledger.balance(user).expiring[0],
+            ledger.transactions(user),
+            ledger.transactions(user).items[0],
+            ledger.consumption(user),
+            ledger.get_consumption(hold.id),
+            ledger.explain(hold.id),
+            ledger.explain(hold.id).lots[0],
+            ledger.calculate("video_generation", 5),
+            ledger.calculate("video_generation", 5).breakdown[0],
+            package,
+            ledger.pricing()[0],
+            ledger.clawback(user, receipt.lot.id, reason="chargeback"),
+            ledger.set_credit_limit(user, 5),
+            ledger.adjust(user, 1, reason="rounding"),
+            ledger.expire_pending(),
+            ledger.verify(),
+            ledger.trial_balance(),
+            Money(990, "CNY"),
+        ]
+
+
+def test_each_is_a_value(results: list[Any]) -> None:
+    for result in results:
+        again = pickle.loads(pickle.dumps(result))
+        assert again == result
+        assert again is not result
+        assert hash(again) == hash(result)
+        assert copy.deepcopy(result) == result
+        assert repr(result).startswith(type(result).__name__ + "(")
+        assert result != object()
+        name = next(iter(result.to_dict()))
+        with pytest.raises((dataclasses.FrozenInstanceError, AttributeError)):
+            setattr(result, name, None)
+        with pytest.raises((AttributeError, TypeError)):
+            result.something_new = 1
+    assert len({type(result) for result in results}) == 19
+
+
+def test_fields_have_the_types_they_say(results: list[Any]) -> None:
+    """What the library makes by position is where the class has it."""
+    import typing
+
+    for result in results:
+        if not dataclasses.is_dataclass(result):
+            continue
+        hints = typing.get_type_hints(type(result), vars(jointo_credits._results))
+        for part in dataclasses.fields(result):
+            _check(hints[part.name], getattr(result, part.name), f"{type(result).__name__}.{part.name}")
+
+
+def _check(hint: Any, value: Any, where: str) -> None:
+    import types
+    import typing
+
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        assert any(_fits(argument, value) for argument in arguments), (where, value)
+    else:
+        assert _fits(hint, value), (where, hint, value)
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    import typing
+
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is type(None):
+        return value is None
+    if isinstance(hint, typing.TypeVar):
+        return True
+    if origin is typing.Literal:
+        return value in arguments
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(arguments[0], item) for item in value)
+    if origin is dict:
+        return isinstance(value, dict)
+    if hint is datetime:
+        return isinstance(value, datetime) and value.utcoffset() == timedelta(0)
+    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+
+
+def test_dicts_are_plain(results: list[Any]) -> None:
+    def check(value: Any) -> None:
+        match value:
+            case dict():
+                for name, part in value.items():
+                    assert isinstance(name, str)
+                    check(part)
+            case list():
+                for part in value:
+                    check(part)
+            case _:
+                assert isinstance(value, (str, int, Decimal, uuid.UUID, datetime, type(None))), value
+
+    for result in results:
+        check(result.to_dict())
+
+
+def test_every_error_crosses_processes(sqlite: str, user: uuid.UUID) -> None:
+    now = datetime.now(UTC)
+    errors = [
+        jointo_credits.ValidationError("m", field="amount", problem="p", limit="1", value="0", path="$.x"),
+        jointo_credits.NotFoundError("m", what="consumption", id=user),
+        jointo_credits.InsufficientCreditsError("m", required=75, available=25),
+        jointo_credits.HoldExpiredError("m", consumption_id=user, expired_at=now),
+        jointo_credits.InvalidStateError("m", consumption_id=user, state="refunded"),
+        jointo_credits.IdempotencyConflictError("m", key="k"),
+        jointo_credits.PaymentVerificationError("m"),
+        jointo_credits.UnavailableError("m", outcome="unknown", reason="r", remedy="s"),
+    ]
+    assert {type(error) for error in errors} == set(CreditsError.__subclasses__())
+    codes = set()
+    for error in errors:
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert again.to_dict() == error.to_dict()
+        assert str(again) == "m"
+        codes.add(error.code)
+    assert len(codes) == len(errors)
+
+
+WRONG = [
+    ("grant", ("not-an-id", 5), {"source": "gift"}, "user_id"),
+    ("grant", (7, 5), {"source": "gift"}, "user_id"),
+    ("grant", (None, 5), {"source": "gift"}, "user_id"),
+    ("grant", ("{user}", 0), {"source": "gift"}, "amount"),
+    ("grant", ("{user}", -1), {"source": "gift"}, "amount"),
+    ("grant", ("{user}", 2**53), {"source": "gift"}, "amount"),
+    ("grant", ("{user}", 2**70), {"source": "gift"}, "amount"),
+    ("grant", ("{user}", 1.5), {"source": "gift"}, "amount"),
+    ("grant", ("{user}", True), {"source": "gift"}, "amount"),
+    ("grant", ("{user}", "5"), {"source": "gift"}, "amount"),
+    ("grant", ("{user}", 5), {"source": "theft"}, "source"),
+    ("grant", ("{user}", 5), {"source": "gift", "expires_at": datetime(2030, 1, 1)}, "expires_at"),
+    ("grant", ("{user}", 5), {"source": "gift", "expires_at": "2030-01-01"}, "expires_at"),
+    ("grant", ("{user}", 5), {"source": "gift", "reference": "\ud800"}, "reference"),
+    ("grant", ("{user}", 5), {"source": "gift", "idempotency_key": ""}, "idempotency_key"),
+    ("grant", ("{user}", 5), {"source": "gift", "idempotency_key": "k" * 300}, "idempotency_key"),
+    ("consume", ("{user}",), {}, "amount"),
+    ("consume", ("{user}",), {"amount": 5, "quantity": 1}, "amount"),
+    ("consume", ("{user}",), {"amount": 5, "ttl": -1}, "ttl"),
+    ("consume", ("{user}",), {"amount": 5, "ttl": float("nan")}, "ttl"),
+    ("consume", ("{user}",), {"amount": 5, "ttl": timedelta(days=400)}, "ttl"),
+    ("consume", ("{user}",), {"amount": 5, "metadata": [1]}, "metadata"),
+    ("consume", ("{user}",), {"amount": 5, "metadata": {"x": object()}}, "metadata"),
+    ("consume", ("{user}",), {"amount": 5, "metadata": {"x": float("nan")}}, "metadata"),
+    ("consume", ("{user}",), {"amount": 5, "metadata": {"x": "y" * 100_000}}, "metadata"),
+    ("consume", ("{user}", "image_generation", 0.5), {}, "quantity"),
+    ("consume", ("{user}", "image_generation", Decimal("NaN")), {}, "quantity"),
+    ("consume", ("{user}", "image_generation", Decimal("1E+40")), {}, "quantity"),
+    ("consume", ("{user}", "image_generation", -1), {}, "quantity"),
+    ("consume", ("{user}", "image_generation", {"images": 1, "pixels": 2}), {}, "quantity"),
+    ("consume", ("{user}", "image_generation", 1, {"quality": 5}), {}, "attributes"),
+    ("consume", ("{user}", "image_generation", 1, ["hd"]), {}, "attributes"),
+    ("confirm", ("{user}",), {"overage": "maybe"}, "overage"),
+    ("confirm", ("{user}",), {"amount": 1, "quantity": 1}, "amount"),
+    ("transactions", ("{user}",), {"limit": 0}, "limit"),
+    ("transactions", ("{user}",), {"limit": 100_000}, "limit"),
+    ("transactions", ("{user}",), {"cursor": "here"}, "cursor"),
+    ("transactions", ("{user}",), {"kind": "magic"}, "kind"),
+    ("consumption", ("{user}",), {"status": "lost"}, "status"),
+    ("expire_pending", (-1,), {}, "limit"),
+    ("save_package", ("x", 9.9, 100), {}, "price"),
+    ("save_package", ("x", "9.999", 100), {}, "price"),
+    ("set_pricing", ("{",), {}, "card"),
+    ("set_pricing", ({"feature": "x"},), {}, "card"),
+]
+
+
+@pytest.mark.parametrize(("name", "positional", "named", "field"), WRONG)
+def test_wrong_arguments_name_themselves(
+    name: str, positional: tuple[Any, ...], named: dict[str, Any], field: str, user: uuid.UUID
+) -> None:
+    with Ledger.connect("sqlite::memory:") as ledger:
+        ledger.migrate()
+        ledger.seed_catalog()
+        with pytest.raises(ValidationError) as refused:
+            getattr(ledger, name)(*(user if part == "{user}" else part for part in positional), **named)
+        assert refused.value.field == field
+        assert len(str(refused.value)) < 500
+        assert ledger.trial_balance().counter_accounts == {}
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "field"),
+    [
+        ("mysql://localhost/credits", {}, "url"),
+        ("credits.db", {}, "url"),
+        (5, {}, "url"),
+        ("sqlite::memory:", {"schema": "credits"}, "schema"),
+        ("sqlite::memory:", {"clock": datetime.now}, "clock"),
+        ("sqlite::memory:", {"hold_ttl": 0}, "hold_ttl"),
+        ("sqlite::memory:", {"max_connections": 0}, "max_connections"),
+        ("sqlite::memory:", {"on_lot_expired_while_held": "keep"}, "on_lot_expired_while_held"),
+        ("sqlite::memory:", {"pgbouncer": "yes"}, "pgbouncer"),
+        ("sqlite::memory:", {"pool_size": 5}, "settings"),
+    ],
+)
+def test_wrong_settings_name_themselves(url: Any, settings: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Ledger.connect(url, **settings)
+    assert refused.value.field == field
+
+
+def test_no_password_in_an_error() -> None:
+    with pytest.raises(CreditsError) as refused:
+        Ledger.connect("postgresql://user:geheim@127.0.0.1:1/x", patience=0, connect_timeout=1)
+    assert "geheim" not in str(refused.value)
+    assert "geheim" not in repr(refused.value.to_dict())
+    with pytest.raises(ValidationError) as malformed:
+        Ledger.connect("postgresql://user:geheim@host:port/x")
+    assert "geheim" not in str(malformed.value.to_dict())
