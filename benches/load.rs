@@ -51,7 +51,7 @@ struct Options {
     /// Makes keys of this run different from those of other processes.
     #[arg(long, default_value_t = 0)]
     run: u64,
-    /// Makes the tables, the accounts and one consumption, and nothing more.
+    /// Makes the tables, the accounts and one consumption, and nothing more. In memory they are made in any case.
     #[arg(long)]
     setup: bool,
     #[arg(long)]
@@ -115,8 +115,10 @@ type Latencies = Vec<u64>;
 async fn main() {
     let options = Arc::new(Options::parse());
     let ledger = connect(&options).await;
-    if options.setup {
+    if options.setup || options.database == "memory:" {
         set_up(&options, &ledger).await;
+    }
+    if options.setup {
         ledger.close().await;
         return;
     }

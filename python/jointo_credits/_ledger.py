@@ -276,7 +276,8 @@ class Ledger:
                   12  exact
                   12  credits
         """
-        return run(self._native.calculate(feature, quantity, attributes, user_id, at))
+        price = self._native.calculate(feature, quantity, attributes, user_id, at)
+        return price if isinstance(price, Quote) else run(price)
 
     # --- spending
 

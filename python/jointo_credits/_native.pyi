@@ -111,7 +111,7 @@ class NativeLedger:
         attributes: Mapping[str, str] | None,
         user_id: Id | None,
         at: datetime | None,
-    ) -> Operation[Quote]: ...
+    ) -> Quote | Operation[Quote]: ...
     def consume(
         self,
         user_id: Id,

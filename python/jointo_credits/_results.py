@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 from ._native import Quote
@@ -58,7 +58,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (_Result, Quote)):
         return value.to_dict()
     if isinstance(value, tuple):
-        return [_plain(item) for item in cast("tuple[Any, ...]", value)]
+        return list(map(_plain, value))  # pyright: ignore[reportUnknownArgumentType]
     return value
 
 

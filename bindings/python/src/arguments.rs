@@ -155,6 +155,12 @@ pub(crate) fn usage(
 ) -> PyResult<Usage> {
     let mut usage = metered(Usage::of(feature), quantity)?;
     if let Some(attributes) = attributes {
+        if let Ok(given) = attributes.cast::<PyDict>() {
+            for (name, value) in given {
+                usage = usage.attribute(text("attributes", &name)?, text("attributes", &value)?);
+            }
+            return Ok(usage);
+        }
         let expected = "a dict of texts by name";
         let Ok(given) = attributes.cast::<PyMapping>() else {
             return Err(invalid(attributes, "attributes", "is no mapping", expected));

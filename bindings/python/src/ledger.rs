@@ -6,14 +6,19 @@ use crate::clock::ManualClock;
 use crate::failures::{clash, invalid, raise};
 use crate::operation::{Answer, Operation};
 use crate::session::Sessions;
+use jointo_credits::pricing::Quote;
 use jointo_credits::{
     Adjust, Clawback, Confirm, Consume, ConsumptionFilter, Extend, Gift, Grant, Kind, Late, Ledger, Money,
     OnLotExpiredWhileHeld, Overage, PricedConfirm, PricedConsume, Refund, Result, SavePackage,
-    SetCreditLimit, SetPricing, Settings, Shortfall, Source, Status, TransactionFilter,
+    SetCreditLimit, SetPricing, Settings, Shortfall, Source, Status, Timestamp, TransactionFilter, Usage,
 };
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyDictMethods};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use uuid::Uuid;
 
 type Any<'a, 'py> = &'a Bound<'py, PyAny>;
 
@@ -296,6 +301,7 @@ impl NativeLedger {
         self.call(py, call, answers::explanation)
     }
 
+    /// The quote, or where it takes longer an operation that has it.
     fn calculate(
         &self,
         py: Python<'_>,
@@ -304,17 +310,24 @@ impl NativeLedger {
         attributes: Option<Any<'_, '_>>,
         user_id: Option<Any<'_, '_>>,
         at: Option<Any<'_, '_>>,
-    ) -> PyResult<Operation> {
+    ) -> PyResult<Py<PyAny>> {
         let usage = usage(&text("feature", feature)?, quantity, attributes)?;
         let user_id = optional(user_id, |user_id| uuid("user_id", user_id))?;
         let at = optional(at, |at| timestamp("at", at))?;
-        let call = move |ledger: Ledger| async move {
-            match at {
-                None => ledger.calculate(&usage, user_id).await,
-                Some(at) => ledger.calculate_at(&usage, user_id, at).await,
+        let session = self.sessions.get(py)?;
+        // With a fresh copy of the prices nothing is waited for: that is worth an operation less.
+        if let Some(ledger) = session.connected() {
+            let _inside = session.runtime().enter();
+            let mut context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(price) = pin!(calculate(ledger, &usage, user_id, at)).poll(&mut context) {
+                return match price {
+                    Ok(price) => answers::quote(py, price),
+                    Err(error) => Err(raise(py, error)),
+                };
             }
-        };
-        self.call(py, call, answers::quote)
+        }
+        let call = move |ledger: Ledger| async move { calculate(&ledger, &usage, user_id, at).await };
+        self.call(py, call, answers::quote)?.into_py_any(py)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -729,6 +742,18 @@ fn word_of_truth(field: &'static str, value: Any<'_, '_>) -> PyResult<bool> {
     value
         .extract()
         .map_err(|_| invalid(value, field, "is neither True nor False", "a bool"))
+}
+
+async fn calculate(
+    ledger: &Ledger,
+    usage: &Usage,
+    user_id: Option<Uuid>,
+    at: Option<Timestamp>,
+) -> Result<Quote> {
+    match at {
+        None => ledger.calculate(usage, user_id).await,
+        Some(at) => ledger.calculate_at(usage, user_id, at).await,
+    }
 }
 
 async fn consume(ledger: &Ledger, asked: Asked, key: Option<String>) -> Result<jointo_credits::Consumption> {

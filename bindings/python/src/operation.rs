@@ -7,8 +7,15 @@
 //! | a thread waits for a command with the GIL, and the engine for the GIL | `wait` releases it; the engine's threads never take it |
 //! | Ctrl-C waits for the database | `wait` looks for signals every [`SIGNALS`] |
 //! | an asyncio task is cancelled while its command is on its way | the command belongs to the engine; what it answers is dropped |
-//! | an event loop is closed meanwhile | its inbox takes answers that nobody fetches, and goes with the last of them |
+//! | an event loop is closed meanwhile | its inbox takes what nobody fetches, and goes with the last of it |
 //! | a thousand answers wake a loop a thousand times | the inbox wakes it once for all that are there |
+//!
+//! # Few threads
+//!
+//! A call is a future, and a thread that hands it to another one to be run pays for two switches. So the caller's own
+//! thread polls it: in `wait` it sleeps in between, and in `start` the event loop polls again what its inbox names. That
+//! takes a moment each time, since the work itself is done by the engine's threads; the runtime is only entered, for the
+//! tasks and timers that a future may need.
 
 use crate::records::hand_over;
 use crate::session::Session;
@@ -19,9 +26,10 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// How often a waiting thread looks for signals.
@@ -47,15 +55,8 @@ impl Operation {
     }
 
     fn take(&self) -> PyResult<Running> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let used_up = || PyRuntimeError::new_err("this operation has been started before");
-        running.take().ok_or_else(used_up)
-    }
-
-    /// What needs no database is answered at once.
-    fn poll_once(&self, running: &mut Running) -> Poll<Answer> {
-        let _inside = self.runtime.enter();
-        running.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        lock(&self.running).take().ok_or_else(used_up)
     }
 }
 
@@ -64,50 +65,118 @@ impl Operation {
     /// Runs it in this thread, with the GIL released.
     fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let mut running = self.take()?;
-        let mut polled = self.poll_once(&mut running);
         let answer = loop {
-            match polled {
+            match py.detach(|| poll_for(&mut running, &self.runtime, SIGNALS)) {
                 Poll::Ready(answer) => break answer,
                 Poll::Pending => py.check_signals()?,
             }
-            polled = py.detach(|| {
-                let waiting = async { tokio::time::timeout(SIGNALS, &mut running).await };
-                self.runtime.block_on(waiting).map_or(Poll::Pending, Poll::Ready)
-            });
         };
         let answer = answer(py);
         hand_over(py);
         answer
     }
 
-    /// Runs it in the background; `future`, an `asyncio.Future` of the inbox's loop, gets the answer.
+    /// Runs it while the inbox's event loop runs; `future`, an `asyncio.Future` of that loop, gets the answer.
     fn start(&self, py: Python<'_>, inbox: &Inbox, future: Py<PyAny>) -> PyResult<()> {
-        let mut running = self.take()?;
-        if let Poll::Ready(answer) = self.poll_once(&mut running) {
-            return settle(py, &future, answer);
-        }
-        let letters = Arc::clone(&inbox.letters);
-        self.runtime.spawn(async move {
-            let answer = running.await;
-            letters.put(Letter { future, answer });
+        let letter = Arc::new(Letter {
+            future,
+            running: Mutex::new(Some(self.take()?)),
+            runtime: self.runtime.clone(),
+            letters: Arc::clone(&inbox.letters),
         });
-        Ok(())
+        letter.poll(py)
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that holds one of these panics half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Wakes a thread that sleeps in [`poll_for`].
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Polls, and sleeps in between, until there is an answer or `time` is over.
+fn poll_for(running: &mut Running, runtime: &Handle, time: Duration) -> Poll<Answer> {
+    let _inside = runtime.enter();
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut ends = None;
+    loop {
+        if let Poll::Ready(answer) = running.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Poll::Ready(answer);
+        }
+        let ends = *ends.get_or_insert_with(|| Instant::now() + time);
+        let left = ends.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Poll::Pending;
+        }
+        thread::park_timeout(left);
+    }
+}
+
+/// A call that an event loop runs. Its waker puts it into the loop's inbox.
 struct Letter {
     future: Py<PyAny>,
-    answer: Answer,
+    running: Mutex<Option<Running>>,
+    runtime: Handle,
+    letters: Arc<Letters>,
+}
+
+impl Letter {
+    /// In the event loop's thread.
+    fn poll(self: Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        // Cancelled: whoever waited has gone. What was done is done.
+        let answer = if self.future.call_method0(py, "done")?.is_truthy(py)? {
+            *lock(&self.running) = None;
+            None
+        } else {
+            let waker = Waker::from(Arc::clone(&self));
+            let _inside = self.runtime.enter();
+            let mut running = lock(&self.running);
+            match running
+                .as_mut()
+                .map(|running| running.as_mut().poll(&mut Context::from_waker(&waker)))
+            {
+                Some(Poll::Ready(answer)) => {
+                    *running = None;
+                    Some(answer)
+                }
+                // Or it was woken once more than it has had to be.
+                Some(Poll::Pending) | None => None,
+            }
+        };
+        match answer.map(|answer| answer(py)) {
+            Some(Ok(value)) => self.future.call_method1(py, "set_result", (value,)).map(drop),
+            Some(Err(error)) => self
+                .future
+                .call_method1(py, "set_exception", (error.into_value(py),))
+                .map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Wake for Letter {
+    fn wake(self: Arc<Self>) {
+        let letters = Arc::clone(&self.letters);
+        letters.put(self);
+    }
 }
 
 struct Letters {
-    waiting: Mutex<Vec<Letter>>,
+    waiting: Mutex<Vec<Arc<Letter>>>,
     bell: UnixStream,
 }
 
 impl Letters {
-    fn put(&self, letter: Letter) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    fn put(&self, letter: Arc<Letter>) {
+        let mut waiting = lock(&self.waiting);
         waiting.push(letter);
         if waiting.len() == 1 {
             // A bell that is full has rung already; one whose loop is gone wakes nobody.
@@ -116,7 +185,7 @@ impl Letters {
     }
 }
 
-/// Where the answers for one event loop arrive: its file descriptor is readable when there are some.
+/// What an event loop has to look at: its file descriptor is readable when there is something.
 #[pyclass(frozen, module = "jointo_credits._native")]
 pub(crate) struct Inbox {
     letters: Arc<Letters>,
@@ -142,34 +211,15 @@ impl Inbox {
         self.heard.as_raw_fd()
     }
 
-    /// Gives every answer that has arrived to its future.
+    /// Goes on with every call that can.
     fn deliver(&self, py: Python<'_>) -> PyResult<()> {
         // First the bell: what arrives after this rings again.
         let _ = (&self.heard).read(&mut [0; 16]);
-        let letters = {
-            let mut waiting = self
-                .letters
-                .waiting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *waiting)
-        };
-        for Letter { future, answer } in letters {
-            settle(py, &future, answer)?;
+        let letters = std::mem::take(&mut *lock(&self.letters.waiting));
+        for letter in letters {
+            letter.poll(py)?;
         }
         hand_over(py);
         Ok(())
     }
-}
-
-fn settle(py: Python<'_>, future: &Py<PyAny>, answer: Answer) -> PyResult<()> {
-    // Cancelled: whoever waited has gone. What was done is done.
-    if future.call_method0(py, "done")?.is_truthy(py)? {
-        return Ok(());
-    }
-    match answer(py) {
-        Ok(value) => future.call_method1(py, "set_result", (value,))?,
-        Err(error) => future.call_method1(py, "set_exception", (error.into_value(py),))?,
-    };
-    Ok(())
 }

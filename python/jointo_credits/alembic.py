@@ -1,0 +1,48 @@
+"""For hosts that use Alembic: keeps autogenerate away from the ledger's tables, which the ledger migrates itself.
+
+In ``env.py``::
+
+    from jointo_credits.alembic import include_name
+
+    context.configure(..., include_name=include_name)
+
+With an ``include_name`` of your own::
+
+    from jointo_credits.alembic import is_ours
+
+    def include_name(name, type_, parent_names):
+        return not is_ours(name, type_, parent_names) and ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["TABLES", "include_name", "is_ours"]
+
+#: The ledger's tables.
+TABLES = frozenset(
+    {
+        "credit_accounts",
+        "credit_catalogue",
+        "credit_consumption_logs",
+        "credit_gifts",
+        "credit_lots",
+        "credit_migrations",
+        "credit_package_versions",
+        "credit_packages",
+        "credit_pricing",
+        "credit_transactions",
+    }
+)
+
+
+def is_ours(name: str | None, type_: str, parent_names: Mapping[str, str | None]) -> bool:
+    """Whether the ledger looks after it: one of its tables, or a part of one. The arguments are Alembic's."""
+    table = name if type_ == "table" else parent_names.get("table_name")
+    return table in TABLES
+
+
+def include_name(name: str | None, type_: str, parent_names: Mapping[str, str | None]) -> bool:
+    """For ``context.configure(include_name=...)``: everything but the ledger's tables."""
+    return not is_ours(name, type_, parent_names)
