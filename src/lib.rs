@@ -31,6 +31,8 @@ mod error;
 #[cfg(feature = "engine")]
 mod facade;
 #[cfg(feature = "engine")]
+mod inspect;
+#[cfg(feature = "engine")]
 mod prices;
 #[cfg(feature = "engine")]
 mod settings;
@@ -49,6 +51,8 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result, Written};
 #[cfg(feature = "engine")]
 pub use facade::{ConsumptionFilter, Ledger, PAGE_LINES_MAX, Page, TransactionFilter};
+#[cfg(feature = "engine")]
+pub use inspect::{Inspection, Problem};
 pub use ledger::{
     Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry,
     Expiring, Extend, Gift, Grant, Hash, Kind, Late, Lot, Matured, Metadata, Money, OnLotExpiredWhileHeld,

@@ -19,6 +19,7 @@ from ._results import (
     ClawbackReceipt,
     Consumption,
     Explanation,
+    Inspection,
     Kind,
     Matured,
     Money,
@@ -580,6 +581,15 @@ class Ledger:
         0
         """
         return run(self._native.expire_lots(limit))
+
+    def inspect(self) -> Inspection:
+        """Looks at the database: whether it has the tables of this version, all indexes and triggers, keeps what it has
+        acknowledged, and agrees about the time. Changes nothing.
+
+        >>> ledger.inspect().problems
+        ()
+        """
+        return run(self._native.inspect())
 
     def verify(self) -> Verification:
         """Derives every balance, lot, hold, number and hash from the journal again, and names what does not fit.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
@@ -18,6 +18,7 @@ __all__ = [
     "Expiring",
     "Explanation",
     "Fault",
+    "Inspection",
     "Lot",
     "Matured",
     "Money",
@@ -26,6 +27,7 @@ __all__ = [
     "PaidFrom",
     "Pin",
     "Pricing",
+    "Problem",
     "Quote",
     "QuoteLine",
     "Receipt",
@@ -373,6 +375,30 @@ class Explanation(_Result):
     charged: Quote | None
     #: The lots that pay for it, in the order in which they burn. What they lack was taken on credit.
     lots: tuple[PaidFrom, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem(_Result):
+    """Something about a database that should be put right."""
+
+    #: What is wrong.
+    what: str
+    #: What to do.
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection(_Result):
+    """What a look at the database found."""
+
+    #: The database and its version, such as ``PostgreSQL 15.18``.
+    database: str
+    #: How long one question took.
+    round_trip: timedelta
+    #: The database's clock less the ledger's; None where it has no clock of its own.
+    clock_skew: timedelta | None
+    #: What should be put right, worst first.
+    problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 use super::{
     CatalogueChange, CatalogueRows, Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter,
-    KeyScope, Loaded, LoadedAccount, Needs, Page, Reader, Reading, Snapshot, StoreError, StoreResult,
-    StoredEntry, Sums, Writes,
+    Inspected, KeyScope, Loaded, LoadedAccount, Needs, Page, Reader, Reading, Snapshot, StoreError,
+    StoreResult, StoredEntry, Sums, Writes,
 };
 use crate::catalogue::Package;
 use crate::ledger::{Account, Effects, Entry, Hash, Hold, Lot, Prior, State, Status, Timestamp};
@@ -498,6 +498,15 @@ impl Reader for MemoryStore {
 
     fn check_schema(&self) -> Reading<'_, ()> {
         self.read(|_| ())
+    }
+
+    fn inspect(&self) -> Reading<'_, Inspected> {
+        ready(Ok(Inspected {
+            database: "memory".into(),
+            time: None,
+            missing: Vec::new(),
+            risks: Vec::new(),
+        }))
     }
 
     fn close(&self) -> Reading<'_, ()> {

@@ -24,6 +24,25 @@ impl Migration {
     }
 }
 
+/// What a migration creates besides tables, and may get lost without anybody noticing: indexes and triggers, by name.
+pub(crate) fn objects(known: &[Migration]) -> Vec<(&'static str, &'static str)> {
+    let mut objects = Vec::new();
+    for line in known.iter().flat_map(|migration| migration.sql.lines()) {
+        let mut words = line.split_whitespace();
+        if words.next() != Some("CREATE") {
+            continue;
+        }
+        match (words.next(), words.next(), words.next()) {
+            (Some("INDEX"), Some(name), _) | (Some("UNIQUE"), Some("INDEX"), Some(name)) => {
+                objects.push(("index", name));
+            }
+            (Some("TRIGGER"), Some(name), _) => objects.push(("trigger", name)),
+            _ => {}
+        }
+    }
+    objects
+}
+
 /// A line of a database's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Applied {

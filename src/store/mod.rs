@@ -34,6 +34,7 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
 use crate::catalogue::Package;
+use crate::inspect::Problem;
 use crate::ledger::{Account, Entry, Hash, Hold, Kind, Lot, Prior, State, Status, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -313,8 +314,24 @@ pub(crate) trait Reader: Send + Sync + 'static {
     /// Checks that the tables are there and of a version this library knows.
     fn check_schema(&self) -> Reading<'_, ()>;
 
+    /// Looks at the database: see [`Inspected`]. The tables need not be there.
+    fn inspect(&self) -> Reading<'_, Inspected>;
+
     /// Gives connections back. Reads after it fail with `Lost`.
     fn close(&self) -> Reading<'_, ()>;
+}
+
+/// What a store can tell about its database.
+#[derive(Debug, Clone)]
+pub(crate) struct Inspected {
+    /// Its name and version.
+    pub(crate) database: String,
+    /// What its own clock shows, where it has one.
+    pub(crate) time: Option<Timestamp>,
+    /// Indexes and triggers of the migrations that are not there, or not in use.
+    pub(crate) missing: Vec<String>,
+    /// Settings that can cost acknowledged commits, and versions that are too old.
+    pub(crate) risks: Vec<Problem>,
 }
 
 /// A rate card as stored.

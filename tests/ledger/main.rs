@@ -21,6 +21,7 @@ mod database;
 mod engine;
 mod facade;
 mod full_disk;
+mod inspect;
 mod migrations;
 mod model;
 mod pgbouncer;

@@ -158,6 +158,18 @@ def test_exit_codes(run: Run, user: uuid.UUID) -> None:
     assert "unavailable" in on("postgresql://x@127.0.0.1:1/x")("balance", user, "--json", code=5).stderr
 
 
+def test_the_doctor_says_what_to_do(sqlite: str) -> None:
+    assert "migrate" in on(sqlite)("doctor", code=5).stderr
+    on(sqlite)("migrate")
+    assert "as it should be" in on(sqlite)("doctor").stdout
+    assert json.loads(on(sqlite)("doctor", "--json").stdout)["database"].startswith("SQLite 3")
+    books = sqlite3.connect(sqlite.removeprefix("sqlite:///"))
+    books.execute("DROP INDEX credit_lots_open")
+    books.commit()
+    books.close()
+    assert "credit_lots_open" in on(sqlite)("doctor", code=5).stdout
+
+
 def test_damage_is_found(sqlite: str, user: uuid.UUID) -> None:
     with Ledger.connect(sqlite) as ledger:
         ledger.migrate()

@@ -55,6 +55,7 @@ def results(sqlite: str, user: uuid.UUID) -> list[Any]:
             ledger.verify(),
             ledger.trial_balance(),
             Money(990, "CNY"),
+            ledger.inspect(),
         ]
 
 
@@ -72,7 +73,7 @@ def test_each_is_a_value(results: list[Any]) -> None:
             setattr(result, name, None)
         with pytest.raises((AttributeError, TypeError)):
             result.something_new = 1
-    assert len({type(result) for result in results}) == 19
+    assert len({type(result) for result in results}) == 20
 
 
 def test_fields_have_the_types_they_say(results: list[Any]) -> None:
@@ -128,7 +129,7 @@ def test_dicts_are_plain(results: list[Any]) -> None:
                 for part in value:
                     check(part)
             case _:
-                assert isinstance(value, (str, int, Decimal, uuid.UUID, datetime, type(None))), value
+                assert isinstance(value, (str, int, Decimal, uuid.UUID, datetime, timedelta, type(None))), value
 
     for result in results:
         check(result.to_dict())

@@ -3,8 +3,8 @@
 use crate::quote::Quote;
 use jointo_credits::pricing::Decimal;
 use jointo_credits::{
-    Balance, ClawbackReceipt, Consumption, Entry, Explanation, Lot, Matured, Package, Page, Pricing, Receipt,
-    Result, Timestamp, TrialBalance, Verification,
+    Balance, ClawbackReceipt, Consumption, Entry, Explanation, Inspection, Lot, Matured, Package, Page,
+    Pricing, Receipt, Result, Timestamp, TrialBalance, Verification,
 };
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
@@ -63,6 +63,8 @@ results!(
     Fault,
     Verification,
     TrialBalance,
+    Problem,
+    Inspection,
 );
 
 static NAMES: PyOnceLock<Names> = PyOnceLock::new();
@@ -306,4 +308,21 @@ pub(crate) fn trial_balance(py: Python<'_>, of: TrialBalance) -> PyResult<Py<PyA
         counter_accounts.set_item(name, sum)?;
     }
     make!(py, TrialBalance { of.available, of.held, counter_accounts })
+}
+
+fn microseconds(py: Python<'_>, micros: i64) -> PyResult<Py<PyAny>> {
+    let seconds = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    names(py)?.timedelta.call1(py, (0, seconds.0, seconds.1))
+}
+
+pub(crate) fn inspection(py: Python<'_>, of: Inspection) -> PyResult<Py<PyAny>> {
+    let problems = all(
+        py,
+        of.problems,
+        |py, problem| make!(py, Problem { problem.what, problem.remedy }),
+    )?;
+    let round_trip = i64::try_from(of.round_trip.as_micros()).unwrap_or(i64::MAX);
+    make!(py, Inspection {
+        of.database, microseconds(py, round_trip)?, maybe(py, of.clock_skew_us, microseconds)?, problems,
+    })
 }

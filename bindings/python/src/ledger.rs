@@ -699,6 +699,14 @@ impl NativeLedger {
         self.call(py, call, answers::pricing)
     }
 
+    fn inspect(&self, py: Python<'_>) -> PyResult<Operation> {
+        self.call(
+            py,
+            |ledger| async move { ledger.inspect().await },
+            answers::inspection,
+        )
+    }
+
     fn verify(&self, py: Python<'_>) -> PyResult<Operation> {
         self.call(
             py,

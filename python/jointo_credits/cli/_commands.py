@@ -17,7 +17,7 @@ from .. import __version__
 from .._arguments import Late, Overage, Quantity
 from .._results import Kind, Source, Status, Transaction
 from ._bulk import gift_many, import_balances
-from ._frame import DOES_NOT_ADD_UP, TIME, Frame, as_json, command, escape
+from ._frame import DOES_NOT_ADD_UP, TIME, UNAVAILABLE, Frame, as_json, command, escape
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -340,6 +340,26 @@ def expire(frame: Frame) -> None:
         holds, lots = ledger.expire_pending(), ledger.expire_lots()
     sums = {name: count + lots.to_dict()[name] for name, count in holds.to_dict().items()}
     frame.facts(sums)
+
+
+@command(commands, "doctor")
+def doctor(frame: Frame) -> None:
+    """Look at the database, and say what to put right. Exit code 5 where there is something."""
+    with frame.open() as ledger:
+        found = ledger.inspect()
+
+    def text(console: Console) -> None:
+        skew = "" if found.clock_skew is None else f", clock {found.clock_skew.total_seconds():+.3f} s"
+        console.print(f"{found.database}, {found.round_trip.total_seconds() * 1e3:.1f} ms away{skew}")
+        console.print(f"jointo_credits {__version__}, Python {sys.version.split()[0]}")
+        for problem in found.problems:
+            console.print(f"[red]problem:[/] {escape(problem.what)}\n    {escape(problem.remedy)}", soft_wrap=True)
+        if not found.problems:
+            console.print("Everything is as it should be.")
+
+    frame.show({**found.to_dict(), "version": __version__, "python": sys.version.split()[0]}, text)
+    if found.problems:
+        raise SystemExit(UNAVAILABLE)
 
 
 @command(commands, "verify")

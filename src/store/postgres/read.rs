@@ -9,8 +9,8 @@ use super::{
 use crate::catalogue::Package;
 use crate::ledger::{Entry, Hold, Prior, Status, Timestamp};
 use crate::store::{
-    CatalogueChange, CatalogueRows, Changed, Due, EntryFilter, HoldFilter, Loaded, LoadedAccount, Needs,
-    Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry,
+    CatalogueChange, CatalogueRows, Changed, Due, EntryFilter, HoldFilter, Inspected, Loaded, LoadedAccount,
+    Needs, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -340,6 +340,14 @@ impl Reader for PostgresStore {
             let mut connection = self.borrow().await?;
             let checked = schema::check(&mut connection, &self.statements.prefix).await;
             self.give_back(connection, checked).await
+        })
+    }
+
+    fn inspect(&self) -> Reading<'_, Inspected> {
+        Box::pin(async move {
+            let mut connection = self.borrow().await?;
+            let inspected = schema::inspect(&mut connection, &self.statements.prefix).await;
+            self.give_back(connection, inspected).await
         })
     }
 

@@ -1,8 +1,10 @@
 //! Migrations on PostgreSQL: all of them in one transaction, under a lock that two processes can't both hold.
 
 use super::{during_read, during_write};
-use crate::store::StoreResult;
-use crate::store::migrations::{Applied, Migration, check as check_history, outstanding};
+use crate::inspect::Problem;
+use crate::ledger::Timestamp;
+use crate::store::migrations::{Applied, Migration, check as check_history, objects, outstanding};
+use crate::store::{Inspected, StoreResult};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 pub(super) const MIGRATIONS: &[Migration] = &[Migration {
@@ -11,6 +13,8 @@ pub(super) const MIGRATIONS: &[Migration] = &[Migration {
     sql: include_str!("../../../migrations/postgres/0001_ledger.sql"),
 }];
 
+/// PostgreSQL 14, as `server_version_num` says it.
+const VERSION_MIN: i64 = 140_000;
 /// Any number, as long as every process uses the same: "credits" in ASCII.
 const LOCK: i64 = 0x63_7265_6469_7473;
 
@@ -59,6 +63,71 @@ pub(super) async fn check(connection: &mut PgConnection, prefix: &str) -> StoreR
         None
     };
     check_history(MIGRATIONS, history.as_deref())
+}
+
+const SETTINGS: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::int8, \
+     (extract(epoch FROM clock_timestamp()) * 1000000)::int8, current_setting('fsync'), \
+     current_setting('full_page_writes'), current_setting('synchronous_commit')";
+
+/// Indexes that are there and valid, triggers that are there and fire, of the ledger's tables.
+const OBJECTS: &str = "SELECT 'index ' || c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+         JOIN pg_class t ON t.oid = i.indrelid \
+         WHERE i.indisvalid AND t.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass($1)) \
+     UNION ALL SELECT 'trigger ' || g.tgname FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid \
+         WHERE g.tgenabled IN ('O', 'A') \
+         AND t.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass($1))";
+
+/// What this database is, which indexes and triggers it lacks, and how it could lose what it has acknowledged.
+pub(super) async fn inspect(connection: &mut PgConnection, prefix: &str) -> StoreResult<Inspected> {
+    let row = sqlx::query(SETTINGS)
+        .persistent(false)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(during_read)?;
+    let setting = |place: usize| row.try_get::<String, _>(place).map_err(during_read);
+    let number = |place: usize| row.try_get::<i64, _>(place).map_err(during_read);
+    let mut risks = Vec::new();
+    if number(1)? < VERSION_MIN {
+        risks.push(Problem::new(
+            format!(
+                "PostgreSQL {} is older than 14, the oldest that is tried",
+                setting(0)?
+            ),
+            "upgrade PostgreSQL",
+        ));
+    }
+    for (place, name, effect) in [
+        (3, "fsync", "a crash of the machine can destroy the database"),
+        (4, "full_page_writes", "a crash of the machine can destroy pages"),
+        (
+            5,
+            "synchronous_commit",
+            "a crash can lose commands that were acknowledged",
+        ),
+    ] {
+        if setting(place)? == "off" {
+            risks.push(Problem::new(
+                format!("{name} is off: {effect}"),
+                format!("set {name} = on"),
+            ));
+        }
+    }
+    let there: Vec<String> = sqlx::query_scalar(OBJECTS)
+        .bind(format!("{prefix}credit_migrations"))
+        .persistent(false)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(during_read)?;
+    let missing = objects(MIGRATIONS)
+        .into_iter()
+        .map(|(kind, name)| format!("{kind} {name}"))
+        .filter(|wanted| !there.contains(wanted));
+    Ok(Inspected {
+        database: format!("PostgreSQL {}", setting(0)?),
+        time: Some(Timestamp::from_micros(number(2)?)),
+        missing: missing.map(|name| format!("the {name}")).collect(),
+        risks,
+    })
 }
 
 async fn applied(connection: &mut PgConnection, prefix: &str) -> StoreResult<Vec<Applied>> {

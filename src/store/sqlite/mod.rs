@@ -46,8 +46,8 @@ pub(crate) use open::{Location, SqliteSettings};
 use crate::catalogue::Package;
 use crate::ledger::{Entry, Hold, Prior, Timestamp};
 use crate::store::{
-    CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, LoadedAccount, Reader, Reading, Snapshot,
-    StoreError, StoreResult,
+    CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, Inspected, LoadedAccount, Reader, Reading,
+    Snapshot, StoreError, StoreResult,
 };
 use failure::Attempt;
 use fork::Counted;
@@ -319,6 +319,10 @@ impl Reader for SqliteStore {
 
     fn check_schema(&self) -> Reading<'_, ()> {
         self.read(|connection| Ok(schema::check(connection)?))
+    }
+
+    fn inspect(&self) -> Reading<'_, Inspected> {
+        self.read(schema::inspect)
     }
 
     fn close(&self) -> Reading<'_, ()> {

@@ -3,7 +3,7 @@
 use super::failure::{self, Attempt, Failure};
 use super::waiting::patiently;
 use crate::store::migrations::{self, Applied, Migration};
-use crate::store::{StoreError, StoreResult};
+use crate::store::{Inspected, StoreError, StoreResult};
 use rusqlite::{Connection, ErrorCode, params};
 use std::time::Duration;
 
@@ -56,6 +56,24 @@ pub(super) fn check_against(connection: &Connection, known: &[Migration]) -> Sto
         // Not `explain`, which comes here itself.
         Failure::Sqlite(error) => failure::from_code(&error),
         other => other.explain(connection),
+    })
+}
+
+/// What this database is, and which indexes and triggers it lacks.
+pub(super) fn inspect(connection: &Connection) -> Attempt<Inspected> {
+    let version: String = connection.query_row("SELECT sqlite_version()", [], |row| row.get(0))?;
+    let mut there = connection.prepare("SELECT 1 FROM sqlite_schema WHERE type = ?1 AND name = ?2")?;
+    let mut missing = Vec::new();
+    for (kind, name) in migrations::objects(MIGRATIONS) {
+        if !there.exists([kind, name])? {
+            missing.push(format!("the {kind} {name}"));
+        }
+    }
+    Ok(Inspected {
+        database: format!("SQLite {version}"),
+        time: None,
+        missing,
+        risks: Vec::new(),
     })
 }
 

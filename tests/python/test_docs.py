@@ -1,0 +1,57 @@
+"""The Python code in the README and in docs/python.md runs as written."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTPUT = {
+    ("README.md", 0): r"1000000 required, \d+ available\n\d+ True\n",
+    ("README.zh-CN.md", 0): r"需要 1000000，可用 \d+\n\d+ True\n",
+    ("docs/python.md", 0): r"80\n",
+    ("docs/python.md", 1): "",
+    ("docs/python.md", 2): "",
+}
+
+
+def blocks() -> list[tuple[str, int, str]]:
+    found = []
+    for page in ("README.md", "README.zh-CN.md", "docs/python.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        found += [(page, n, code) for n, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))]
+    return found
+
+
+def test_none_is_left_out() -> None:
+    assert {(page, n) for page, n, _ in blocks()} == set(OUTPUT)
+
+
+@pytest.mark.parametrize(("page", "n", "code"), blocks(), ids=lambda part: str(part) if len(str(part)) < 20 else "")
+def test_runs_as_written(page: str, n: int, code: str, tmp_path: Path) -> None:
+    program = tmp_path / "example.py"
+    program.write_text(code, encoding="utf-8")
+    for _ in range(1 if page == "docs/python.md" else 2):  # a quick start is run twice by somebody
+        ran = subprocess.run(
+            [sys.executable, "-W", "error", program], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert re.fullmatch(OUTPUT[page, n], ran.stdout), ran.stdout
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_types_of_the_examples(page: str, tmp_path: Path) -> None:
+    """mypy --strict and pyright find nothing to say."""
+    files = []
+    for where, n, code in blocks():
+        if where == page:
+            files.append(tmp_path / f"example_{n}.py")
+            files[-1].write_text(code, encoding="utf-8")
+    for command in (["mypy", "--strict", "--no-incremental"], ["pyright", "--pythonpath", sys.executable]):
+        checker = Path(sys.executable).with_name(command[0])
+        ran = subprocess.run([checker, *command[1:], *files], cwd=tmp_path, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
