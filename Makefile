@@ -24,12 +24,14 @@ test-rust: setup ## run the Rust tests only, with PostgreSQL
 bench: setup ## compare the ledger with other ways of doing its work; BENCH_OPTIONS as for scripts/bench
 	@scripts/bench $(BENCH_OPTIONS)
 
-lint: ## format, clippy, purity, licences, shell scripts
+lint: ## format, clippy, purity, licences, shell scripts, Python types
 	@scripts/setup --lint
 	@scripts/lint
 
 fmt: ## format the code
 	cargo fmt --all
+	.venv/bin/ruff format python tests/python
+	.venv/bin/python scripts/make-sync
 
 setup: ## install what building and testing needs, if anything is missing
 	@scripts/setup

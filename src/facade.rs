@@ -20,7 +20,7 @@ use uuid::Uuid;
 /// The most lines on one page.
 pub const PAGE_LINES_MAX: usize = 1_000;
 /// How many accounts a sweep hands to the engine at a time: small, so that live traffic waits for one batch at the most.
-const SWEEP_ACCOUNTS: usize = 256;
+const SWEEP_ACCOUNTS: usize = 64;
 /// How many entries a balance as of a time reads at once.
 const JOURNAL_PAGE: usize = 5_000;
 

@@ -102,6 +102,14 @@ impl Wake for Unpark {
     }
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "how long a thread sleeps is no matter of the ledger's clock"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// Polls, and sleeps in between, until there is an answer or `time` is over.
 fn poll_for(running: &mut Running, runtime: &Handle, time: Duration) -> Poll<Answer> {
     let _inside = runtime.enter();
@@ -111,8 +119,8 @@ fn poll_for(running: &mut Running, runtime: &Handle, time: Duration) -> Poll<Ans
         if let Poll::Ready(answer) = running.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Poll::Ready(answer);
         }
-        let ends = *ends.get_or_insert_with(|| Instant::now() + time);
-        let left = ends.saturating_duration_since(Instant::now());
+        let ends = *ends.get_or_insert_with(|| now() + time);
+        let left = ends.saturating_duration_since(now());
         if left.is_zero() {
             return Poll::Pending;
         }

@@ -149,7 +149,8 @@ impl Sessions {
                 unavailable(&reason, "check the limits on processes and open files"),
             )
         })?;
-        let found = self.current.compare_and_swap(&before, Some(Arc::new(new)));
+        let new = Arc::new(new);
+        let found = self.current.compare_and_swap(&before, Some(Arc::clone(&new)));
         let is_ours = match (&*found, &before) {
             (Some(found), Some(before)) => Arc::ptr_eq(found, before),
             (found, before) => found.is_none() && before.is_none(),
@@ -157,14 +158,7 @@ impl Sessions {
         drop(found);
         // Never dropped here: the parent's, if it is one.
         std::mem::forget(before);
-        if is_ours {
-            Ok(self
-                .current
-                .load_full()
-                .unwrap_or_else(|| unreachable!("a session is only ever replaced")))
-        } else {
-            self.get(py)
-        }
+        if is_ours { Ok(new) } else { self.get(py) }
     }
 
     /// Whether it was closed before.
