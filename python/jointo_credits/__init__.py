@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import atexit as _atexit
+import os as _os
 import sys as _sys
 
 if not getattr(_sys, "_is_gil_enabled", lambda: True)():
@@ -49,6 +50,9 @@ from ._errors import (
 from ._ledger import Hold, Ledger
 from ._native import VERSION as __version__
 from ._native import ManualClock
+from ._native import after_fork_in_child as _after_fork_in_child
+from ._native import after_fork_in_parent as _after_fork_in_parent
+from ._native import before_fork as _before_fork
 from ._native import flush_records as _flush_records
 from ._results import (
     Balance,
@@ -130,5 +134,8 @@ __all__ = [
     "__version__",
 ]
 
+# A ledger's threads and connections belong to one process, and a child makes its own when it first calls. What has to
+# happen at the fork itself: no connection to a SQLite file may be open just then.
+_os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 # What was logged after the last call.
 _atexit.register(_flush_records)

@@ -8,7 +8,8 @@ been done or not, as if nobody had left.
 from __future__ import annotations
 
 import asyncio
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from ._native import Inbox, Operation
@@ -21,6 +22,8 @@ _inboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Inbox] = WeakKeyDictionar
 def _inbox(loop: asyncio.AbstractEventLoop) -> Inbox:
     inbox = _inboxes.get(loop)
     if inbox is None:
+        for closed in [other for other in list(_inboxes) if other.is_closed()]:
+            _inboxes.pop(closed, None)
         inbox = Inbox()
         loop.add_reader(inbox.fileno(), inbox.deliver)
         _inboxes[loop] = inbox
@@ -32,4 +35,43 @@ async def run(operation: Operation[T]) -> T:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     operation.start(_inbox(loop), future)
-    return await future
+    try:
+        return await future
+    except BaseException:
+        # It may still wait for its turn, and hold a place that others want.
+        operation.cancel()
+        raise
+
+
+async def _to_its_end(task: asyncio.Future[T]) -> None:
+    """Waits for it, however often the waiting task is cancelled; what came of it is in the task."""
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            continue
+
+
+async def finish(call: Coroutine[Any, Any, T]) -> T:
+    """Makes a call that a cancellation must not cut off; the cancellation goes on afterwards."""
+    task = asyncio.ensure_future(call)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await _to_its_end(task)
+        raise
+
+
+async def acquire(call: Coroutine[Any, Any, T], undo: Callable[[T], Coroutine[Any, Any, object]]) -> T:
+    """Makes a call whose result must not get lost: it is undone where the task is cancelled meanwhile."""
+    task = asyncio.ensure_future(call)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await _to_its_end(task)
+        if not task.cancelled() and task.exception() is None:
+            undoing = asyncio.ensure_future(undo(task.result()))
+            await _to_its_end(undoing)
+            if not undoing.cancelled():
+                undoing.exception()  # looked at: where it failed, the hold expires by itself
+        raise

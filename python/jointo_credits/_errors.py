@@ -46,11 +46,12 @@ class CreditsError(Exception):
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), self.message, self._facts())
+        # Not through `__init__`: a host may have given it attributes, or have subclassed it.
+        return _restore, (type(self), self.args), dict(vars(self))
 
 
-def _restore(kind: type[CreditsError], message: str, facts: dict[str, Any]) -> CreditsError:
-    return kind(message, **facts)
+def _restore(kind: type[CreditsError], arguments: tuple[Any, ...]) -> CreditsError:
+    return kind.__new__(kind, *arguments)
 
 
 class ValidationError(CreditsError, ValueError):

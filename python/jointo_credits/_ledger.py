@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from ._arguments import ConsumeItem, Duration, Id, Late, Number, Overage, Quantity, Settings, Shortfall
-from ._waiting import run
-from ._errors import CreditsError
-from ._fork import remember
+from ._waiting import acquire, finish, run
+from ._checks import card_text, check_credits
+from ._errors import CreditsError, InvalidStateError
 from ._native import ManualClock, NativeLedger
 from ._results import (
     Balance,
@@ -99,7 +98,7 @@ class Ledger:
         >>> ledger = Ledger.connect("sqlite::memory:", hold_ttl=900)
         >>> ledger.close()
         """
-        native = remember(NativeLedger(url, schema, clock, dict(settings)))
+        native = NativeLedger(url, schema, clock, dict(settings))
         run(native.connect())
         return cls(native)
 
@@ -184,7 +183,7 @@ class Ledger:
         kind: Kind | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
-    ) -> Iterator[Transaction]:
+    ) -> Generator[Transaction, None, None]:
         """All of an account's journal, newest first, fetched page by page while it is iterated.
 
         >>> [entry.change for entry in ledger.all_transactions(user)]
@@ -340,7 +339,7 @@ class Ledger:
         >>> [type(outcome).__name__ for outcome in outcomes]
         ['Consumption', 'InsufficientCreditsError']
         """
-        outcomes = run(self._native.consume_many([dict(item) for item in items]))
+        outcomes = run(self._native.consume_many(items))
         return list(outcomes)
 
     def confirm(
@@ -368,7 +367,8 @@ class Ledger:
             NotFoundError: There is no such consumption.
             InvalidStateError: It is settled already.
             HoldExpiredError: Its deadline has passed.
-            InsufficientCreditsError: More was used than is held and available.
+            ValidationError: More was used than is held, and ``overage`` is ``"reject"``.
+            InsufficientCreditsError: ``late="recharge"``, and there are not enough credits any more.
 
         >>> hold = ledger.consume(user, amount=30)
         >>> ledger.confirm(hold.id, amount=25).captured
@@ -382,6 +382,7 @@ class Ledger:
         *,
         amount: int | None = None,
         reason: str | None = None,
+        pending_only: bool = False,
         idempotency_key: str | None = None,
     ) -> Consumption:
         """Gives credits back: of a hold all, of a confirmed consumption all or a part.
@@ -390,17 +391,19 @@ class Ledger:
             consumption_id: The consumption.
             amount: How many of a confirmed one's credits; all without.
             reason: Why.
+            pending_only: Refuses to reverse a capture: for whoever gives up a job and can't know whether somebody else
+                has finished it meanwhile.
             idempotency_key: Makes repeating it safe.
 
         Raises:
             NotFoundError: There is no such consumption.
-            InvalidStateError: There is nothing to give back.
+            InvalidStateError: There is nothing to give back, or it is confirmed and ``pending_only``.
 
         >>> hold = ledger.consume(user, amount=30)
         >>> ledger.refund(hold.id, reason="the job failed").status
         'refunded'
         """
-        return run(self._native.refund(consumption_id, amount, reason, idempotency_key))
+        return run(self._native.refund(consumption_id, amount, reason, pending_only, idempotency_key))
 
     def extend(self, consumption_id: Id, ttl: Duration, *, idempotency_key: str | None = None) -> Consumption:
         """Gives a hold more time, counted from now; never less than it has.
@@ -434,7 +437,12 @@ class Ledger:
         """Holds credits for a block of code: confirmed when it ends, refunded when it raises (which goes on).
 
         The arguments are those of :meth:`consume`, and ``overage`` and ``late`` of :meth:`confirm`. Where the block
-        says nothing, all that is held is spent; ``used()`` says what was really used.
+        says nothing, all that is held is spent; ``used()`` says what was really used. Where the confirmation is refused
+        (more was used than is held) the error is raised, and the hold stays until it expires or is confirmed otherwise.
+
+        With an idempotency key the block runs once: where the key's hold is settled already, entering raises
+        :class:`InvalidStateError` with its ``state``. So a job that was done is not done again, and one that failed
+        takes a new key to be tried again. A capture is never taken back, whatever the block raises.
 
         >>> with ledger.hold(user, amount=50) as job:
         ...     job.used(amount=20)
@@ -484,9 +492,8 @@ class Ledger:
         >>> (receipt.lot.amount, receipt.available)
         (100, 1100)
         """
-        paid = None if cost is None else (cost.minor, cost.currency)
         return run(
-            self._native.grant(user_id, amount, source, priority, expires_at, paid, reference, idempotency_key)
+            self._native.grant(user_id, amount, source, priority, expires_at, cost, reference, idempotency_key)
         )
 
     def gift(
@@ -711,20 +718,20 @@ class Ledger:
         >>> ledger.set_pricing(card).version
         1
         """
-        text = card if isinstance(card, str) else json.dumps(card, default=str, ensure_ascii=False)
-        return run(self._native.set_pricing(text, user_id, effective_from, effective_until))
+        return run(self._native.set_pricing(card_text(card), user_id, effective_from, effective_until))
 
 
 class Hold:
     """Credits that are held for a block of code: see :meth:`Ledger.hold`."""
 
-    __slots__ = ("_asked", "_consumption", "_late", "_ledger", "_overage", "_used")
+    __slots__ = ("_asked", "_consumption", "_entered", "_late", "_ledger", "_overage", "_used")
 
     def __init__(self, ledger: Ledger, asked: ConsumeItem, overage: Overage, late: Late) -> None:
         self._ledger = ledger
         self._asked = asked
         self._overage: Overage = overage
         self._late: Late = late
+        self._entered = False
         self._used: tuple[int | None, Quantity | None] = (None, None)
         self._consumption: Consumption | None = None
 
@@ -736,29 +743,59 @@ class Hold:
         return self._consumption
 
     def used(self, *, amount: int | None = None, quantity: Quantity | None = None) -> None:
-        """Says what was really used: credits, or a quantity that the hold's own card prices. The last word counts."""
+        """Says what was really used: credits (0: nothing, all of it goes back), or a quantity that the hold's own card
+        prices. The last word counts.
+
+        Raises:
+            ValidationError: That can't be a number of credits.
+            TypeError: Both were given, or neither.
+        """
         if (amount is None) == (quantity is None):
             raise TypeError("used() takes an amount or a quantity")
+        if amount is not None:
+            check_credits("amount", amount)
         self._used = (amount, quantity)
 
     def __enter__(self) -> Self:
-        self._consumption = self._ledger.consume(**self._asked)
+        if self._entered:
+            raise RuntimeError("this hold was entered before; call hold() for each block")
+        self._entered = True
+        held = acquire(self._ledger.consume(**self._asked), self._release)
+        if self._asked.get("idempotency_key") is not None:
+            # A repetition has the first answer, whatever has become of it since.
+            held = self._ledger.get_consumption(held.id)
+            if held.status != "pending":
+                raise InvalidStateError(
+                    f"the job of this idempotency key is {held.status} already (consumption {held.id}); "
+                    "to do it again, take a new key",
+                    consumption_id=held.id,
+                    state=held.status,
+                )
+        self._consumption = held
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        held = self.consumption.id
+        held = self.consumption
         if kind is None:
             amount, quantity = self._used
-            self._consumption = self._ledger.confirm(
-                held, amount=amount, quantity=quantity, overage=self._overage, late=self._late
-            )
+            if amount == 0:
+                self._consumption = finish(self._release(held, reason="nothing was used"))
+            else:
+                self._consumption = finish(
+                    self._ledger.confirm(
+                        held.id, amount=amount, quantity=quantity, overage=self._overage, late=self._late
+                    )
+                )
             return
         try:
-            self._consumption = self._ledger.refund(held, reason=kind.__name__)
+            self._consumption = finish(self._release(held, reason=kind.__name__))
         except CreditsError as failure:
-            # What the block raised is what its caller has to see. The hold expires by itself.
-            _log.warning("consumption %s was not refunded: %s", held, failure)
+            # What the block raised is what its caller has to see. A hold expires by itself.
+            _log.warning("consumption %s was not refunded: %s", held.id, failure)
             if error is not None:
-                error.add_note(f"jointo_credits: consumption {held} was not refunded: {failure}")
+                error.add_note(f"jointo_credits: consumption {held.id} was not refunded: {failure}")
+
+    def _release(self, held: Consumption, reason: str = "cancelled") -> Consumption:
+        return self._ledger.refund(held.id, reason=reason, pending_only=True)

@@ -1,7 +1,7 @@
 """The compiled part of the package, `bindings/python`. Use the package, not this."""
 
 from asyncio import Future
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, Generic, TypeVar, final
@@ -16,6 +16,7 @@ from ._results import (
     Explanation,
     Inspection,
     Matured,
+    Money,
     Package,
     Page,
     Pricing,
@@ -26,13 +27,27 @@ from ._results import (
     Verification,
 )
 
-__all__ = ["VERSION", "Inbox", "ManualClock", "NativeLedger", "Operation", "Quote", "flush_records"]
+__all__ = [
+    "VERSION",
+    "Inbox",
+    "ManualClock",
+    "NativeLedger",
+    "Operation",
+    "Quote",
+    "after_fork_in_child",
+    "after_fork_in_parent",
+    "before_fork",
+    "flush_records",
+]
 
 _T = TypeVar("_T")
 
 VERSION: Final[str]
 
 def flush_records() -> None: ...
+def before_fork() -> None: ...
+def after_fork_in_parent() -> None: ...
+def after_fork_in_child() -> None: ...
 
 @final
 class ManualClock:
@@ -79,6 +94,7 @@ class Inbox:
 class Operation(Generic[_T]):
     def wait(self) -> _T: ...
     def start(self, inbox: Inbox, future: Future[_T]) -> None: ...
+    def cancel(self) -> None: ...
 
 @final
 class NativeLedger:
@@ -125,7 +141,7 @@ class NativeLedger:
         metadata: Mapping[str, Any] | None,
         key: str | None,
     ) -> Operation[Consumption]: ...
-    def consume_many(self, items: list[dict[str, Any]]) -> Operation[tuple[Consumption | CreditsError, ...]]: ...
+    def consume_many(self, items: Iterable[Mapping[str, Any]]) -> Operation[tuple[Consumption | CreditsError, ...]]: ...
     def confirm(
         self,
         consumption_id: Id,
@@ -136,7 +152,7 @@ class NativeLedger:
         key: str | None,
     ) -> Operation[Consumption]: ...
     def refund(
-        self, consumption_id: Id, amount: int | None, reason: str | None, key: str | None
+        self, consumption_id: Id, amount: int | None, reason: str | None, pending_only: bool, key: str | None
     ) -> Operation[Consumption]: ...
     def extend(self, consumption_id: Id, ttl: timedelta | float, key: str | None) -> Operation[Consumption]: ...
     def gift(
@@ -155,7 +171,7 @@ class NativeLedger:
         source: str,
         priority: int,
         expires_at: datetime | None,
-        cost: tuple[int, str] | None,
+        cost: Money | None,
         reference: str | None,
         key: str | None,
     ) -> Operation[Receipt]: ...
@@ -203,6 +219,3 @@ class NativeLedger:
     def inspect(self) -> Operation[Inspection]: ...
     def verify(self) -> Operation[Verification]: ...
     def trial_balance(self) -> Operation[TrialBalance]: ...
-    def before_fork(self) -> None: ...
-    def after_fork_in_parent(self) -> None: ...
-    def after_fork_in_child(self) -> None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from ._native import Operation
@@ -12,3 +13,13 @@ T = TypeVar("T")
 def run(operation: Operation[T]) -> T:
     """The answer; the GIL is released meanwhile."""
     return operation.wait()
+
+
+def finish(result: T) -> T:
+    """What a call gave: nothing cuts a sync one off."""
+    return result
+
+
+def acquire(result: T, undo: Callable[[T], object]) -> T:
+    """What a call gave: nothing comes between it and its caller."""
+    return result

@@ -274,6 +274,8 @@ pub struct Refund {
     pub amount: Option<i64>,
     /// Why.
     pub reason: Option<String>,
+    /// Refuses to reverse a capture: for whoever gives up a job and can't know whether somebody else has finished it.
+    pub pending_only: bool,
 }
 
 /// A later deadline for a hold.
@@ -467,6 +469,16 @@ impl Refund {
             consumption_id,
             amount: None,
             reason: None,
+            pending_only: false,
+        }
+    }
+
+    /// All of a hold; one that was confirmed in the meantime stays so.
+    #[must_use]
+    pub fn pending(consumption_id: Uuid) -> Self {
+        Refund {
+            pending_only: true,
+            ..Refund::all(consumption_id)
         }
     }
 
@@ -781,6 +793,9 @@ impl Command {
                 form.optional(Some(c.consumption_id.as_bytes()));
                 form.optional_integer(c.amount);
                 form.optional(c.reason.as_ref().map(|s| s.as_bytes()));
+                if c.pending_only {
+                    form.text("pending_only");
+                }
             }
             Action::Extend(c) => {
                 form.text("extend");

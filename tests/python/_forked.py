@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import sys
 import threading
 import uuid
 
-from jointo_credits import Ledger, UnavailableError
+from jointo_credits import AsyncLedger, Ledger, UnavailableError
 
 url, how = sys.argv[1:]
 USER = uuid.UUID(int=1)
@@ -108,6 +109,49 @@ def main() -> None:
             process.join(120)
             assert process.exitcode == 0
         spent += 10
+    elif how == "loop":
+        loop = asyncio.new_event_loop()
+        shared = loop.run_until_complete(AsyncLedger.connect(url))
+        loop.run_until_complete(shared.balance(USER))
+
+        def child() -> None:
+            assert asyncio.run(shared.balance(USER)).spent == 5
+            try:
+                loop.run_until_complete(shared.balance(USER))
+            except RuntimeError as error:
+                assert "before the process was forked" in str(error)
+            else:
+                raise AssertionError("a loop of two processes")
+
+        assert in_child(child) == 0
+        assert loop.run_until_complete(shared.balance(USER)).spent == 5
+        loop.run_until_complete(shared.close())
+        loop.close()
+    elif how == "many":
+        # Threads that fork, and threads that make ledgers, at once.
+        stop = threading.Event()
+
+        def make() -> None:
+            while not stop.is_set():
+                with Ledger.connect("memory:") as other:
+                    other.balance(USER)
+
+        makers = [threading.Thread(target=make) for _ in range(2)]
+        failed: list[int] = []
+        forkers = [
+            threading.Thread(target=lambda n=n: failed.append(in_child(lambda: spend(ledger, f"child-{n}"))))
+            for n in range(6)
+        ]
+        for thread in makers + forkers:
+            thread.start()
+        for thread in forkers:
+            thread.join()
+        stop.set()
+        for thread in makers:
+            thread.join()
+        assert failed == [0] * 6, failed
+        spend(ledger, "parent-after")
+        spent += 35
     elif how == "memory":
         memory = Ledger.connect("sqlite::memory:")
         memory.migrate()

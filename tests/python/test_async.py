@@ -6,16 +6,28 @@ import asyncio
 import contextlib
 import gc
 import random
+import select
+import subprocess
+import sys
 import threading
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import asyncpg
 import pytest
 import uvloop
 
-from jointo_credits import AsyncLedger, Consumption, CreditsError, InsufficientCreditsError, Ledger
+from jointo_credits import (
+    AsyncLedger,
+    Consumption,
+    CreditsError,
+    InsufficientCreditsError,
+    InvalidStateError,
+    Ledger,
+    ValidationError,
+)
+from jointo_credits._native import Inbox, NativeLedger
 
 Main = Callable[[], Coroutine[Any, Any, Any]]
 RUNNERS: dict[str, Callable[[Coroutine[Any, Any, Any]], Any]] = {"asyncio": asyncio.run, "uvloop": uvloop.run}
@@ -209,6 +221,169 @@ def test_hold_confirms_or_refunds(run: Any, url: str, user: uuid.UUID) -> None:
     run(main())
 
 
+def test_a_job_with_a_key_is_done_once(run: Any, url: str, user: uuid.UUID) -> None:
+    """A task that is handed out again neither runs again nor takes back what it has earned."""
+
+    async def main() -> None:
+        async with await opened(url) as ledger:
+            await ledger.grant(user, 100, source="purchase")
+            runs = 0
+
+            async def task(key: str, *, fails: bool) -> None:
+                nonlocal runs
+                async with ledger.hold(user, amount=50, idempotency_key=key):
+                    runs += 1
+                    if fails:
+                        raise ZeroDivisionError
+
+            await task("job", fails=False)
+            with pytest.raises(InvalidStateError) as refused:
+                await task("job", fails=True)
+            assert (refused.value.state, runs) == ("confirmed", 1)
+            assert (await ledger.balance(user)).spent == 50
+            with pytest.raises(ZeroDivisionError):
+                await task("another", fails=True)
+            with pytest.raises(InvalidStateError) as refused:
+                await task("another", fails=False)
+            assert (refused.value.state, runs) == ("refunded", 2)
+            # Whoever confirms in the block and fails afterwards has been paid.
+            with pytest.raises(ZeroDivisionError):
+                async with ledger.hold(user, amount=10) as job:
+                    await ledger.confirm(job.consumption.id)
+                    raise ZeroDivisionError
+            assert (await ledger.balance(user)).spent == 60
+            hold = ledger.hold(user, amount=10)
+            async with hold:
+                hold.used(amount=0)
+            assert hold.consumption.status == "refunded"
+            with pytest.raises(RuntimeError):
+                await hold.__aenter__()
+
+    run(main())
+
+
+def test_a_cancelled_hold_is_neither_lost_nor_unpaid(run: Any, postgres: str, user: uuid.UUID) -> None:
+    async def main() -> None:
+        async with await opened(postgres) as ledger:
+            await ledger.seed_catalog()
+            await ledger.grant(user, 1000, source="purchase")
+            await ledger.calculate("video_generation", 1)
+            admin = await asyncpg.connect(postgres)
+
+            async def cancelled_while_locked(task: asyncio.Task[None]) -> None:
+                """Cancels it, twice, when it waits for the account that somebody else has locked."""
+                async with admin.transaction():
+                    await admin.execute("SELECT 1 FROM credit_accounts FOR UPDATE")
+                    ready.set()
+                    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                    while await admin.fetchval(waiting) == 0:
+                        await asyncio.sleep(0.001)
+                    task.cancel()
+                    await asyncio.sleep(0)
+                    task.cancel()
+                    await asyncio.sleep(0)
+                    assert not task.done()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+
+            async def enters() -> None:
+                await ready.wait()
+                async with ledger.hold(user, amount=100):
+                    pytest.fail("it was cancelled before")
+
+            async def leaves() -> None:
+                async with ledger.hold(user, "video_generation", 10) as job:
+                    entered.set()
+                    await ready.wait()
+                    job.used(quantity=5)
+
+            ready = asyncio.Event()
+            await cancelled_while_locked(asyncio.ensure_future(enters()))
+            assert (await ledger.balance(user)).available == 1000
+            ready, entered = asyncio.Event(), asyncio.Event()
+            task = asyncio.ensure_future(leaves())
+            await entered.wait()
+            await cancelled_while_locked(task)
+            spent = (await ledger.calculate("video_generation", 5)).credits
+            assert (await ledger.balance(user)).spent == spent
+            assert (await ledger.balance(user)).held == 0
+            await admin.close()
+
+    run(main())
+
+
+def test_calls_of_a_loop_that_ends_give_their_places_back(sqlite: str, user: uuid.UUID) -> None:
+    """A queue of two, a database that can't be written, fifty calls, and then nobody who waits for them."""
+    with locked_by_another_process(sqlite) as unlock:
+        ledger = Ledger.connect(sqlite, queue_limit=2)
+        again = asyncio.run(AsyncLedger.connect(sqlite, queue_limit=2))
+
+        async def leave_behind() -> None:
+            for _ in range(50):
+                tasks.append(asyncio.ensure_future(again.consume(user, amount=1)))
+            await asyncio.sleep(0.05)
+
+        tasks: list[Any] = []
+        asyncio.run(leave_behind())
+        unlock()
+    with pytest.raises(InsufficientCreditsError):
+        asyncio.run(asyncio.wait_for(again.consume(user, amount=1), 60))
+    asyncio.run(again.close())
+    ledger.close()
+
+
+@contextlib.contextmanager
+def locked_by_another_process(sqlite: str) -> Iterator[Callable[[], None]]:
+    with Ledger.connect(sqlite) as ledger:
+        ledger.migrate()
+    program = """import sqlite3, sys
+other = sqlite3.connect(sys.argv[1], isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()"""
+    command = [sys.executable, "-c", program, sqlite.removeprefix("sqlite:///")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        yield lambda: other.communicate() and None
+
+
+def test_one_answer_that_can_t_be_given_starves_no_other() -> None:
+    class Broken:
+        def done(self) -> bool:
+            return False
+
+        def set_result(self, result: object) -> None:
+            raise KeyboardInterrupt
+
+        def cancel(self) -> None:
+            cancelled.append(self)
+
+    class Told(Broken):
+        def set_result(self, result: object) -> None:
+            told.append(result)
+
+    told: list[object] = []
+    cancelled: list[object] = []
+    native = NativeLedger("memory:", None, None, {})
+    native.connect().wait()
+    inbox = Inbox()
+    operations = [native.balance(uuid.uuid4(), None) for _ in range(50)]
+    interrupts = 0
+    for n, operation in enumerate(operations):
+        try:
+            operation.start(inbox, Broken() if n % 10 == 3 else Told())  # type: ignore[arg-type]
+        except KeyboardInterrupt:  # it was answered at once
+            interrupts += 1
+    while len(told) < 45 or len(cancelled) < 5:
+        select.select([inbox.fileno()], [], [], 60)
+        try:
+            inbox.deliver()
+        except KeyboardInterrupt:
+            interrupts += 1
+    assert 1 <= interrupts <= 5
+
+
 def test_a_failed_refund_does_not_hide_why_the_block_failed(sqlite: str, user: uuid.UUID, caplog: Any) -> None:
     with Ledger.connect(sqlite) as ledger:
         ledger.migrate()
@@ -221,6 +396,10 @@ def test_a_failed_refund_does_not_hide_why_the_block_failed(sqlite: str, user: u
     with Ledger.connect(sqlite) as ledger:
         with pytest.raises(TypeError), ledger.hold(user, amount=10) as job:
             job.used(amount=1, quantity=1)
+        for wrong in (-1, 1.5, "5", True):
+            with pytest.raises(ValidationError), ledger.hold(user, amount=10) as job:
+                job.used(amount=wrong)  # type: ignore[arg-type]
+        assert ledger.balance(user).held == 10  # that of the ledger that was closed
         with pytest.raises(CreditsError), ledger.hold(user, amount=10) as job:
             job.used(amount=11_000)
         with pytest.raises(RuntimeError):

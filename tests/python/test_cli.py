@@ -111,6 +111,12 @@ def test_gifts_from_a_file_are_given_once(run: Run, tmp_path: Path) -> None:
         ("user_id,amount\n{0}", "line 2: has more or fewer cells"),
         ("user_id,amount,expires_at\n{0},5,soon", "line 2: expires_at is no time"),
         ("user_id,amount,key\n{0},5,a\n{0},6,a", "twice with the same key"),
+        ("user_id,amount,amount\n{0},5,500", "the column amount is there 2 times"),
+        ('user_id,amount,reason\n{0},5,"abc\n{1},6,x', "is no CSV"),
+        ('user_id,amount,reason\n{0},5,"abc\n{1},6,x"\n', "a line break"),
+        ("user_id,amount\n{0}," + "9" * 5000, "line 2: amount must be"),
+        ("user_id,amount,key\n{0},5," + "k" * 300, "a key of more than 255 bytes"),
+        ("user_id,amount,expires_at\n{0},5,2020-01-01", "expires_at must lie ahead"),
     ],
 )
 def test_a_faulty_file_changes_nothing(run: Run, tmp_path: Path, text: str, fault: str) -> None:
@@ -118,6 +124,31 @@ def test_a_faulty_file_changes_nothing(run: Run, tmp_path: Path, text: str, faul
     file.write_text(text.format(uuid.uuid4(), uuid.uuid4()))
     assert fault in run("gift", "--csv", file, "--batch", "b", "--reason", "r", code=2).stderr
     assert json.loads(run("trial-balance", "--json").stdout)["counter_accounts"] == {}
+
+
+def test_the_same_gifts_written_otherwise(run: Run, tmp_path: Path) -> None:
+    user = uuid.uuid4()
+    file = tmp_path / "gifts.csv"
+    command = ["gift", "--csv", file, "--batch", "autumn", "--reason", "festival"]
+    for text in (
+        "user_id,amount,expires_at\n{0},100,2099-01-01\n",
+        "user_id,amount,expires_at\r\n{1},0100,2099-01-01T08:00:00+08:00\r\n",
+        "\ufeffamount,user_id,expires_at,key\n100,{0},2099-01-01T00:00:00Z,\n\n",
+    ):
+        file.write_text(text.format(user, str(user).upper()), encoding="utf-8", newline="")
+        run(*command)
+    assert json.loads(run("balance", user, "--json").stdout)["available"] == 100
+    file.write_bytes(b"user_id,amount,reason\n" + f"{user},5,节日\n".encode("gbk"))
+    assert "not UTF-8" in run(*command, code=2).stderr
+
+
+def test_what_users_wrote_is_shown_as_it_is(run: Run, url: str, user: uuid.UUID) -> None:
+    with Ledger.connect(url) as ledger:
+        for reference in ("x\\[/red]", "[bold]order[/bold]", "order:100:x", "\x1b[31mred"):
+            ledger.grant(user, 1, source="gift", reference=reference)
+    shown = run("transactions", user).stdout
+    for text in ("x\\[/red]", "[bold]order[/bold]", "order:100:x", "\ufffd[31mred"):
+        assert text in shown
 
 
 def test_balances_of_another_system(run: Run, tmp_path: Path) -> None:
@@ -136,7 +167,7 @@ def test_balances_of_another_system(run: Run, tmp_path: Path) -> None:
         assert told == {"accounts": 20, "credits": 2100, "applied": True, "opening_balances_in_the_books": 2100}
     # An account has one opening balance: another one is refused, and says for whom.
     file.write_text(f"user_id,balance\n{users[0]},10\n{users[1]},999")
-    refused = run("import-balances", file, "--apply", "--expect-total", 1009, code=5)
+    refused = run("import-balances", file, "--apply", "--expect-total", 1009, code=3)
     assert "line 2" in refused.stderr or "line 3" in refused.stderr
     assert json.loads(run("trial-balance", "--json").stdout)["available"] == 2100
 

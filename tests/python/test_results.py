@@ -6,7 +6,8 @@ import copy
 import dataclasses
 import pickle
 import uuid
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -158,7 +159,39 @@ def test_every_error_crosses_processes(sqlite: str, user: uuid.UUID) -> None:
     assert len(codes) == len(errors)
 
 
+class Sick(Mapping[str, Any]):
+    def __getitem__(self, name: str) -> Any:
+        raise RuntimeError("sick")
+
+    def __iter__(self) -> Any:
+        raise RuntimeError("sick")
+
+    def __len__(self) -> int:
+        return 1
+
+
+CYCLE: dict[str, Any] = {}
+CYCLE["self"] = CYCLE
+
 WRONG = [
+    ("consume", ("{user}",), {"amount": 5, "ttl": timedelta.max}, "ttl"),
+    ("consume", ("{user}",), {"amount": 5, "ttl": timedelta.min}, "ttl"),
+    ("consume", ("{user}",), {"amount": 5, "metadata": {1: "a", "1": "b"}}, "metadata"),
+    ("consume", ("{user}",), {"amount": 5, "metadata": {"x": {None: 1}}}, "metadata"),
+    ("consume", ("{user}",), {"amount": 5, "metadata": {"x": [2**64]}}, "metadata"),
+    ("consume", ("{user}",), {"amount": 5, "metadata": CYCLE}, "metadata"),
+    ("consume", ("{user}", "image_generation", 10**5000), {}, "quantity"),
+    ("consume", ("{user}", "image_generation", Decimal("sNaN")), {}, "quantity"),
+    ("consume", ("{user}", "image_generation", 1, Sick()), {}, "attributes"),
+    ("grant", ("{user}", 5), {"source": "gift", "cost": (990, "CNY")}, "cost"),
+    ("grant", ("{user}", 5), {"source": "gift", "expires_at": datetime.max.replace(tzinfo=UTC)}, "expires_at"),
+    ("grant", ("{user}", 5), {"source": "gift", "expires_at": datetime.min.replace(tzinfo=UTC)}, "expires_at"),
+    ("balance", ("{user}", datetime.max.replace(tzinfo=timezone(timedelta(hours=-8)))), {}, "at"),
+    ("refund", ("{user}",), {"pending_only": "yes"}, "pending_only"),
+    ("consume_many", (5,), {}, "items"),
+    ("set_pricing", (CYCLE,), {}, "card"),
+    ("set_pricing", ({"feature": {1}},), {}, "card"),
+    ("set_pricing", ({("a", 1): 2},), {}, "card"),
     ("grant", ("not-an-id", 5), {"source": "gift"}, "user_id"),
     ("grant", (7, 5), {"source": "gift"}, "user_id"),
     ("grant", (None, 5), {"source": "gift"}, "user_id"),
@@ -218,6 +251,35 @@ def test_wrong_arguments_name_themselves(
         assert refused.value.field == field
         assert len(str(refused.value)) < 500
         assert ledger.trial_balance().counter_accounts == {}
+
+
+def test_what_is_wrong_with_one_of_many_is_its_own(user: uuid.UUID) -> None:
+    with Ledger.connect("memory:") as ledger:
+        ledger.grant(user, 10, source="gift")
+        items: list[Any] = [{"user_id": user, "amount": 1}, {"user_id": user, "amount": "x"}, None, {"amount": 1}]
+        items += [{"user_id": user, "amount": 0}, {"user_id": user, "amount": 2, "colour": "red"}]
+        items += [{"user_id": user, "feature": "none"}, {"user_id": user, "amount": 3}]
+        outcomes = ledger.consume_many(items)
+        names = [type(outcome).__name__ for outcome in outcomes]
+        wrong = "ValidationError"
+        assert names == ["Consumption", wrong, wrong, wrong, wrong, wrong, "NotFoundError", "Consumption"]
+        assert ledger.balance(user).held == 4
+        with pytest.raises(ValidationError):
+            ledger.consume_many([{"user_id": user, "amount": 1}] * 1001)
+
+
+def test_an_error_keeps_what_its_host_gave_it() -> None:
+    class Special(jointo_credits.InsufficientCreditsError):
+        def __init__(self) -> None:
+            super().__init__("m", required=5)
+
+    globals()["Special"] = Special
+    Special.__qualname__ = "Special"
+    for error in (jointo_credits.NotFoundError("m", what="x"), Special()):
+        error.request_id = "r-1"  # type: ignore[attr-defined]
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), again.request_id, str(again)) == (type(error), "r-1", "m")
+        assert again.to_dict() == error.to_dict()
 
 
 @pytest.mark.parametrize(

@@ -197,3 +197,27 @@ fn what_comes_back_pays_debt_first() {
         ",
     );
 }
+
+/// A late failure takes nothing back that was earned.
+#[test]
+fn pending_only_leaves_a_capture_alone() {
+    for (status, answer) in [
+        ("pending", "refunded available 80 held 0"),
+        ("expired", "expired available 80"),
+        ("confirmed", "refused invalid_state state confirmed"),
+        ("reversed_10", "refused invalid_state state confirmed"),
+        ("released", "refunded available 80"),
+        ("reversed", "refunded available 80"),
+    ] {
+        let at = if status == "expired" { "61s" } else { "2s" };
+        check(&format!(
+            "{}at {at} refund h pending_only yes -> {answer}",
+            a_consumption(status)
+        ));
+    }
+    // It is part of the request: the same key with another promise is another one.
+    check(&format!(
+        "{}at 2s refund h key k pending_only yes -> refunded\nat 2s refund h key k -> refused idempotency_conflict",
+        a_consumption("pending")
+    ));
+}

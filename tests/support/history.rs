@@ -485,6 +485,7 @@ impl History {
             consumption_id: heard.map_or(Uuid::nil(), |u| u.id),
             amount,
             reason: Self::note_text(rng),
+            pending_only: rng.pick(&[false, false, false, true]),
         })
     }
 

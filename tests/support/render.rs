@@ -158,6 +158,9 @@ pub fn command(c: &Command, now: Timestamp, names: &mut Names) -> String {
             if let Some(r) = &c.reason {
                 add!(" reason {}", quoted(r));
             }
+            if c.pending_only {
+                add!(" pending_only yes");
+            }
         }
         Action::Extend(c) => add!("extend {} {}", names.of(c.consumption_id, "hold"), ttl(c.ttl)),
         Action::Adjust(c) => {

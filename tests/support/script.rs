@@ -325,6 +325,7 @@ impl Run {
                 consumption_id: self.id(&target),
                 amount,
                 reason,
+                pending_only: text("pending_only").is_some(),
             }),
             "extend" => Action::Extend(Extend {
                 consumption_id: self.id(&target),
@@ -385,6 +386,7 @@ fn options(verb: &str, words: &[String]) -> Result<BTreeMap<&'static str, String
         "metadata",
         "overage",
         "late",
+        "pending_only",
         "shortfall",
         "request",
         "quote",

@@ -4,7 +4,7 @@ use crate::quote::Quote;
 use jointo_credits::pricing::Decimal;
 use jointo_credits::{
     Balance, ClawbackReceipt, Consumption, Entry, Explanation, Inspection, Lot, Matured, Package, Page,
-    Pricing, Receipt, Result, Timestamp, TrialBalance, Verification,
+    Pricing, Receipt, Timestamp, TrialBalance, Verification,
 };
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
@@ -178,14 +178,6 @@ pub(crate) fn consumption(py: Python<'_>, of: Consumption) -> PyResult<Py<PyAny>
         uuid(py, of.id)?, uuid(py, of.user_id)?, of.status.as_str(), of.amount, of.captured, of.reversed, of.borrowed,
         lots, of.feature, of.reference, maybe(py, of.metadata, |py, metadata| json(py, metadata.as_str()))?,
         datetime(py, of.created_at)?, datetime(py, of.expires_at)?, maybe(py, of.settled_at, datetime)?,
-    })
-}
-
-/// Each is a consumption, or the error that it would have been alone.
-pub(crate) fn outcomes(py: Python<'_>, of: Vec<Result<Consumption>>) -> PyResult<Py<PyAny>> {
-    all(py, of, |py, outcome| match outcome {
-        Ok(held) => consumption(py, held),
-        Err(error) => crate::failures::exception(py, &error),
     })
 }
 

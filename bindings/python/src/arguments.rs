@@ -1,12 +1,12 @@
 //! What Python passes, checked. Whatever is wrong becomes a `ValidationError` that names the argument.
 
 use crate::answers::names;
-use crate::failures::invalid;
+use crate::failures::{invalid, or_invalid};
 use jointo_credits::pricing::{Decimal, parse_decimal};
 use jointo_credits::{Metadata, Timestamp, Usage};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyMapping, PyString};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -14,7 +14,10 @@ use uuid::Uuid;
 pub(crate) fn uuid(field: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Uuid> {
     let py = value.py();
     if value.is_instance(names(py)?.uuid.bind(py))? {
-        let bytes: [u8; 16] = value.getattr("bytes")?.extract()?;
+        let bytes = value
+            .getattr("bytes")
+            .and_then(|bytes| bytes.extract::<[u8; 16]>());
+        let bytes = or_invalid(bytes, value, field, "is no UUID", "a uuid.UUID, or text of one")?;
         return Ok(Uuid::from_bytes(bytes));
     }
     let text = value.cast::<PyString>().ok().and_then(|text| text.to_cow().ok());
@@ -78,12 +81,34 @@ pub(crate) fn timestamp(field: &'static str, value: &Bound<'_, PyAny>) -> PyResu
     if !value.is_instance(names.datetime.bind(py))? {
         return Err(invalid(value, field, "is no datetime", expected));
     }
-    if value.call_method0("utcoffset")?.is_none() {
-        return Err(invalid(value, field, "has no time zone", expected));
+    // The methods of `datetime` itself: subclasses have others of the same names.
+    let micros = || -> PyResult<Option<i64>> {
+        if value.call_method0("utcoffset")?.is_none() {
+            return Ok(None);
+        }
+        let since = names
+            .datetime
+            .bind(py)
+            .call_method1("__sub__", (value, names.epoch.bind(py)))?;
+        Ok(Some(microseconds(&since)?))
+    };
+    match or_invalid(micros(), value, field, "is no possible time", expected)? {
+        None => Err(invalid(value, field, "has no time zone", expected)),
+        Some(micros) => match Timestamp::from_micros(micros) {
+            at if at.in_range() => Ok(at),
+            _ => Err(invalid(value, field, "is out of range", "the years 2000 to 9999")),
+        },
     }
-    let since = value.sub(names.epoch.bind(py))?;
-    let micros: i64 = since.floor_div(names.microsecond.bind(py))?.extract()?;
-    Ok(Timestamp::from_micros(micros))
+}
+
+/// A `timedelta` in microseconds.
+fn microseconds(delta: &Bound<'_, PyAny>) -> PyResult<i64> {
+    let names = names(delta.py())?;
+    let microsecond = names.microsecond.bind(delta.py());
+    let timedelta = names.timedelta.bind(delta.py());
+    timedelta
+        .call_method1("__floordiv__", (delta, microsecond))?
+        .extract()
 }
 
 /// A `timedelta`, or a number of seconds; at least zero.
@@ -93,17 +118,19 @@ pub(crate) fn duration(field: &'static str, value: &Bound<'_, PyAny>) -> PyResul
     let expected = "a timedelta, or a number of seconds, of 0 or more";
     let wrong = |problem| Err(invalid(value, field, problem, expected));
     if value.is_instance(names.timedelta.bind(py))? {
-        let micros: i64 = value.floor_div(names.microsecond.bind(py))?.extract()?;
+        let micros = or_invalid(microseconds(value), value, field, "is out of range", expected)?;
         return match u64::try_from(micros) {
             Ok(micros) => Ok(Duration::from_micros(micros)),
             Err(_) => wrong("is negative"),
         };
     }
-    let number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
-    if !number || value.is_instance_of::<PyBool>() {
+    if value.is_instance_of::<PyBool>() || value.is_instance_of::<PyString>() {
         return wrong("is no duration");
     }
-    match Duration::try_from_secs_f64(value.extract().unwrap_or(f64::NAN)) {
+    let Ok(seconds) = value.extract::<f64>() else {
+        return wrong("is no duration");
+    };
+    match Duration::try_from_secs_f64(seconds) {
         // Rounded: a float of seconds is seldom a whole number of microseconds.
         Ok(duration) => Ok(Duration::from_micros(
             u64::try_from((duration.as_nanos() + 500) / 1_000).unwrap_or(u64::MAX),
@@ -119,14 +146,20 @@ pub(crate) fn decimal(field: &'static str, value: &Bound<'_, PyAny>) -> PyResult
     if value.is_instance_of::<PyFloat>() {
         return Err(invalid(value, field, "is a float, which is not exact", expected));
     }
-    let a_number = value.is_instance_of::<PyInt>() && !value.is_instance_of::<PyBool>();
-    let a_decimal = a_number || value.is_instance(names(py)?.decimal.bind(py))?;
-    if !a_decimal && !value.is_instance_of::<PyString>() {
-        return Err(invalid(value, field, "is no exact number", expected));
-    }
-    let number = value.str()?.extract::<String>().ok();
-    let number = number.and_then(|number| parse_decimal(&number.replace("E+", "e")).ok());
-    number.ok_or_else(|| invalid(value, field, "is no number of at most 28 digits", expected))
+    let a_decimal = value.is_instance(names(py)?.decimal.bind(py))?;
+    let written = || -> PyResult<String> {
+        if a_decimal || value.is_instance_of::<PyString>() {
+            return value.str()?.extract();
+        }
+        // Whatever can be an index is a whole number; a bool is none here.
+        if value.is_instance_of::<PyBool>() {
+            return Err(PyTypeError::new_err("a bool"));
+        }
+        Ok(value.extract::<i128>()?.to_string())
+    };
+    let number = or_invalid(written(), value, field, "is no exact number", expected)?;
+    let number = parse_decimal(&number.replace("E+", "e"));
+    number.map_err(|_| invalid(value, field, "is no number of at most 28 digits", expected))
 }
 
 /// A JSON object, as a mapping.
@@ -138,13 +171,36 @@ pub(crate) fn metadata(value: &Bound<'_, PyAny>) -> PyResult<Metadata> {
         return Err(wrong("is no mapping"));
     }
     let plain = PyDict::new(py);
-    plain.update(value.cast::<PyMapping>()?)?;
+    let copied = plain.update(value.cast::<PyMapping>()?);
+    or_invalid(copied, value, "metadata", "can't be read", expected)?;
     let options = PyDict::new(py);
     options.set_item("allow_nan", false)?;
     options.set_item("ensure_ascii", false)?;
-    let dumped = names(py)?.dumps.bind(py).call((plain,), Some(&options));
-    let json = dumped.map_err(|_| wrong("can't be written as JSON"))?;
+    let dumped = names(py)?.dumps.bind(py).call((&plain,), Some(&options));
+    let json = or_invalid(dumped, value, "metadata", "can't be written as JSON", expected)?;
+    // Only now: what could be written has no cycles.
+    if !is_kept(plain.as_any()) {
+        return Err(wrong(
+            "would not be kept as it is: names must be text, and whole numbers within 64 bits",
+        ));
+    }
     Metadata::parse(&text("metadata", &json)?).map_err(|refusal| crate::failures::raise(py, refusal.into()))
+}
+
+/// Whether JSON keeps it: it writes other names than text as text, and larger numbers as floats.
+fn is_kept(value: &Bound<'_, PyAny>) -> bool {
+    if let Ok(dict) = value.cast::<PyDict>() {
+        return dict
+            .iter()
+            .all(|(name, value)| name.is_instance_of::<PyString>() && is_kept(&value));
+    }
+    if let Ok(list) = value.cast::<PyList>() {
+        return list.iter().all(|item| is_kept(&item));
+    }
+    if let Ok(tuple) = value.cast::<PyTuple>() {
+        return tuple.iter().all(|item| is_kept(&item));
+    }
+    !value.is_instance_of::<PyInt>() || value.extract::<i64>().is_ok() || value.extract::<u64>().is_ok()
 }
 
 /// A call to be priced. `quantity` is a number, or a mapping of numbers by name.
@@ -165,8 +221,7 @@ pub(crate) fn usage(
         let Ok(given) = attributes.cast::<PyMapping>() else {
             return Err(invalid(attributes, "attributes", "is no mapping", expected));
         };
-        for pair in given.items()?.iter() {
-            let (name, value) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+        for (name, value) in pairs("attributes", given, expected)? {
             usage = usage.attribute(text("attributes", &name)?, text("attributes", &value)?);
         }
     }
@@ -194,11 +249,19 @@ pub(crate) fn by_name(quantity: &Bound<'_, PyAny>) -> PyResult<Option<Vec<(Strin
     let Ok(named) = quantity.cast::<PyMapping>() else {
         return Ok(None);
     };
-    let pair = |pair: Bound<'_, PyAny>| {
-        let (name, number) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
-        Ok((text("quantity", &name)?, decimal("quantity", &number)?))
-    };
-    named.items()?.iter().map(pair).collect::<PyResult<_>>().map(Some)
+    let pairs = pairs("quantity", named, "a dict of numbers by name")?.into_iter();
+    pairs
+        .map(|(name, number)| Ok((text("quantity", &name)?, decimal("quantity", &number)?)))
+        .collect::<PyResult<_>>()
+        .map(Some)
+}
+
+type Pair<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
+
+/// What a mapping has.
+fn pairs<'py>(field: &'static str, of: &Bound<'py, PyMapping>, expected: &str) -> PyResult<Vec<Pair<'py>>> {
+    let read = || of.items()?.iter().map(|pair| pair.extract()).collect();
+    or_invalid(read(), of.as_any(), field, "can't be read", expected)
 }
 
 /// An argument that may be left out.

@@ -2,7 +2,8 @@
 
 use crate::answers::datetime;
 use crate::arguments::{duration, timestamp};
-use jointo_credits::Clock;
+use crate::failures::invalid;
+use jointo_credits::{Clock, Timestamp};
 use pyo3::prelude::*;
 
 /// A clock that stands still until it is moved: a test runs a year in a second.
@@ -33,7 +34,16 @@ impl ManualClock {
 
     /// Moves forward by a timedelta, or a number of seconds.
     fn advance(&self, by: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.clock.advance(duration("by", by)?);
+        let step = duration("by", by)?;
+        if self.clock.now().plus(step) >= Timestamp::MAX {
+            return Err(invalid(
+                by,
+                "by",
+                "leads beyond the last time there is",
+                "the years 2000 to 9999",
+            ));
+        }
+        self.clock.advance(step);
         Ok(())
     }
 

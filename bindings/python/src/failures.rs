@@ -3,6 +3,7 @@
 use crate::answers::{datetime, names, uuid};
 use jointo_credits::{Error, Refusal};
 use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -30,6 +31,29 @@ pub(crate) fn invalid(
         value: shown,
     };
     raise(value.py(), refusal.into())
+}
+
+/// Whether it is a `CreditsError`.
+pub(crate) fn is_ours(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+    Ok(error.is_instance(py, &names(py)?.errors.bind(py).getattr("CreditsError")?))
+}
+
+/// What a conversion has raised becomes a `ValidationError`; interrupts and the like stay what they are.
+pub(crate) fn or_invalid<T>(
+    result: PyResult<T>,
+    value: &Bound<'_, PyAny>,
+    field: &'static str,
+    problem: &'static str,
+    limit: &str,
+) -> PyResult<T> {
+    result.map_err(|error| {
+        let py = value.py();
+        if error.is_instance_of::<PyException>(py) && !is_ours(py, &error).unwrap_or(false) {
+            invalid(value, field, problem, limit)
+        } else {
+            error
+        }
+    })
 }
 
 /// A `ValidationError` about arguments that do not go together.

@@ -3,18 +3,19 @@
 use crate::answers;
 use crate::arguments::{decimal, duration, integer, metadata, optional, text, timestamp, usage, uuid, word};
 use crate::clock::ManualClock;
-use crate::failures::{clash, invalid, raise};
+use crate::failures::{clash, invalid, is_ours, raise};
 use crate::operation::{Answer, Operation};
 use crate::session::Sessions;
+use jointo_credits::ledger::limits::BATCH_COMMANDS_MAX;
 use jointo_credits::pricing::Quote;
 use jointo_credits::{
-    Adjust, Clawback, Confirm, Consume, ConsumptionFilter, Extend, Gift, Grant, Kind, Late, Ledger, Money,
-    OnLotExpiredWhileHeld, Overage, PricedConfirm, PricedConsume, Refund, Result, SavePackage,
+    Adjust, Clawback, Confirm, Consume, Consumption, ConsumptionFilter, Extend, Gift, Grant, Kind, Late,
+    Ledger, Money, OnLotExpiredWhileHeld, Overage, PricedConfirm, PricedConsume, Refund, SavePackage,
     SetCreditLimit, SetPricing, Settings, Shortfall, Source, Status, Timestamp, TransactionFilter, Usage,
 };
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyDictMethods};
+use pyo3::types::{PyDict, PyDictMethods, PyMapping};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -37,7 +38,7 @@ fn words<T: Copy>(all: &[T], as_str: fn(T) -> &'static str) -> Vec<(&'static str
 /// A ledger in any process that has the object: each gets connections of its own.
 #[pyclass(frozen, weakref, module = "jointo_credits._native")]
 pub(crate) struct NativeLedger {
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
 }
 
 impl NativeLedger {
@@ -49,13 +50,13 @@ impl NativeLedger {
         convert: fn(Python<'_>, T) -> PyResult<Py<PyAny>>,
     ) -> PyResult<Operation>
     where
-        F: Future<Output = Result<T>> + Send,
+        F: Future<Output = jointo_credits::Result<T>> + Send,
     {
         let session = self.sessions.get(py)?;
         let running = Arc::clone(&session);
         Ok(Operation::new(&session, async move {
             let result = match running.ledger().await {
-                Ok(ledger) => call(ledger.clone()).await,
+                Ok(ledger) => call(ledger).await,
                 Err(error) => Err(error),
             };
             let answer: Answer = Box::new(move |py| match result {
@@ -352,60 +353,27 @@ impl NativeLedger {
         self.call(py, call, answers::consumption)
     }
 
-    /// Each item is a dict of `consume`'s arguments.
-    fn consume_many(&self, py: Python<'_>, items: Vec<Bound<'_, PyDict>>) -> PyResult<Operation> {
-        const KNOWN: [&str; 9] = [
-            "user_id",
-            "feature",
-            "quantity",
-            "attributes",
-            "amount",
-            "ttl",
-            "reference",
-            "metadata",
-            "idempotency_key",
-        ];
-        let mut asked = Vec::with_capacity(items.len());
-        for item in &items {
-            for name in item.keys() {
-                let known = name
-                    .extract::<String>()
-                    .is_ok_and(|name| KNOWN.contains(&name.as_str()));
-                if !known {
-                    return Err(invalid(
-                        &name,
-                        "items",
-                        "have an argument that consume() has not",
-                        &KNOWN.join(", "),
-                    ));
-                }
-            }
-            let part = |name: &str| -> PyResult<Option<Bound<'_, PyAny>>> {
-                Ok(item.get_item(name)?.filter(|value| !value.is_none()))
-            };
-            let Some(user_id) = part("user_id")? else {
-                return Err(invalid(
-                    item,
-                    "user_id",
-                    "is missing",
-                    "a uuid.UUID, or text of one",
-                ));
-            };
-            let consume = Asked::new(
-                py,
-                &user_id,
-                part("feature")?.as_ref(),
-                part("quantity")?.as_ref(),
-                part("attributes")?.as_ref(),
-                part("amount")?.as_ref(),
-                part("ttl")?.as_ref(),
-                part("reference")?.as_ref(),
-                part("metadata")?.as_ref(),
-            )?;
-            asked.push((consume, key(part("idempotency_key")?.as_ref())?));
+    /// Each item is a mapping of `consume`'s arguments.
+    fn consume_many(&self, py: Python<'_>, items: Any<'_, '_>) -> PyResult<Operation> {
+        let expected = "an iterable of dicts of consume()'s arguments";
+        let wrong = |_| invalid(items, "items", "can't be iterated", expected);
+        let mut asked = Vec::new();
+        for item in items.try_iter().map_err(wrong)? {
+            asked.push(match one_of_many(py, &item?) {
+                Ok(item) => Ok(item),
+                // What is wrong with one concerns the others no more than what the ledger refuses.
+                Err(error) if is_ours(py, &error)? => Err(error),
+                Err(error) => return Err(error),
+            });
         }
         let call = move |ledger: Ledger| async move { consume_many(&ledger, asked).await };
-        self.call(py, call, answers::outcomes)
+        self.call(py, call, |py, outcomes: Vec<Outcome>| {
+            answers::all(py, outcomes, |py, outcome| match outcome {
+                Ok(Ok(held)) => answers::consumption(py, held),
+                Ok(Err(error)) => crate::failures::exception(py, &error),
+                Err(malformed) => malformed.into_value(py).into_py_any(py),
+            })
+        })
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -461,12 +429,14 @@ impl NativeLedger {
         consumption_id: Any<'_, '_>,
         amount: Option<Any<'_, '_>>,
         reason: Option<Any<'_, '_>>,
+        pending_only: Any<'_, '_>,
         key: Option<Any<'_, '_>>,
     ) -> PyResult<Operation> {
         let refund = Refund {
             consumption_id: uuid("consumption_id", consumption_id)?,
             amount: optional(amount, |amount| integer("amount", amount))?,
             reason: optional(reason, |reason| text("reason", reason))?,
+            pending_only: word_of_truth("pending_only", pending_only)?,
         };
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.refund(refund, key.as_deref()).await };
@@ -523,21 +493,25 @@ impl NativeLedger {
         source: Any<'_, '_>,
         priority: Any<'_, '_>,
         expires_at: Option<Any<'_, '_>>,
-        cost: Option<(Bound<'_, PyAny>, Bound<'_, PyAny>)>,
+        cost: Option<Any<'_, '_>>,
         reference: Option<Any<'_, '_>>,
         key: Option<Any<'_, '_>>,
     ) -> PyResult<Operation> {
-        let money = |(minor, currency): (Bound<'_, PyAny>, Bound<'_, PyAny>)| -> PyResult<Money> {
+        let money = |cost: Any<'_, '_>| -> PyResult<Money> {
+            let part = |name: &str| {
+                let missing = |_| invalid(cost, "cost", "is no money", "a Money, such as Money(990, 'CNY')");
+                cost.getattr(name).map_err(missing)
+            };
             Ok(Money {
-                minor: integer("cost", &minor)?,
-                currency: text("cost", &currency)?,
+                minor: integer("cost", &part("minor")?)?,
+                currency: text("cost", &part("currency")?)?,
             })
         };
         let source = word("source", source, &words(Source::ALL, Source::as_str))?;
         let grant = Grant {
             priority: integer("priority", priority)?,
             expires_at: optional(expires_at, |at| timestamp("expires_at", at))?,
-            cost: cost.map(money).transpose()?,
+            cost: optional(cost, money)?,
             reference: optional(reference, |reference| text("reference", reference))?,
             ..Grant::new(uuid("user_id", user_id)?, integer("amount", amount)?, source)
         };
@@ -722,21 +696,6 @@ impl NativeLedger {
             answers::trial_balance,
         )
     }
-
-    /// For `os.register_at_fork`.
-    fn before_fork(&self, py: Python<'_>) {
-        self.sessions.before_fork(py);
-    }
-
-    /// For `os.register_at_fork`.
-    fn after_fork_in_parent(&self) {
-        self.sessions.after_fork_in_parent();
-    }
-
-    /// For `os.register_at_fork`.
-    fn after_fork_in_child(&self) {
-        self.sessions.after_fork_in_child();
-    }
 }
 
 const SETTINGS: &str = "hold_ttl, on_lot_expired_while_held, release_grace, reversal_grace, max_connections, committers, \
@@ -757,28 +716,108 @@ async fn calculate(
     usage: &Usage,
     user_id: Option<Uuid>,
     at: Option<Timestamp>,
-) -> Result<Quote> {
+) -> jointo_credits::Result<Quote> {
     match at {
         None => ledger.calculate(usage, user_id).await,
         Some(at) => ledger.calculate_at(usage, user_id, at).await,
     }
 }
 
-async fn consume(ledger: &Ledger, asked: Asked, key: Option<String>) -> Result<jointo_credits::Consumption> {
+async fn consume(ledger: &Ledger, asked: Asked, key: Option<String>) -> jointo_credits::Result<Consumption> {
     match asked {
         Asked::Amount(consume) => ledger.consume(consume, key.as_deref()).await,
         Asked::Priced(consume) => ledger.consume_priced(consume, key.as_deref()).await,
     }
 }
 
+/// The outer error is an item's that was malformed.
+type Outcome = Result<jointo_credits::Result<Consumption>, PyErr>;
+
+fn one_of_many(py: Python<'_>, item: Any<'_, '_>) -> PyResult<(Asked, Option<String>)> {
+    const KNOWN: [&str; 9] = [
+        "user_id",
+        "feature",
+        "quantity",
+        "attributes",
+        "amount",
+        "ttl",
+        "reference",
+        "metadata",
+        "idempotency_key",
+    ];
+    let wrong = |_| {
+        invalid(
+            item,
+            "items",
+            "have one that is no dict",
+            "a dict of consume()'s arguments",
+        )
+    };
+    let plain = PyDict::new(py);
+    plain
+        .update(item.cast::<PyMapping>().map_err(|_| wrong(()))?)
+        .map_err(|_| wrong(()))?;
+    for name in plain.keys() {
+        let known = name
+            .extract::<String>()
+            .is_ok_and(|name| KNOWN.contains(&name.as_str()));
+        if !known {
+            return Err(invalid(
+                &name,
+                "items",
+                "have an argument that consume() has not",
+                &KNOWN.join(", "),
+            ));
+        }
+    }
+    let part = |name: &str| -> PyResult<Option<Bound<'_, PyAny>>> {
+        Ok(plain.get_item(name)?.filter(|value| !value.is_none()))
+    };
+    let Some(user_id) = part("user_id")? else {
+        return Err(invalid(
+            item,
+            "user_id",
+            "is missing",
+            "a uuid.UUID, or text of one",
+        ));
+    };
+    let consume = Asked::new(
+        py,
+        &user_id,
+        part("feature")?.as_ref(),
+        part("quantity")?.as_ref(),
+        part("attributes")?.as_ref(),
+        part("amount")?.as_ref(),
+        part("ttl")?.as_ref(),
+        part("reference")?.as_ref(),
+        part("metadata")?.as_ref(),
+    )?;
+    Ok((consume, key(part("idempotency_key")?.as_ref())?))
+}
+
 /// Those that are priced first get their prices; then all that have one are held together, in order.
 async fn consume_many(
     ledger: &Ledger,
-    asked: Vec<(Asked, Option<String>)>,
-) -> Result<Vec<Result<jointo_credits::Consumption>>> {
+    asked: Vec<PyResult<(Asked, Option<String>)>>,
+) -> jointo_credits::Result<Vec<Outcome>> {
+    if asked.len() > BATCH_COMMANDS_MAX {
+        // The ledger's own refusal, before anything is priced.
+        let too_many = asked
+            .iter()
+            .map(|_| (Consume::new(Uuid::nil(), 1), None))
+            .collect();
+        ledger.consume_many(too_many).await?;
+    }
     let mut together = Vec::with_capacity(asked.len());
-    let mut outcomes: Vec<Option<Result<jointo_credits::Consumption>>> = Vec::with_capacity(asked.len());
-    for (asked, key) in asked {
+    let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(asked.len());
+    for item in asked {
+        let (asked, key) = match item {
+            Ok(item) => item,
+            Err(malformed) => {
+                outcomes.push(Some(Err(malformed)));
+                continue;
+            }
+        };
         let priced = match asked {
             Asked::Amount(consume) => Ok(consume),
             Asked::Priced(priced) => match ledger.price_consume(priced.clone()).await {
@@ -792,10 +831,10 @@ async fn consume_many(
                 together.push((consume, key));
                 outcomes.push(None);
             }
-            Err(outcome) => outcomes.push(Some(outcome)),
+            Err(outcome) => outcomes.push(Some(Ok(outcome))),
         }
     }
-    let mut held = ledger.consume_many(together).await?.into_iter();
+    let mut held = ledger.consume_many(together).await?.into_iter().map(Ok);
     Ok(outcomes
         .into_iter()
         .filter_map(|outcome| outcome.or_else(|| held.next()))

@@ -38,6 +38,8 @@ mod _native {
     use super::quote::Quote;
     #[pymodule_export]
     use super::records::flush_records;
+    #[pymodule_export]
+    use super::session::{after_fork_in_child, after_fork_in_parent, before_fork};
     use pyo3::prelude::*;
 
     /// The version of the library.

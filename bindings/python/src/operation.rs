@@ -7,7 +7,10 @@
 //! | a thread waits for a command with the GIL, and the engine for the GIL | `wait` releases it; the engine's threads never take it |
 //! | Ctrl-C waits for the database | `wait` looks for signals every [`SIGNALS`] |
 //! | an asyncio task is cancelled while its command is on its way | the command belongs to the engine; what it answers is dropped |
-//! | an event loop is closed meanwhile | its inbox takes what nobody fetches, and goes with the last of it |
+//! | whoever waited for a call has gone, while it waits for its turn | the call is dropped, and with it what it had: a place in the queue, or the right to connect |
+//! | an event loop is closed meanwhile | its inbox goes with it, and nothing that is under way keeps either |
+//! | one answer can't be given (an interrupt, a closed loop) | the others are given all the same |
+//! | a loop of before a fork is used in the child | it is refused: two processes would wake each other's loops |
 //! | a thousand answers wake a loop a thousand times | the inbox wakes it once for all that are there |
 //!
 //! # Few threads
@@ -19,14 +22,14 @@
 
 use crate::records::hand_over;
 use crate::session::Session;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use std::future::Future;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -44,6 +47,7 @@ type Running = Pin<Box<dyn Future<Output = Answer> + Send>>;
 pub(crate) struct Operation {
     runtime: Handle,
     running: Mutex<Option<Running>>,
+    letter: OnceLock<Arc<Letter>>,
 }
 
 impl Operation {
@@ -51,6 +55,7 @@ impl Operation {
         Operation {
             runtime: session.runtime().clone(),
             running: Mutex::new(Some(Box::pin(running))),
+            letter: OnceLock::new(),
         }
     }
 
@@ -78,13 +83,27 @@ impl Operation {
 
     /// Runs it while the inbox's event loop runs; `future`, an `asyncio.Future` of that loop, gets the answer.
     fn start(&self, py: Python<'_>, inbox: &Inbox, future: Py<PyAny>) -> PyResult<()> {
+        if inbox.process != std::process::id() {
+            return Err(PyRuntimeError::new_err(
+                "this event loop was made before the process was forked, and would share what wakes it with its parent: \
+                 make one in the child, as asyncio.run() does",
+            ));
+        }
         let letter = Arc::new(Letter {
             future,
             running: Mutex::new(Some(self.take()?)),
             runtime: self.runtime.clone(),
-            letters: Arc::clone(&inbox.letters),
+            letters: Arc::downgrade(&inbox.letters),
         });
-        letter.poll(py)
+        let letter = self.letter.get_or_init(|| letter);
+        Arc::clone(letter).poll(py)
+    }
+
+    /// Nobody waits for it any more: it gives back what it has of the engine's. What the engine has begun it finishes.
+    fn cancel(&self) {
+        if let Some(letter) = self.letter.get() {
+            letter.drop_running();
+        }
     }
 }
 
@@ -133,15 +152,22 @@ struct Letter {
     future: Py<PyAny>,
     running: Mutex<Option<Running>>,
     runtime: Handle,
-    letters: Arc<Letters>,
+    /// Not the inbox's for ever: a call that nobody goes on with must not keep its loop alive.
+    letters: Weak<Letters>,
 }
 
 impl Letter {
-    /// In the event loop's thread.
+    fn drop_running(&self) {
+        let _inside = self.runtime.enter();
+        let running = lock(&self.running).take();
+        drop(running);
+    }
+
+    /// In the event loop's thread. The error is one that its future can't be told, or that concerns the loop as well.
     fn poll(self: Arc<Self>, py: Python<'_>) -> PyResult<()> {
         // Cancelled: whoever waited has gone. What was done is done.
         let answer = if self.future.call_method0(py, "done")?.is_truthy(py)? {
-            *lock(&self.running) = None;
+            self.drop_running();
             None
         } else {
             let waker = Waker::from(Arc::clone(&self));
@@ -159,21 +185,30 @@ impl Letter {
                 Some(Poll::Pending) | None => None,
             }
         };
-        match answer.map(|answer| answer(py)) {
-            Some(Ok(value)) => self.future.call_method1(py, "set_result", (value,)).map(drop),
-            Some(Err(error)) => self
-                .future
-                .call_method1(py, "set_exception", (error.into_value(py),))
-                .map(drop),
-            None => Ok(()),
-        }
+        let told = match answer.map(|answer| answer(py)) {
+            None => return Ok(()),
+            Some(Ok(value)) => self.future.call_method1(py, "set_result", (value,)),
+            Some(Err(error)) => {
+                let own = error.is_instance_of::<PyException>(py);
+                let told =
+                    self.future
+                        .call_method1(py, "set_exception", (error.clone_ref(py).into_value(py),));
+                // An interrupt that came just now is not the call's.
+                if own { told } else { Err(error) }
+            }
+        };
+        told.map(drop).inspect_err(|_| {
+            // Whoever waits must not wait for ever; where this fails too, there is no loop any more.
+            let _ = self.future.call_method0(py, "cancel");
+        })
     }
 }
 
 impl Wake for Letter {
     fn wake(self: Arc<Self>) {
-        let letters = Arc::clone(&self.letters);
-        letters.put(self);
+        if let Some(letters) = self.letters.upgrade() {
+            letters.put(self);
+        }
     }
 }
 
@@ -198,6 +233,7 @@ impl Letters {
 pub(crate) struct Inbox {
     letters: Arc<Letters>,
     heard: UnixStream,
+    process: u32,
 }
 
 #[pymethods]
@@ -211,7 +247,11 @@ impl Inbox {
             waiting: Mutex::default(),
             bell,
         });
-        Ok(Inbox { letters, heard })
+        Ok(Inbox {
+            letters,
+            heard,
+            process: std::process::id(),
+        })
     }
 
     /// For `loop.add_reader`.
@@ -224,10 +264,14 @@ impl Inbox {
         // First the bell: what arrives after this rings again.
         let _ = (&self.heard).read(&mut [0; 16]);
         let letters = std::mem::take(&mut *lock(&self.letters.waiting));
+        // Each of them, whatever becomes of one: a letter that is left out is never looked at again.
+        let mut failed = None;
         for letter in letters {
-            letter.poll(py)?;
+            if let Err(error) = letter.poll(py) {
+                failed.get_or_insert(error);
+            }
         }
         hand_over(py);
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }

@@ -86,7 +86,8 @@ pub(crate) fn hand_over(py: Python<'_>) {
     if WAITING.swap(false, Ordering::AcqRel)
         && let Err(error) = flush_records(py)
     {
-        // A handler of the host's has failed; that must not become the failure of a call.
+        // A handler of the host's has failed; that must not become the failure of a call. An interrupt that arrived just
+        // then is seen by the next look for signals, if it is pressed again.
         error.write_unraisable(py, None);
     }
 }

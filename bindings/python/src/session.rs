@@ -12,15 +12,17 @@
 //! | a lock was held at the fork | nothing here is locked: sessions are exchanged atomically |
 //! | two threads of the child make a session at once | one wins, the other's is dropped unused |
 //! | the parent's locks on a SQLite file get lost | it gives its connections back before it forks ([`before_fork`]) |
+//! | a thread makes a ledger, or a signal arrives, just then | one call without Python in it suspends all there are; each knows how many forks it waits for |
 //! | a child finds an empty database in place of one in memory | it gets an error: such a database belongs to one process |
 
 use crate::failures::raise;
 use arc_swap::ArcSwapOption;
 use jointo_credits::{Error, Ledger, Result, Settings, Written};
 use pyo3::prelude::*;
-use std::sync::Arc;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::OnceCell;
 
@@ -69,10 +71,23 @@ impl Session {
     }
 
     /// The ledger, connected when it is first needed; where that fails, the next call tries again.
-    pub(crate) async fn ledger(&self) -> Result<&Ledger> {
-        self.ledger
-            .get_or_try_init(|| self.settings.clone().connect())
-            .await
+    ///
+    /// In a task of its own: a caller that goes away, or whose event loop stands still, must not keep others waiting.
+    pub(crate) async fn ledger(self: &Arc<Self>) -> Result<Ledger> {
+        if let Some(ledger) = self.ledger.get() {
+            return Ok(ledger.clone());
+        }
+        let session = Arc::clone(self);
+        let connecting = self.handle.spawn(async move {
+            let connect = || session.settings.clone().connect();
+            session.ledger.get_or_try_init(connect).await.cloned()
+        });
+        connecting.await.unwrap_or_else(|error| {
+            Err(unavailable(
+                &format!("connecting was cut off: {error}"),
+                "try again",
+            ))
+        })
     }
 }
 
@@ -96,14 +111,19 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    pub(crate) fn new(settings: Settings, in_memory: bool) -> Self {
-        Sessions {
+    /// One more that forks have to wait for.
+    pub(crate) fn new(settings: Settings, in_memory: bool) -> Arc<Self> {
+        let sessions = Arc::new(Sessions {
             settings,
             in_memory,
             closed: AtomicBool::new(false),
             current: ArcSwapOption::empty(),
             forks: AtomicUsize::new(0),
-        }
+        });
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|sessions| sessions.strong_count() > 0);
+        all.push(Arc::downgrade(&sessions));
+        sessions
     }
 
     /// This process's session; `None` where it has none yet.
@@ -170,25 +190,72 @@ impl Sessions {
         }
     }
 
-    /// Before a fork, in the thread that forks.
-    pub(crate) fn before_fork(&self, py: Python<'_>) {
+    fn before_fork(&self, patience: Duration) {
         self.forks.fetch_add(1, Ordering::AcqRel);
         if let Some(ledger) = self.existing().as_ref().and_then(|session| session.connected()) {
-            py.detach(|| ledger.before_fork(FORK_PATIENCE));
+            ledger.before_fork(patience);
         }
     }
 
-    pub(crate) fn after_fork_in_parent(&self) {
+    fn after_fork_in_parent(&self) {
         if self.forks.fetch_sub(1, Ordering::AcqRel) == 1
             && let Some(ledger) = self.existing().as_ref().and_then(|session| session.connected())
         {
             ledger.after_fork();
         }
     }
+}
 
-    pub(crate) fn after_fork_in_child(&self) {
-        self.forks.store(0, Ordering::Release);
+/// Every ledger of the process. Locked for a moment only, by threads that have the GIL: so it is free when one forks.
+static ALL: Mutex<Vec<Weak<Sessions>>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// Those that this thread has suspended: it is about to fork, or has just done so.
+    static SUSPENDED: RefCell<Vec<Vec<Arc<Sessions>>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// For `os.register_at_fork`. One call for all ledgers: between two a signal handler could cut it off.
+#[pyfunction]
+pub(crate) fn before_fork(py: Python<'_>) {
+    let all: Vec<Arc<Sessions>> = {
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|sessions| sessions.strong_count() > 0);
+        all.iter().filter_map(Weak::upgrade).collect()
+    };
+    py.detach(|| {
+        let ends = now() + FORK_PATIENCE;
+        for sessions in &all {
+            sessions.before_fork(ends.saturating_duration_since(now()));
+        }
+    });
+    SUSPENDED.with_borrow_mut(|suspended| suspended.push(all));
+}
+
+/// For `os.register_at_fork`.
+#[pyfunction]
+pub(crate) fn after_fork_in_parent() {
+    let suspended = SUSPENDED.with_borrow_mut(Vec::pop).unwrap_or_default();
+    for sessions in suspended {
+        sessions.after_fork_in_parent();
     }
+}
+
+/// For `os.register_at_fork`.
+#[pyfunction]
+pub(crate) fn after_fork_in_child() {
+    SUSPENDED.with_borrow_mut(Vec::clear);
+    let all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    for sessions in all.iter().filter_map(Weak::upgrade) {
+        sessions.forks.store(0, Ordering::Release);
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "how long a fork waits is no matter of the ledger's clock"
+)]
+fn now() -> Instant {
+    Instant::now()
 }
 
 impl Drop for Sessions {

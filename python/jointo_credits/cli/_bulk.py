@@ -12,21 +12,23 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 from uuid import UUID
 
 import click
 
-from .. import CreditsError, Receipt
-from ._frame import DOES_NOT_ADD_UP, UNAVAILABLE, Frame, escape
+from .. import CreditsError, Receipt, UnavailableError
+from ._frame import DOES_NOT_ADD_UP, REFUSED, UNAVAILABLE, Frame, printable
 
 #: How many faults are named.
 FAULTS_MAX = 20
 CREDITS_MAX = 2**53 - 1
+TEXT_BYTES_MAX = 255
+TIME_MAX = datetime(9999, 12, 30, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -62,43 +64,87 @@ def _time(text: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def read(file: TextIO, amount: str, others: Sequence[str], key: Callable[[dict[str, str], int], str]) -> list[Line]:
+@dataclass(frozen=True)
+class Cells:
+    """What a line says, read: two ways of writing the same are the same."""
+
+    user_id: UUID
+    amount: int
+    expires_at: datetime | None
+    text: str | None
+    key: str | None
+
+
+def _rows(file: str) -> Iterator[tuple[int, list[str]]]:
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as text:
+            table = csv.reader(text, strict=True)
+            for row in table:
+                if row:
+                    yield table.line_num, row
+    except UnicodeDecodeError:
+        raise click.UsageError("the file is not UTF-8: save it as `CSV UTF-8`") from None
+    except csv.Error as error:
+        raise click.UsageError(f"the file is no CSV: {error}") from None
+
+
+def _cells(row: dict[str, str], amount: str) -> Cells:
+    """Reads a line; a `ValueError` says what is wrong with it."""
+    if any("\n" in cell or "\r" in cell for cell in row.values()):
+        raise ValueError("has a cell with a line break: is a quote missing?")
+    try:
+        user_id = UUID(row["user_id"])
+    except ValueError:
+        raise ValueError(f"user_id is no UUID: {row['user_id'][:60]!r}") from None
+    digits = row[amount]
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 16 and 0 < int(digits) <= CREDITS_MAX):
+        raise ValueError(f"{amount} must be a whole number from 1 to 2^53-1: {digits[:60]!r}")
+    expires_at = None
+    if row.get("expires_at"):
+        try:
+            expires_at = _time(row["expires_at"]).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise ValueError(f"expires_at is no time such as 2026-12-31: {row['expires_at'][:60]!r}") from None
+        if not datetime.now(UTC) < expires_at <= TIME_MAX:
+            raise ValueError(f"expires_at must lie ahead, before the year 9999: {row['expires_at']}")
+    text = row.get("reason") or row.get("reference") or None
+    if text is not None and len(text.encode()) > TEXT_BYTES_MAX:
+        raise ValueError(f"has a text of more than {TEXT_BYTES_MAX} bytes")
+    key = row.get("key") or None
+    if key is not None and len(key.encode()) > TEXT_BYTES_MAX:
+        raise ValueError(f"has a key of more than {TEXT_BYTES_MAX} bytes")
+    return Cells(user_id, int(digits), expires_at, text, key)
+
+
+def read(file: str, amount: str, others: Sequence[str], key: Callable[[Cells, int], str]) -> list[Line]:
     """Reads a file whole. `key` makes the key of a line from its cells and how many like it came before."""
     faults = Faults()
-    table = csv.DictReader(file)
-    columns = list(table.fieldnames or [])
+    rows = _rows(file)
+    nothing: tuple[int, list[str]] = (1, [])
+    columns = [column.strip() for column in next(rows, nothing)[1]]
     for needed in ("user_id", amount):
         if needed not in columns:
             faults.add(1, f"there is no column {needed}; there are {', '.join(columns) or 'none'}")
     for column in columns:
         if column not in ("user_id", amount, *others):
             faults.add(1, f"unknown column {column}; known are user_id, {amount}, {', '.join(others)}")
+    for column, count in Counter(columns).items():
+        if count > 1:
+            faults.add(1, f"the column {column} is there {count} times")
     faults.check()
     lines: list[Line] = []
-    seen: Counter[tuple[str, ...]] = Counter()
-    for cells in table:
-        number = table.line_num
-        if None in cells or None in cells.values():
+    seen: Counter[Cells] = Counter()
+    for number, row in rows:
+        if len(row) != len(columns):
             faults.add(number, "has more or fewer cells than the first line")
             continue
-        cells = {name: cell.strip() for name, cell in cells.items()}
         try:
-            user_id = UUID(cells["user_id"])
-        except ValueError:
-            faults.add(number, f"user_id is no UUID: {cells['user_id'][:60]!r}")
+            cells = _cells({name: cell.strip() for name, cell in zip(columns, row, strict=True)}, amount)
+        except ValueError as fault:
+            faults.add(number, str(fault))
             continue
-        if not (cells[amount].isascii() and cells[amount].isdigit() and 0 < int(cells[amount]) <= CREDITS_MAX):
-            faults.add(number, f"{amount} must be a whole number above 0: {cells[amount][:60]!r}")
-            continue
-        try:
-            expires_at = _time(cells["expires_at"]) if cells.get("expires_at") else None
-        except ValueError:
-            faults.add(number, f"expires_at is no time such as 2026-12-31T00:00:00Z: {cells['expires_at'][:60]!r}")
-            continue
-        same = tuple(cells.values())
-        seen[same] += 1
-        text = cells.get("reason") or cells.get("reference") or None
-        lines.append(Line(number, user_id, int(cells[amount]), expires_at, text, key(cells, seen[same])))
+        seen[cells] += 1
+        lines.append(Line(number, cells.user_id, cells.amount, cells.expires_at, cells.text, key(cells, seen[cells])))
     keys = Counter((line.user_id, line.key) for line in lines)
     for line in lines:
         if keys[line.user_id, line.key] > 1:
@@ -133,29 +179,34 @@ def run(frame: Frame, lines: list[Line], workers: int, title: str, one: Callable
         if len(failures) > FAULTS_MAX:
             named.append(f"and {len(failures) - FAULTS_MAX} more")
         done = len(lines) - len(failures)
-        message = "\n".join(
-            [f"{done} of {len(lines)} lines are done, {total} credits; run it again for the others:", *named]
-        )
+        message = "\n".join([f"{done} of {len(lines)} lines are done, {total} credits. What failed:", *named])
         error: dict[str, Any] = {"code": failures[0][1].code, "message": message, "done": done, "failed": len(failures)}
-        frame.fail(error, UNAVAILABLE)
+        refused = not any(isinstance(failure, UnavailableError) for _, failure in failures)
+        frame.fail(error, REFUSED if refused else UNAVAILABLE)
     return total
 
 
 def gift_many(
-    frame: Frame, file: TextIO, batch: str | None, workers: int, reason: str | None, operator: str | None,
+    frame: Frame, file: str, batch: str | None, workers: int, reason: str | None, operator: str | None,
     expires_at: datetime | None,
 ) -> None:  # fmt: skip
     """Gives what a file lists."""
 
-    def key(cells: dict[str, str], count: int) -> str:
-        if cells.get("key"):
-            return cells["key"]
+    if batch is not None and not 0 < len(batch.encode()) <= 200:
+        raise click.UsageError("--batch takes a name of up to 200 bytes")
+
+    def key(cells: Cells, count: int) -> str:
+        if cells.key:
+            return cells.key
         if batch is None:
-            raise click.UsageError("name this round of gifts with --batch, or give the file a column key: without, a "
-                                   "second run could not tell what was given")  # fmt: skip
-        # Of what the line says and not of its place: lines may be added, and the file sorted.
-        digest = hashlib.sha256("\x1f".join([*(f"{n}={v}" for n, v in sorted(cells.items())), str(count)]).encode())
-        return f"gift:{batch}:{digest.hexdigest()[:32]}"
+            raise click.UsageError(
+                "name this round of gifts with --batch, or give every line a key: without, a second run could not "
+                "tell what was given"
+            )
+        # Of what the line says and not of its place or its spelling: lines may be added, and the file saved anew.
+        at = cells.expires_at.isoformat() if cells.expires_at else ""
+        parts = [str(cells.user_id), str(cells.amount), at, cells.text or "", str(count)]
+        return f"gift:{batch}:{hashlib.sha256(chr(31).join(parts).encode()).hexdigest()[:32]}"
 
     lines = read(file, "amount", ["reason", "expires_at", "key"], key)
     if reason is None and any(line.text is None for line in lines):
@@ -172,7 +223,7 @@ def gift_many(
     frame.facts(told)
 
 
-def import_balances(frame: Frame, file: TextIO, apply: bool, expected: int | None, workers: int) -> None:
+def import_balances(frame: Frame, file: str, apply: bool, expected: int | None, workers: int) -> None:
     """Grants opening balances, each account's once."""
     lines = read(file, "balance", ["expires_at", "reference"], lambda _cells, _count: "opening-balance")
     total = sum(line.amount for line in lines)
@@ -201,5 +252,5 @@ def import_balances(frame: Frame, file: TextIO, apply: bool, expected: int | Non
     told |= {"applied": True, "credits": booked, "opening_balances_in_the_books": issued}
     if booked != total or issued < total:
         message = f"the file has {total} credits, the receipts {booked}, and the books {issued} of opening balances"
-        frame.fail({"code": "total", "message": escape(message), **told}, DOES_NOT_ADD_UP)
+        frame.fail({"code": "total", "message": printable(message), **told}, DOES_NOT_ADD_UP)
     frame.facts(told)

@@ -12,12 +12,13 @@ from typing import Any, TextIO, get_args
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from .. import __version__
 from .._arguments import Late, Overage, Quantity
 from .._results import Kind, Source, Status, Transaction
 from ._bulk import gift_many, import_balances
-from ._frame import DOES_NOT_ADD_UP, TIME, UNAVAILABLE, Frame, as_json, command, escape
+from ._frame import DOES_NOT_ADD_UP, TIME, UNAVAILABLE, Frame, as_json, command, printable
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -127,13 +128,22 @@ FIELDS = [
 
 @command(commands, "export")
 @click.argument("user_id")
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl"]),
+    default="csv",
+    show_default=True,
+    help="--json means jsonl.",
+)
 @click.option("--output", type=click.Path(dir_okay=False, writable=True), help="A file; standard output without.")
 @click.option("--kind", type=click.Choice(get_args(Kind)), help="Only these.")
 @click.option("--since", type=TIME, metavar="TIME", help="From this time on.")
 @click.option("--until", type=TIME, metavar="TIME", help="Before this time.")
 def export(frame: Frame, user_id: str, form: str, output: str | None, **filters: Any) -> None:
     """An account's statement, newest first, as CSV or JSON lines."""
+    if frame.json:
+        form = "jsonl"
     written = 0
     with ExitStack() as stack:
         ledger = stack.enter_context(frame.open())
@@ -146,7 +156,7 @@ def export(frame: Frame, user_id: str, form: str, output: str | None, **filters:
             bar.update(task, completed=written)
     if output:
         told = {"entries": written, "file": output}
-        frame.show(told, lambda console: console.print(f"{written} entries written to {escape(output)}."))
+        frame.show(told, lambda console: console.print(f"{written} entries written to {printable(output)}."))
 
 
 def _lines(entries: Iterator[Transaction], form: str, file: TextIO) -> Iterator[int]:
@@ -186,7 +196,7 @@ def grant(frame: Frame, user_id: str, amount: int, **options: Any) -> None:
 @click.option(
     "--csv",
     "file",
-    type=click.File(encoding="utf-8-sig"),
+    type=click.Path(exists=True, dir_okay=False, readable=True),
     metavar="FILE",
     help="Many gifts: a CSV with the columns user_id and amount; reason, expires_at and key may be there too.",
 )
@@ -203,7 +213,7 @@ def grant(frame: Frame, user_id: str, amount: int, **options: Any) -> None:
 @expires_at
 @key
 def gift(
-    frame: Frame, user_id: str | None, amount: int | None, file: TextIO | None, batch: str | None, workers: int,
+    frame: Frame, user_id: str | None, amount: int | None, file: str | None, batch: str | None, workers: int,
     reason: str | None, operator: str | None, expires_at: datetime | None, idempotency_key: str | None,
 ) -> None:  # fmt: skip
     """Give credits away: to one account, or to all that a file lists."""
@@ -222,11 +232,11 @@ def gift(
 
 
 @command(commands, "import-balances")
-@click.argument("file", type=click.File(encoding="utf-8-sig"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True))
 @click.option("--apply", is_flag=True, help="Do it. Without, the file is only checked and added up.")
 @click.option("--expect-total", type=int, metavar="N", help="What all balances must add up to; needed with --apply.")
 @click.option("--workers", type=click.IntRange(1, 256), default=32, show_default=True, help="Accounts at a time.")
-def import_(frame: Frame, file: TextIO, apply: bool, expect_total: int | None, workers: int) -> None:
+def import_(frame: Frame, file: str, apply: bool, expect_total: int | None, workers: int) -> None:
     """Bring balances from another system: a CSV with the columns user_id and balance, perhaps expires_at and reference.
 
     Each account gets its opening balance once, however often this runs.
@@ -252,7 +262,7 @@ def quote(
     """What a call would cost, line by line."""
     with frame.open() as ledger:
         price = ledger.calculate(feature, quantities(quantity), attributes(attribute), user_id=user_id, at=at)
-    frame.show(price.to_dict(), lambda console: console.print(escape(str(price)), soft_wrap=True))
+    frame.show(price.to_dict(), lambda console: console.print(printable(str(price)), soft_wrap=True))
 
 
 @command(commands, "consume")
@@ -312,7 +322,7 @@ def explain(frame: Frame, consumption_id: str) -> None:
         )
         for title, price in (("held", why.held), ("charged", why.charged)):
             if price is not None:
-                console.print(f"\n{title}:\n{escape(str(price))}", soft_wrap=True)
+                console.print(f"\n{title}:\n{printable(str(price))}", soft_wrap=True)
         for paid in why.lots:
             console.print(f"{paid.amount} from lot {paid.lot.id} ({paid.lot.source})")
         if use.borrowed:
@@ -353,7 +363,8 @@ def doctor(frame: Frame) -> None:
         console.print(f"{found.database}, {found.round_trip.total_seconds() * 1e3:.1f} ms away{skew}")
         console.print(f"jointo_credits {__version__}, Python {sys.version.split()[0]}")
         for problem in found.problems:
-            console.print(f"[red]problem:[/] {escape(problem.what)}\n    {escape(problem.remedy)}", soft_wrap=True)
+            console.print(Text("problem:", style="red"), printable(problem.what), soft_wrap=True)
+            console.print(f"    {printable(problem.remedy)}", soft_wrap=True)
         if not found.problems:
             console.print("Everything is as it should be.")
 
@@ -378,7 +389,7 @@ def verify(frame: Frame) -> None:
         )
         for fault in found.faults:
             entry = "" if fault.seq is None else f", entry {fault.seq}"
-            console.print(escape(f"account {fault.user_id}{entry}, {fault.kind}: {fault.detail}"), soft_wrap=True)
+            console.print(printable(f"account {fault.user_id}{entry}, {fault.kind}: {fault.detail}"), soft_wrap=True)
 
     frame.show(found.to_dict(), text)
     if not found.is_clean:

@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from .. import CreditsError, Ledger, UnavailableError, ValidationError
 from .._errors import NotFoundError
@@ -23,7 +24,7 @@ from .._errors import NotFoundError
 WRONG_ARGUMENTS, REFUSED, NOT_FOUND, UNAVAILABLE, DOES_NOT_ADD_UP = 2, 3, 4, 5, 6
 
 # Progress and tables' decoration must not mix with what a program reads.
-_errors = Console(stderr=True, highlight=False)
+_errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def exit_code(error: CreditsError) -> int:
@@ -74,7 +75,7 @@ class Frame:
         if self.json:
             click.echo(as_json(result))
         else:
-            text(Console(highlight=False))
+            text(Console(highlight=False, markup=False, emoji=False))
 
     def rows(self, rows: Iterable[dict[str, Any]], columns: Sequence[str], result: Any, caption: str = "") -> None:
         """A result that is a table."""
@@ -84,7 +85,7 @@ class Frame:
             for column in columns:
                 table.add_column(column.replace("_", " "), overflow="fold")
             for row in rows:
-                table.add_row(*(cell(row.get(column)) for column in columns))
+                table.add_row(*(Text(cell(row.get(column))) for column in columns))
             console.print(table)
 
         self.show(result, table)
@@ -95,7 +96,7 @@ class Frame:
         def lines(console: Console) -> None:
             table = Table(show_header=False, box=None)
             for name, value in facts.items():
-                table.add_row(name.replace("_", " "), cell(value))
+                table.add_row(name.replace("_", " "), Text(cell(value)))
             console.print(table)
 
         self.show(facts, lines)
@@ -117,13 +118,13 @@ class Frame:
         if self.json:
             click.echo(as_json({"error": error}), err=True)
         else:
-            _errors.print(f"[red]error:[/] {escape(str(error['message']))}", soft_wrap=True)
+            _errors.print(Text("error:", style="red"), printable(str(error["message"])), soft_wrap=True)
         raise SystemExit(code)
 
 
-def escape(text: str) -> str:
-    """Text that rich prints as it is."""
-    return text.replace("[", "\\[")
+def printable(text: str) -> str:
+    """Without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 def cell(value: Any) -> str:
@@ -134,11 +135,11 @@ def cell(value: Any) -> str:
         case datetime():
             return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         case dict() | list() | tuple():
-            return escape(as_json(value))
+            return printable(as_json(value))
         case bool():
             return "yes" if value else "no"
         case _:
-            return escape(str(value))
+            return printable(str(value))
 
 
 def command(group: click.Group, name: str) -> Callable[[Callable[..., None]], click.Command]:

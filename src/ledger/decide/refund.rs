@@ -14,6 +14,10 @@ pub(super) fn refund(draft: &mut Draft<'_>, c: &Refund) -> Result<Outcome, Refus
     match state.status {
         Status::Pending => release(draft, &hold, c),
         Status::Expired => repeat(draft, &hold, Kind::Refund),
+        Status::Confirmed if c.pending_only => Err(wrong_state(
+            &hold,
+            "it was confirmed in the meantime, and only a hold was to be given back",
+        )),
         Status::Confirmed => match c.amount {
             // Without a key, the same amount again is taken for a retry: nothing is ever given back twice by mistake.
             Some(amount) if !draft.has_key() && state.reversed > 0 => {

@@ -404,6 +404,7 @@ pub(crate) async fn a_history_comes_back_the_same_everywhere(store: impl Subject
                     consumption_id,
                     amount: None,
                     reason: None,
+                    pending_only: false,
                 }),
                 None => continue,
             },

@@ -378,6 +378,8 @@ impl Auditor {
                 book.release(i, Status::Refunded, now, self.release_grace(), names);
                 return Ok(Outcome::Consumption(book.consumption(i)));
             }
+            // A capture is not what was meant.
+            Status::Confirmed if c.pending_only => return Err(wrong(id, status)),
             Status::Refunded => {
                 let was = if captured > 0 { captured } else { held };
                 return match c.amount {
