@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import time
 import uuid
+import weakref
 from pathlib import Path
 
 from jointo_credits import AsyncLedger, CreditsError, Ledger
@@ -51,6 +53,24 @@ def test_a_million_calls() -> None:
         # A leak of 24 bytes a call would be 23 MiB.
         assert resident() - before < 16
         assert descriptors() == open_before
+
+
+def test_a_refused_call_keeps_nothing_alive() -> None:
+    """An error knows where it was raised, and so the call, which must not know the error."""
+
+    async def use(ledger: AsyncLedger) -> None:
+        with contextlib.suppress(CreditsError):
+            await ledger.consume(uuid.uuid4(), amount=1)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ledger.balance(uuid.uuid4()), 0)
+        await asyncio.wait_for(ledger.balance(uuid.uuid4()), 60)
+
+    ledger = asyncio.run(AsyncLedger.connect("memory:"))
+    asyncio.run(use(ledger))
+    alive = weakref.ref(ledger)
+    del ledger
+    gc.collect()
+    assert alive() is None
 
 
 def test_ledgers_and_loops_that_come_and_go(sqlite: str) -> None:

@@ -90,7 +90,7 @@ impl Operation {
             ));
         }
         let letter = Arc::new(Letter {
-            future,
+            future: Mutex::new(Some(future)),
             running: Mutex::new(Some(self.take()?)),
             runtime: self.runtime.clone(),
             letters: Arc::downgrade(&inbox.letters),
@@ -103,6 +103,7 @@ impl Operation {
     fn cancel(&self) {
         if let Some(letter) = self.letter.get() {
             letter.drop_running();
+            drop(lock(&letter.future).take());
         }
     }
 }
@@ -149,7 +150,8 @@ fn poll_for(running: &mut Running, runtime: &Handle, time: Duration) -> Poll<Ans
 
 /// A call that an event loop runs. Its waker puts it into the loop's inbox.
 struct Letter {
-    future: Py<PyAny>,
+    /// Until it has the answer: an exception's traceback leads back to the operation, and so to this letter.
+    future: Mutex<Option<Py<PyAny>>>,
     running: Mutex<Option<Running>>,
     runtime: Handle,
     /// Not the inbox's for ever: a call that nobody goes on with must not keep its loop alive.
@@ -166,7 +168,11 @@ impl Letter {
     /// In the event loop's thread. The error is one that its future can't be told, or that concerns the loop as well.
     fn poll(self: Arc<Self>, py: Python<'_>) -> PyResult<()> {
         // Cancelled: whoever waited has gone. What was done is done.
-        let answer = if self.future.call_method0(py, "done")?.is_truthy(py)? {
+        let waiting = lock(&self.future).as_ref().map(|future| future.clone_ref(py));
+        let Some(future) = waiting else {
+            return Ok(());
+        };
+        let answer = if future.call_method0(py, "done")?.is_truthy(py)? {
             self.drop_running();
             None
         } else {
@@ -185,21 +191,22 @@ impl Letter {
                 Some(Poll::Pending) | None => None,
             }
         };
+        if answer.is_some() {
+            drop(lock(&self.future).take());
+        }
         let told = match answer.map(|answer| answer(py)) {
             None => return Ok(()),
-            Some(Ok(value)) => self.future.call_method1(py, "set_result", (value,)),
+            Some(Ok(value)) => future.call_method1(py, "set_result", (value,)),
             Some(Err(error)) => {
                 let own = error.is_instance_of::<PyException>(py);
-                let told =
-                    self.future
-                        .call_method1(py, "set_exception", (error.clone_ref(py).into_value(py),));
+                let told = future.call_method1(py, "set_exception", (error.clone_ref(py).into_value(py),));
                 // An interrupt that came just now is not the call's.
                 if own { told } else { Err(error) }
             }
         };
         told.map(drop).inspect_err(|_| {
             // Whoever waits must not wait for ever; where this fails too, there is no loop any more.
-            let _ = self.future.call_method0(py, "cancel");
+            let _ = future.call_method0(py, "cancel");
         })
     }
 }
