@@ -17,13 +17,16 @@
 )]
 #![allow(missing_docs, clippy::disallowed_methods)]
 
+#[path = "shared/accounts.rs"]
+mod accounts;
+
+use accounts::account;
 use clap::Parser;
 use jointo_credits::{Consume, Grant, Ledger, ManualClock, Settings, Source, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 #[derive(Parser)]
 struct Options {
@@ -49,27 +52,23 @@ const TTL: Duration = Duration::from_secs(60);
 /// How many holds are asked for at a time.
 const TOGETHER: usize = 1_000;
 
-fn account(n: usize) -> Uuid {
-    let n = n as u64;
-    Uuid::from_u64_pair(
-        n.wrapping_mul(0x9E37_79B9_7F4A_7C15),
-        n.wrapping_mul(0xC2B2_AE3D_27D4_EB4F) | 1 << 63,
-    )
-}
-
 async fn fill(options: &Options, ledger: &Ledger) {
     let mut grants = JoinSet::new();
     for n in 0..options.accounts {
         let ledger = ledger.clone();
         grants.spawn(async move {
-            let grant = Grant::new(account(n), 1_000_000_000, Source::Purchase);
+            let grant = Grant::new(account(n as u64), 1_000_000_000, Source::Purchase);
             ledger.grant(grant, None).await.unwrap();
         });
     }
     grants.join_all().await;
     for begin in (0..options.holds).step_by(TOGETHER) {
-        let holds = (begin..options.holds.min(begin + TOGETHER))
-            .map(|n| (Consume::new(account(n % options.accounts), 7).ttl(TTL), None));
+        let holds = (begin..options.holds.min(begin + TOGETHER)).map(|n| {
+            (
+                Consume::new(account((n % options.accounts) as u64), 7).ttl(TTL),
+                None,
+            )
+        });
         for held in ledger.consume_many(holds.collect()).await.unwrap() {
             held.unwrap();
         }
@@ -117,7 +116,7 @@ async fn main() {
             for n in 0.. {
                 let began_in_sweep = sweeping.load(Ordering::SeqCst);
                 let begin = Instant::now();
-                let user = account((caller * 7919 + n * 104_729) % accounts);
+                let user = account(((caller * 7919 + n * 104_729) % accounts) as u64);
                 let consume = Consume::new(user, 1).ttl(Duration::from_secs(86_400));
                 ledger.consume(consume, None).await.unwrap();
                 let micros = begin.elapsed().as_micros() as u64;

@@ -11,6 +11,10 @@
 )]
 #![allow(missing_docs, clippy::disallowed_methods)]
 
+#[path = "shared/accounts.rs"]
+mod accounts;
+
+use accounts::account;
 use clap::{Parser, ValueEnum};
 use jointo_credits::{Confirm, Consume, Grant, Ledger, Settings, Source};
 use std::sync::Arc;
@@ -56,14 +60,6 @@ struct Options {
     setup: bool,
     #[arg(long)]
     bench: bool,
-}
-
-fn account(n: u64) -> Uuid {
-    // Spread like random ids, and the same in every process.
-    Uuid::from_u64_pair(
-        n.wrapping_mul(0x9E37_79B9_7F4A_7C15),
-        n.wrapping_mul(0xC2B2_AE3D_27D4_EB4F) | 1 << 63,
-    )
 }
 
 async fn connect(options: &Options) -> Ledger {

@@ -11,10 +11,13 @@
 )]
 #![allow(missing_docs, clippy::disallowed_methods)]
 
+#[path = "shared/accounts.rs"]
+mod accounts;
+
+use accounts::account;
 use clap::Parser;
 use jointo_credits::{Confirm, Consume, Grant, Ledger, Settings, Source};
 use std::time::Instant;
-use uuid::Uuid;
 
 #[derive(Parser)]
 struct Options {
@@ -29,13 +32,6 @@ struct Options {
     rounds: usize,
     #[arg(long)]
     bench: bool,
-}
-
-fn account(n: u64) -> Uuid {
-    Uuid::from_u64_pair(
-        n.wrapping_mul(0x9E37_79B9_7F4A_7C15),
-        n.wrapping_mul(0xC2B2_AE3D_27D4_EB4F) | 1 << 63,
-    )
 }
 
 /// One grant for each account, then holds with a key, every second one confirmed in part.

@@ -184,6 +184,17 @@ impl Settings {
         self
     }
 
+    /// Whether the database goes with the ledger, and no other process can reach it.
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        match self.locate() {
+            Ok(Location::Memory) => true,
+            #[cfg(feature = "sqlite")]
+            Ok(Location::Sqlite(crate::store::sqlite::Location::Memory)) => true,
+            _ => false,
+        }
+    }
+
     /// Checks everything that can be checked without a connection.
     pub(crate) fn validate(&self) -> Result<Location> {
         check_ttl("hold_ttl", self.rules.hold_ttl)?;

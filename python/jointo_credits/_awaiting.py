@@ -1,8 +1,8 @@
 """How the async ledger gets an answer: through an inbox for each event loop.
 
-The library's threads put answers into the inbox and make a file descriptor readable, without taking the GIL; the loop
-then gives all that have arrived to their futures. A future that was cancelled meanwhile is passed over: the command has
-been done or not, as if nobody had left.
+The loop's own thread polls a call. Where it has to wait, the library's threads put it into the inbox when it can go
+on, and make a file descriptor readable, without taking the GIL; the loop then polls all that are there. A call whose
+task was cancelled is dropped: its command has been done or not, as if nobody had left.
 """
 
 from __future__ import annotations
@@ -52,9 +52,8 @@ async def _to_its_end(task: asyncio.Future[T]) -> None:
             continue
 
 
-async def finish(call: Coroutine[Any, Any, T]) -> T:
-    """Makes a call that a cancellation must not cut off; the cancellation goes on afterwards."""
-    task = asyncio.ensure_future(call)
+async def _uncut(task: asyncio.Future[T]) -> T:
+    """What comes of it; a cancellation goes on only once it has ended."""
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -62,13 +61,17 @@ async def finish(call: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+async def finish(call: Coroutine[Any, Any, T]) -> T:
+    """Makes a call that a cancellation must not cut off; the cancellation goes on afterwards."""
+    return await _uncut(asyncio.ensure_future(call))
+
+
 async def acquire(call: Coroutine[Any, Any, T], undo: Callable[[T], Coroutine[Any, Any, object]]) -> T:
     """Makes a call whose result must not get lost: it is undone where the task is cancelled meanwhile."""
     task = asyncio.ensure_future(call)
     try:
-        return await asyncio.shield(task)
+        return await _uncut(task)
     except asyncio.CancelledError:
-        await _to_its_end(task)
         if not task.cancelled() and task.exception() is None:
             undoing = asyncio.ensure_future(undo(task.result()))
             await _to_its_end(undoing)

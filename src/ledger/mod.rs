@@ -58,6 +58,17 @@ pub enum OnLotExpiredWhileHeld {
     Grace,
 }
 
+impl OnLotExpiredWhileHeld {
+    /// The stable spelling.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OnLotExpiredWhileHeld::Expire => "expire",
+            OnLotExpiredWhileHeld::Grace => "grace",
+        }
+    }
+}
+
 /// The choices that a ledger's settings make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {

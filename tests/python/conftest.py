@@ -68,6 +68,26 @@ def ledger(url: str) -> Iterator[Ledger]:
         yield ledger
 
 
+@pytest.fixture
+def unlock(sqlite: str) -> Iterator[Callable[[], object]]:
+    """Makes the SQLite file's tables and lets somebody else write into it, until it is called."""
+    with Ledger.connect(sqlite) as ledger:
+        ledger.migrate()
+    # Not in this process: Python's own SQLite and the ledger's would not see each other's locks.
+    program = """import sqlite3, sys
+other = sqlite3.connect(sys.argv[1], isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()"""
+    command = [sys.executable, "-c", program, sqlite.removeprefix("sqlite:///")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        yield other.communicate
+        if other.poll() is None:
+            other.communicate()
+
+
 class SyncClient:
     """The sync ledger."""
 

@@ -7,11 +7,9 @@ import contextlib
 import gc
 import random
 import select
-import subprocess
-import sys
 import threading
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import asyncpg
@@ -312,40 +310,22 @@ def test_a_cancelled_hold_is_neither_lost_nor_unpaid(run: Any, postgres: str, us
     run(main())
 
 
-def test_calls_of_a_loop_that_ends_give_their_places_back(sqlite: str, user: uuid.UUID) -> None:
+def test_calls_of_a_loop_that_ends_give_their_places_back(
+    sqlite: str, unlock: Callable[[], object], user: uuid.UUID
+) -> None:
     """A queue of two, a database that can't be written, fifty calls, and then nobody who waits for them."""
-    with locked_by_another_process(sqlite) as unlock:
-        ledger = Ledger.connect(sqlite, queue_limit=2)
-        again = asyncio.run(AsyncLedger.connect(sqlite, queue_limit=2))
+    ledger = asyncio.run(AsyncLedger.connect(sqlite, queue_limit=2))
+    tasks: list[Any] = []
 
-        async def leave_behind() -> None:
-            for _ in range(50):
-                tasks.append(asyncio.ensure_future(again.consume(user, amount=1)))
-            await asyncio.sleep(0.05)
+    async def leave_behind() -> None:
+        tasks.extend(asyncio.ensure_future(ledger.consume(user, amount=1)) for _ in range(50))
+        await asyncio.sleep(0.05)
 
-        tasks: list[Any] = []
-        asyncio.run(leave_behind())
-        unlock()
+    asyncio.run(leave_behind())
+    unlock()
     with pytest.raises(InsufficientCreditsError):
-        asyncio.run(asyncio.wait_for(again.consume(user, amount=1), 60))
-    asyncio.run(again.close())
-    ledger.close()
-
-
-@contextlib.contextmanager
-def locked_by_another_process(sqlite: str) -> Iterator[Callable[[], None]]:
-    with Ledger.connect(sqlite) as ledger:
-        ledger.migrate()
-    program = """import sqlite3, sys
-other = sqlite3.connect(sys.argv[1], isolation_level=None)
-other.execute("BEGIN IMMEDIATE")
-print("locked", flush=True)
-sys.stdin.read()"""
-    command = [sys.executable, "-c", program, sqlite.removeprefix("sqlite:///")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "locked\n"
-        yield lambda: other.communicate() and None
+        asyncio.run(asyncio.wait_for(ledger.consume(user, amount=1), 60))
+    asyncio.run(ledger.close())
 
 
 def test_one_answer_that_can_t_be_given_starves_no_other() -> None:

@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,11 @@ from jointo_credits import Ledger, UnavailableError
 
 
 @pytest.fixture
-def locked(sqlite: str) -> Iterator[Ledger]:
+def locked(sqlite: str, unlock: Callable[[], object]) -> Iterator[Ledger]:
     """A ledger that can't write, and says so: somebody else is writing all the time."""
     with Ledger.connect(sqlite, connect_timeout=0.1, patience=0.2) as ledger:
-        ledger.migrate()
-        # Not in this process: Python's own SQLite and the ledger's would not see each other's locks.
-        lock = """import sqlite3, sys
-other = sqlite3.connect(sys.argv[1], isolation_level=None)
-other.execute("BEGIN IMMEDIATE")
-print("locked", flush=True)
-sys.stdin.read()"""
-        command = [sys.executable, "-c", lock, sqlite.removeprefix("sqlite:///")]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-            assert other.stdout is not None
-            assert other.stdout.readline() == "locked\n"
-            yield ledger
-            other.communicate()
+        yield ledger
+        unlock()
 
 
 def test_records_arrive(locked: Ledger, user: uuid.UUID, caplog: pytest.LogCaptureFixture) -> None:

@@ -113,14 +113,14 @@ pub(crate) fn uuid(py: Python<'_>, id: Uuid) -> PyResult<Py<PyAny>> {
 
 /// An aware datetime in UTC.
 pub(crate) fn datetime(py: Python<'_>, at: Timestamp) -> PyResult<Py<PyAny>> {
-    let names = names(py)?;
-    let micros = at.as_micros();
-    let since =
-        names
-            .timedelta
-            .bind(py)
-            .call1((0, micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000)))?;
-    Ok(names.epoch.bind(py).add(since)?.unbind())
+    let since = microseconds(py, at.as_micros())?;
+    Ok(names(py)?.epoch.bind(py).add(since)?.unbind())
+}
+
+/// A timedelta.
+fn microseconds(py: Python<'_>, micros: i64) -> PyResult<Py<PyAny>> {
+    let seconds = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    names(py)?.timedelta.call1(py, (0, seconds.0, seconds.1))
 }
 
 pub(crate) fn decimal(py: Python<'_>, number: Decimal) -> PyResult<Py<PyAny>> {
@@ -300,11 +300,6 @@ pub(crate) fn trial_balance(py: Python<'_>, of: TrialBalance) -> PyResult<Py<PyA
         counter_accounts.set_item(name, sum)?;
     }
     make!(py, TrialBalance { of.available, of.held, counter_accounts })
-}
-
-fn microseconds(py: Python<'_>, micros: i64) -> PyResult<Py<PyAny>> {
-    let seconds = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
-    names(py)?.timedelta.call1(py, (0, seconds.0, seconds.1))
 }
 
 pub(crate) fn inspection(py: Python<'_>, of: Inspection) -> PyResult<Py<PyAny>> {

@@ -56,21 +56,15 @@ pub(crate) fn text(field: &'static str, value: &Bound<'_, PyAny>) -> PyResult<St
 pub(crate) fn word<T: Copy>(
     field: &'static str,
     value: &Bound<'_, PyAny>,
-    words: &[(&'static str, T)],
+    all: &[T],
+    as_str: fn(T) -> &'static str,
 ) -> PyResult<T> {
     let given = text(field, value)?;
-    match words.iter().find(|(word, _)| *word == given) {
-        Some((_, meaning)) => Ok(*meaning),
-        None => {
-            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            Err(invalid(
-                value,
-                field,
-                "is none of the words there are",
-                &known.join(", "),
-            ))
-        }
-    }
+    let found = all.iter().find(|meaning| as_str(**meaning) == given);
+    found.copied().ok_or_else(|| {
+        let known: Vec<&str> = all.iter().map(|meaning| as_str(*meaning)).collect();
+        invalid(value, field, "is none of the words there are", &known.join(", "))
+    })
 }
 
 /// An aware `datetime`.
@@ -167,11 +161,9 @@ pub(crate) fn metadata(value: &Bound<'_, PyAny>) -> PyResult<Metadata> {
     let py = value.py();
     let expected = "a dict that json.dumps takes";
     let wrong = |problem| invalid(value, "metadata", problem, expected);
-    if !value.is_instance_of::<PyMapping>() {
-        return Err(wrong("is no mapping"));
-    }
+    let mapping = value.cast::<PyMapping>().map_err(|_| wrong("is no mapping"))?;
     let plain = PyDict::new(py);
-    let copied = plain.update(value.cast::<PyMapping>()?);
+    let copied = plain.update(mapping);
     or_invalid(copied, value, "metadata", "can't be read", expected)?;
     let options = PyDict::new(py);
     options.set_item("allow_nan", false)?;
@@ -211,17 +203,11 @@ pub(crate) fn usage(
 ) -> PyResult<Usage> {
     let mut usage = metered(Usage::of(feature), quantity)?;
     if let Some(attributes) = attributes {
-        if let Ok(given) = attributes.cast::<PyDict>() {
-            for (name, value) in given {
-                usage = usage.attribute(text("attributes", &name)?, text("attributes", &value)?);
-            }
-            return Ok(usage);
-        }
         let expected = "a dict of texts by name";
-        let Ok(given) = attributes.cast::<PyMapping>() else {
+        let Some(given) = pairs("attributes", attributes, expected)? else {
             return Err(invalid(attributes, "attributes", "is no mapping", expected));
         };
-        for (name, value) in pairs("attributes", given, expected)? {
+        for (name, value) in given {
             usage = usage.attribute(text("attributes", &name)?, text("attributes", &value)?);
         }
     }
@@ -246,11 +232,11 @@ pub(crate) fn by_name(quantity: &Bound<'_, PyAny>) -> PyResult<Option<Vec<(Strin
     if quantity.is_instance_of::<PyInt>() || quantity.is_instance_of::<PyString>() {
         return Ok(None);
     }
-    let Ok(named) = quantity.cast::<PyMapping>() else {
+    let Some(named) = pairs("quantity", quantity, "a dict of numbers by name")? else {
         return Ok(None);
     };
-    let pairs = pairs("quantity", named, "a dict of numbers by name")?.into_iter();
-    pairs
+    named
+        .into_iter()
         .map(|(name, number)| Ok((text("quantity", &name)?, decimal("quantity", &number)?)))
         .collect::<PyResult<_>>()
         .map(Some)
@@ -258,10 +244,21 @@ pub(crate) fn by_name(quantity: &Bound<'_, PyAny>) -> PyResult<Option<Vec<(Strin
 
 type Pair<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
-/// What a mapping has.
-fn pairs<'py>(field: &'static str, of: &Bound<'py, PyMapping>, expected: &str) -> PyResult<Vec<Pair<'py>>> {
-    let read = || of.items()?.iter().map(|pair| pair.extract()).collect();
-    or_invalid(read(), of.as_any(), field, "can't be read", expected)
+/// What a mapping has; `None` where it is none.
+fn pairs<'py>(
+    field: &'static str,
+    of: &Bound<'py, PyAny>,
+    expected: &str,
+) -> PyResult<Option<Vec<Pair<'py>>>> {
+    // Most are dicts; whether something else is a mapping has to be asked of Python.
+    if let Ok(dict) = of.cast::<PyDict>() {
+        return Ok(Some(dict.iter().collect()));
+    }
+    let Ok(mapping) = of.cast::<PyMapping>() else {
+        return Ok(None);
+    };
+    let read = || mapping.items()?.iter().map(|pair| pair.extract()).collect();
+    or_invalid(read(), of, field, "can't be read", expected).map(Some)
 }
 
 /// An argument that may be left out.

@@ -2,7 +2,6 @@
 
 use crate::answers::{datetime, names, uuid};
 use jointo_credits::{Error, Refusal};
-use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -141,7 +140,7 @@ fn refusal_facts(py: Python<'_>, refusal: &Refusal, facts: &Bound<'_, PyDict>) -
         }
         Refusal::InvalidState { id, state, .. } => {
             facts.set_item("consumption_id", uuid(py, *id)?)?;
-            facts.set_item("state", state.as_str().into_py_any(py)?)?;
+            facts.set_item("state", state.as_str())?;
             "InvalidStateError"
         }
         Refusal::HoldExpired { id, expired_at } => {

@@ -1,5 +1,7 @@
 //! The calls. Each checks its arguments and gives an [`Operation`], which the caller waits for or awaits.
 
+#![allow(clippy::too_many_arguments, reason = "as many as Python's methods have")]
+
 use crate::answers;
 use crate::arguments::{decimal, duration, integer, metadata, optional, text, timestamp, usage, uuid, word};
 use crate::clock::ManualClock;
@@ -10,8 +12,9 @@ use jointo_credits::ledger::limits::BATCH_COMMANDS_MAX;
 use jointo_credits::pricing::Quote;
 use jointo_credits::{
     Adjust, Clawback, Confirm, Consume, Consumption, ConsumptionFilter, Extend, Gift, Grant, Kind, Late,
-    Ledger, Money, OnLotExpiredWhileHeld, Overage, PricedConfirm, PricedConsume, Refund, SavePackage,
-    SetCreditLimit, SetPricing, Settings, Shortfall, Source, Status, Timestamp, TransactionFilter, Usage,
+    Ledger, Money, OnLotExpiredWhileHeld, Overage, PricedConfirm, PricedConsume, Refund, Refusal,
+    SavePackage, SetCreditLimit, SetPricing, Settings, Shortfall, Source, Status, Timestamp,
+    TransactionFilter, Usage,
 };
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
@@ -23,17 +26,11 @@ use uuid::Uuid;
 
 type Any<'a, 'py> = &'a Bound<'py, PyAny>;
 
-const OVERAGES: [(&str, Overage); 3] = [
-    ("reject", Overage::Reject),
-    ("available", Overage::Available),
-    ("debt", Overage::Debt),
-];
-const LATES: [(&str, Late); 2] = [("reject", Late::Reject), ("recharge", Late::Recharge)];
-const SHORTFALLS: [(&str, Shortfall); 2] = [("forgive", Shortfall::Forgive), ("debt", Shortfall::Debt)];
-
-fn words<T: Copy>(all: &[T], as_str: fn(T) -> &'static str) -> Vec<(&'static str, T)> {
-    all.iter().map(|value| (as_str(*value), *value)).collect()
-}
+const OVERAGES: [Overage; 3] = [Overage::Reject, Overage::Available, Overage::Debt];
+const LATES: [Late; 2] = [Late::Reject, Late::Recharge];
+const SHORTFALLS: [Shortfall; 2] = [Shortfall::Forgive, Shortfall::Debt];
+const WHEN_EXPIRED: [OnLotExpiredWhileHeld; 2] =
+    [OnLotExpiredWhileHeld::Expire, OnLotExpiredWhileHeld::Grace];
 
 /// A ledger in any process that has the object: each gets connections of its own.
 #[pyclass(frozen, weakref, module = "jointo_credits._native")]
@@ -75,7 +72,6 @@ enum Asked {
 }
 
 impl Asked {
-    #[allow(clippy::too_many_arguments, reason = "one for each argument of Python's")]
     fn new(
         py: Python<'_>,
         user_id: Any<'_, '_>,
@@ -149,7 +145,6 @@ impl NativeLedger {
         settings: &Bound<'_, PyDict>,
     ) -> PyResult<Self> {
         let url = text("url", url)?;
-        let in_memory = url == "memory:" || url == "sqlite::memory:";
         let mut chosen = Settings::new(url);
         if let Some(schema) = schema {
             chosen = chosen.schema(text("schema", schema)?);
@@ -175,10 +170,8 @@ impl NativeLedger {
                 "on_lot_expired_while_held" => chosen.on_lot_expired_while_held(word(
                     "on_lot_expired_while_held",
                     value,
-                    &[
-                        ("expire", OnLotExpiredWhileHeld::Expire),
-                        ("grace", OnLotExpiredWhileHeld::Grace),
-                    ],
+                    &WHEN_EXPIRED,
+                    OnLotExpiredWhileHeld::as_str,
                 )?),
                 "release_grace" => chosen.release_grace(duration("release_grace", value)?),
                 "reversal_grace" => chosen.reversal_grace(duration("reversal_grace", value)?),
@@ -193,7 +186,7 @@ impl NativeLedger {
             };
         }
         Ok(NativeLedger {
-            sessions: Sessions::new(chosen, in_memory),
+            sessions: Sessions::new(chosen),
         })
     }
 
@@ -247,7 +240,6 @@ impl NativeLedger {
         self.call(py, call, answers::balance)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn transactions(
         &self,
         py: Python<'_>,
@@ -260,7 +252,7 @@ impl NativeLedger {
     ) -> PyResult<Operation> {
         let user_id = uuid("user_id", user_id)?;
         let filter = TransactionFilter {
-            kind: optional(kind, |kind| word("kind", kind, &words(Kind::ALL, Kind::as_str)))?,
+            kind: optional(kind, |kind| word("kind", kind, Kind::ALL, Kind::as_str))?,
             since: optional(since, |since| timestamp("since", since))?,
             until: optional(until, |until| timestamp("until", until))?,
             limit: integer("limit", limit)?,
@@ -281,7 +273,7 @@ impl NativeLedger {
         let user_id = uuid("user_id", user_id)?;
         let filter = ConsumptionFilter {
             status: optional(status, |status| {
-                word("status", status, &words(Status::ALL, Status::as_str))
+                word("status", status, Status::ALL, Status::as_str)
             })?,
             limit: integer("limit", limit)?,
             cursor: optional(cursor, |cursor| text("cursor", cursor))?,
@@ -331,7 +323,6 @@ impl NativeLedger {
         self.call(py, call, answers::quote)?.into_py_any(py)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn consume(
         &self,
         py: Python<'_>,
@@ -359,12 +350,21 @@ impl NativeLedger {
         let wrong = |_| invalid(items, "items", "can't be iterated", expected);
         let mut asked = Vec::new();
         for item in items.try_iter().map_err(wrong)? {
-            asked.push(match one_of_many(py, &item?) {
-                Ok(item) => Ok(item),
+            let item = one_of_many(py, &item?);
+            match &item {
+                Err(error) if !is_ours(py, error)? => return Err(error.clone_ref(py)),
                 // What is wrong with one concerns the others no more than what the ledger refuses.
-                Err(error) if is_ours(py, &error)? => Err(error),
-                Err(error) => return Err(error),
-            });
+                _ => asked.push(item),
+            }
+        }
+        if asked.len() > BATCH_COMMANDS_MAX {
+            let refusal = Refusal::Invalid {
+                field: "items",
+                problem: "are too many at once",
+                limit: BATCH_COMMANDS_MAX.to_string(),
+                value: asked.len().to_string(),
+            };
+            return Err(raise(py, refusal.into()));
         }
         let call = move |ledger: Ledger| async move { consume_many(&ledger, asked).await };
         self.call(py, call, |py, outcomes: Vec<Outcome>| {
@@ -376,7 +376,6 @@ impl NativeLedger {
         })
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn confirm(
         &self,
         py: Python<'_>,
@@ -388,8 +387,8 @@ impl NativeLedger {
         key: Option<Any<'_, '_>>,
     ) -> PyResult<Operation> {
         let id = uuid("consumption_id", consumption_id)?;
-        let overage = word("overage", overage, &OVERAGES)?;
-        let late = word("late", late, &LATES)?;
+        let overage = word("overage", overage, &OVERAGES, Overage::as_str)?;
+        let late = word("late", late, &LATES, Late::as_str)?;
         let key = self::key(key)?;
         match (amount, quantity) {
             (Some(_), Some(_)) => Err(clash(
@@ -459,7 +458,6 @@ impl NativeLedger {
         self.call(py, call, answers::consumption)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn gift(
         &self,
         py: Python<'_>,
@@ -484,7 +482,6 @@ impl NativeLedger {
         self.call(py, call, answers::receipt)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn grant(
         &self,
         py: Python<'_>,
@@ -507,7 +504,7 @@ impl NativeLedger {
                 currency: text("cost", &part("currency")?)?,
             })
         };
-        let source = word("source", source, &words(Source::ALL, Source::as_str))?;
+        let source = word("source", source, Source::ALL, Source::as_str)?;
         let grant = Grant {
             priority: integer("priority", priority)?,
             expires_at: optional(expires_at, |at| timestamp("expires_at", at))?,
@@ -558,7 +555,6 @@ impl NativeLedger {
         self.call(py, call, answers::receipt)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn clawback(
         &self,
         py: Python<'_>,
@@ -574,7 +570,7 @@ impl NativeLedger {
             reason: optional(reason, |reason| text("reason", reason))?,
             ..Clawback::all(uuid("user_id", user_id)?, uuid("lot_id", lot_id)?)
         };
-        let clawback = clawback.shortfall(word("shortfall", shortfall, &SHORTFALLS)?);
+        let clawback = clawback.shortfall(word("shortfall", shortfall, &SHORTFALLS, Shortfall::as_str)?);
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.clawback(clawback, key.as_deref()).await };
         self.call(py, call, answers::clawback_receipt)
@@ -612,7 +608,6 @@ impl NativeLedger {
         self.call(py, call, answers::packages)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn save_package(
         &self,
         py: Python<'_>,
@@ -800,14 +795,6 @@ async fn consume_many(
     ledger: &Ledger,
     asked: Vec<PyResult<(Asked, Option<String>)>>,
 ) -> jointo_credits::Result<Vec<Outcome>> {
-    if asked.len() > BATCH_COMMANDS_MAX {
-        // The ledger's own refusal, before anything is priced.
-        let too_many = asked
-            .iter()
-            .map(|_| (Consume::new(Uuid::nil(), 1), None))
-            .collect();
-        ledger.consume_many(too_many).await?;
-    }
     let mut together = Vec::with_capacity(asked.len());
     let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(asked.len());
     for item in asked {

@@ -10,7 +10,7 @@
 //! | `session` | the runtime and the ledger of one process, and what a fork does to them |
 //! | `ledger` | the calls |
 //! | `quote` | a price, with its breakdown worked out when it is read |
-//! | `clock` | the clock that tests move |
+//! | `clock` | the clock that tests move, and the one that waiting goes by |
 //! | `records` | what the library logs, on its way to `logging` |
 
 mod answers;

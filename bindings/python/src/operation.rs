@@ -20,6 +20,7 @@
 //! takes a moment each time, since the work itself is done by the engine's threads; the runtime is only entered, for the
 //! tasks and timers that a future may need.
 
+use crate::clock::now;
 use crate::records::hand_over;
 use crate::session::Session;
 use pyo3::exceptions::{PyException, PyRuntimeError};
@@ -32,7 +33,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// How often a waiting thread looks for signals.
@@ -120,14 +121,6 @@ impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
     }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "how long a thread sleeps is no matter of the ledger's clock"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// Polls, and sleeps in between, until there is an answer or `time` is over.

@@ -8,7 +8,6 @@
 
 use crossbeam_queue::ArrayQueue;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use std::fmt::Write;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -107,9 +106,7 @@ pub(crate) fn flush_records(py: Python<'_>) -> PyResult<()> {
         let name = record.target.replace("::", ".");
         // The text is an argument: a percent sign in it is none.
         let logger = get_logger.call1((name,))?;
-        let options = PyDict::new(py);
-        options.set_item("stacklevel", 1)?;
-        logger.call_method("log", (record.level, "%s", record.text), Some(&options))?;
+        logger.call_method1("log", (record.level, "%s", record.text))?;
     }
     Ok(())
 }

@@ -9,12 +9,13 @@
 //! | failure | what prevents it |
 //! | --- | --- |
 //! | the child waits for the parent's threads | a session is used only where its process id is this one's |
-//! | a lock was held at the fork | nothing here is locked: sessions are exchanged atomically |
+//! | a lock was held at the fork | sessions are exchanged atomically; the list of all ledgers is locked with the GIL only, which the thread that forks has |
 //! | two threads of the child make a session at once | one wins, the other's is dropped unused |
 //! | the parent's locks on a SQLite file get lost | it gives its connections back before it forks ([`before_fork`]) |
 //! | a thread makes a ledger, or a signal arrives, just then | one call without Python in it suspends all there are; each knows how many forks it waits for |
 //! | a child finds an empty database in place of one in memory | it gets an error: such a database belongs to one process |
 
+use crate::clock::now;
 use crate::failures::raise;
 use arc_swap::ArcSwapOption;
 use jointo_credits::{Error, Ledger, Result, Settings, Written};
@@ -22,7 +23,7 @@ use pyo3::prelude::*;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::OnceCell;
 
@@ -103,7 +104,6 @@ impl Drop for Session {
 /// The session of whichever process this is.
 pub(crate) struct Sessions {
     settings: Settings,
-    in_memory: bool,
     closed: AtomicBool,
     current: ArcSwapOption<Session>,
     /// Forks under way: several threads may fork at once.
@@ -112,10 +112,9 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     /// One more that forks have to wait for.
-    pub(crate) fn new(settings: Settings, in_memory: bool) -> Arc<Self> {
+    pub(crate) fn new(settings: Settings) -> Arc<Self> {
         let sessions = Arc::new(Sessions {
             settings,
-            in_memory,
             closed: AtomicBool::new(false),
             current: ArcSwapOption::empty(),
             forks: AtomicUsize::new(0),
@@ -153,7 +152,7 @@ impl Sessions {
         if let Some(session) = before.as_ref().filter(|session| session.is_of_this_process()) {
             return Ok(Arc::clone(session)); // another thread has just made it
         }
-        if before.is_some() && self.in_memory {
+        if before.is_some() && self.settings.is_in_memory() {
             std::mem::forget(before);
             let reason =
                 "a ledger in memory belongs to the process that made it, and this one was forked from it";
@@ -248,14 +247,6 @@ pub(crate) fn after_fork_in_child() {
     for sessions in all.iter().filter_map(Weak::upgrade) {
         sessions.forks.store(0, Ordering::Release);
     }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "how long a fork waits is no matter of the ledger's clock"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 impl Drop for Sessions {

@@ -22,7 +22,7 @@ from uuid import UUID
 import click
 
 from .. import CreditsError, Receipt, UnavailableError
-from ._frame import DOES_NOT_ADD_UP, REFUSED, UNAVAILABLE, Frame, printable
+from ._frame import DOES_NOT_ADD_UP, REFUSED, UNAVAILABLE, Frame, parse_time, printable
 
 #: How many faults are named.
 FAULTS_MAX = 20
@@ -57,11 +57,6 @@ class Faults:
             rest = len(self._faults) - FAULTS_MAX
             more = [f"and {rest} more"] if rest > 0 else []
             raise click.UsageError("\n".join(["nothing was done:", *self._faults[:FAULTS_MAX], *more]))
-
-
-def _time(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -102,7 +97,7 @@ def _cells(row: dict[str, str], amount: str) -> Cells:
     expires_at = None
     if row.get("expires_at"):
         try:
-            expires_at = _time(row["expires_at"]).astimezone(UTC)
+            expires_at = parse_time(row["expires_at"]).astimezone(UTC)
         except (ValueError, OverflowError):
             raise ValueError(f"expires_at is no time such as 2026-12-31: {row['expires_at'][:60]!r}") from None
         if not datetime.now(UTC) < expires_at <= TIME_MAX:

@@ -102,8 +102,7 @@ def transactions(frame: Frame, user_id: str, **filters: Any) -> None:
     with frame.open() as ledger:
         page = ledger.transactions(user_id, **filters)
     columns = ["seq", "created_at", "kind", "change", "held_change", "available", "held", "reference"]
-    more = f"more: --cursor {page.next_cursor}" if page.next_cursor else ""
-    frame.rows((entry.to_dict() for entry in page), columns, page.to_dict(), more)
+    frame.page(page, columns)
 
 
 @command(commands, "consumption")
@@ -116,8 +115,7 @@ def consumption(frame: Frame, user_id: str, **filters: Any) -> None:
     with frame.open() as ledger:
         page = ledger.consumption(user_id, **filters)
     columns = ["id", "created_at", "status", "feature", "amount", "captured", "reversed", "expires_at"]
-    more = f"more: --cursor {page.next_cursor}" if page.next_cursor else ""
-    frame.rows((use.to_dict() for use in page), columns, page.to_dict(), more)
+    frame.page(page, columns)
 
 
 FIELDS = [
@@ -151,26 +149,26 @@ def export(frame: Frame, user_id: str, form: str, output: str | None, **filters:
         file = stack.enter_context(open(output, "w", encoding="utf-8", newline="")) if output else sys.stdout
         bar = stack.enter_context(frame.progress())
         task = bar.add_task("entries", total=None)
-        for line in _lines(entries, form, file):
-            written += line
+        for written in _write(entries, form, file):
             bar.update(task, completed=written)
     if output:
         told = {"entries": written, "file": output}
         frame.show(told, lambda console: console.print(f"{written} entries written to {printable(output)}."))
 
 
-def _lines(entries: Iterator[Transaction], form: str, file: TextIO) -> Iterator[int]:
+def _write(entries: Iterator[Transaction], form: str, file: TextIO) -> Iterator[int]:
+    """Writes them, and counts them meanwhile."""
     table = csv.writer(file)
     if form == "csv":
         table.writerow(FIELDS)
-    for entry in entries:
+    for written, entry in enumerate(entries, 1):
         facts = entry.to_dict()
         facts["created_at"] = entry.created_at.isoformat().replace("+00:00", "Z")
         if form == "csv":
             table.writerow(["" if facts[name] is None else facts[name] for name in FIELDS])
         else:
             file.write(as_json(facts) + "\n")
-        yield 1
+        yield written
 
 
 # --- credits in

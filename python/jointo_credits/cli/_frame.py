@@ -18,8 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from .. import CreditsError, Ledger, UnavailableError, ValidationError
-from .._errors import NotFoundError
+from .. import CreditsError, Ledger, NotFoundError, Page, UnavailableError, ValidationError
 
 WRONG_ARGUMENTS, REFUSED, NOT_FOUND, UNAVAILABLE, DOES_NOT_ADD_UP = 2, 3, 4, 5, 6
 
@@ -89,6 +88,11 @@ class Frame:
             console.print(table)
 
         self.show(result, table)
+
+    def page(self, page: Page[Any], columns: Sequence[str]) -> None:
+        """A page of a list."""
+        more = f"more: --cursor {page.next_cursor}" if page.next_cursor else ""
+        self.rows((item.to_dict() for item in page), columns, page.to_dict(), more)
 
     def facts(self, facts: dict[str, Any]) -> None:
         """A result that is one thing: its facts, a line each."""
@@ -168,17 +172,22 @@ def command(group: click.Group, name: str) -> Callable[[Callable[..., None]], cl
     return decorate
 
 
+def parse_time(text: str) -> datetime:
+    """ISO 8601, in UTC where it names no zone; a `ValueError` where it is none."""
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
 class Time(click.ParamType[datetime]):
-    """A time: ISO 8601, in UTC where it names no zone."""
+    """A time, as :func:`parse_time` reads it."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
-            time = datetime.fromisoformat(value)
+            return parse_time(value)
         except ValueError:
             self.fail(f"{value!r} is no time such as 2026-11-22 or 2026-11-22T08:00:00Z", param, ctx)
-        return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 TIME = Time()
