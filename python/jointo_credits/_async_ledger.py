@@ -111,7 +111,8 @@ class AsyncLedger:
         await self.close()
 
     async def close(self) -> None:
-        """Takes no more calls, answers those that wait, and gives the connections back. Closing twice is no error."""
+        """Takes no more calls, answers those that wait, and gives the connections back. Closing twice is no error; the
+        second time waits too, where the first was cancelled."""
         closing = self._native.close()
         if closing is not None:
             await run(closing)
@@ -760,8 +761,11 @@ class AsyncHold:
         if self._entered:
             raise RuntimeError("this hold was entered before; call hold() for each block")
         self._entered = True
-        held = await acquire(self._ledger.consume(**self._asked), self._release)
-        if self._asked.get("idempotency_key") is not None:
+        if self._asked.get("idempotency_key") is None:
+            held = await acquire(self._ledger.consume(**self._asked), self._release)
+        else:
+            # Cancelled here it stays held: another run of the same job may have it already, or go on with it.
+            held = await finish(self._ledger.consume(**self._asked))
             # A repetition has the first answer, whatever has become of it since.
             held = await self._ledger.get_consumption(held.id)
             if held.status != "pending":

@@ -150,9 +150,12 @@ impl Engine {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
-        for finished in self.finished.lock().await.drain(..) {
+        let mut finished = self.finished.lock().await;
+        // Whoever stops waiting half-way may close again.
+        while let Some(committer) = finished.last_mut() {
             // An error means that the committer is gone, which is what is waited for.
-            let _ = finished.await;
+            let _ = committer.await;
+            finished.pop();
         }
     }
 }

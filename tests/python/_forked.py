@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import sys
+import tempfile
 import threading
 import uuid
 
@@ -152,6 +153,31 @@ def main() -> None:
         assert failed == [0] * 6, failed
         spend(ledger, "parent-after")
         spent += 35
+    elif how == "elsewhere":
+        # Other threads are inside SQLite all the time: on files of their own, opening, writing, auditing, closing.
+        stop = threading.Event()
+
+        def work_elsewhere(folder: str, audits: bool) -> None:
+            n = 0
+            while not stop.is_set():
+                n += 1
+                with Ledger.connect(f"sqlite:///{folder}/{threading.get_ident()}-{n % 3}.db") as other:
+                    other.migrate()
+                    for _ in range(20):
+                        other.gift(USER, 1, reason="work")
+                    if audits:
+                        assert other.verify().is_clean
+
+        with tempfile.TemporaryDirectory() as folder:
+            workers = [threading.Thread(target=work_elsewhere, args=(folder, n % 2 == 0)) for n in range(4)]
+            for thread in workers:
+                thread.start()
+            for n in range(40):
+                assert in_child(lambda n=n: spend(ledger, f"child-{n}")) == 0
+                spent += 5
+            stop.set()
+            for thread in workers:
+                thread.join()
     elif how == "memory":
         memory = Ledger.connect("sqlite::memory:")
         memory.migrate()

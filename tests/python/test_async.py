@@ -23,6 +23,7 @@ from jointo_credits import (
     InsufficientCreditsError,
     InvalidStateError,
     Ledger,
+    UnavailableError,
     ValidationError,
 )
 from jointo_credits._native import Inbox, NativeLedger
@@ -296,7 +297,20 @@ def test_a_cancelled_hold_is_neither_lost_nor_unpaid(run: Any, postgres: str, us
                     job.used(quantity=5)
 
             ready = asyncio.Event()
+
+            async def enters_with_a_key() -> None:
+                await ready.wait()
+                async with ledger.hold(user, amount=100, idempotency_key="job"):
+                    pytest.fail("it was cancelled before")
+
             await cancelled_while_locked(asyncio.ensure_future(enters()))
+            assert (await ledger.balance(user)).available == 1000
+            ready = asyncio.Event()
+            await cancelled_while_locked(asyncio.ensure_future(enters_with_a_key()))
+            # The job that is run again goes on with what it has.
+            assert (await ledger.balance(user)).held == 100
+            async with ledger.hold(user, amount=100, idempotency_key="job") as job:
+                job.used(amount=0)
             assert (await ledger.balance(user)).available == 1000
             ready, entered = asyncio.Event(), asyncio.Event()
             task = asyncio.ensure_future(leaves())
@@ -384,3 +398,27 @@ def test_a_failed_refund_does_not_hide_why_the_block_failed(sqlite: str, user: u
             job.used(amount=11_000)
         with pytest.raises(RuntimeError):
             _ = ledger.hold(user, amount=1).consumption
+
+
+def test_a_cancelled_close_can_be_repeated(
+    run: Any, sqlite: str, unlock: Callable[[], object], user: uuid.UUID
+) -> None:
+    async def main() -> None:
+        ledger = await AsyncLedger.connect(sqlite)
+        spending = asyncio.ensure_future(ledger.consume(user, amount=1))
+        await asyncio.sleep(0)
+        for _ in range(2):
+            closing = asyncio.ensure_future(ledger.close())
+            await asyncio.sleep(0.05)
+            closing.cancel()
+            await asyncio.wait([closing])
+            assert closing.cancelled()
+            assert not spending.done()
+        unlock()
+        await ledger.close()
+        with pytest.raises(InsufficientCreditsError):
+            await spending
+        with pytest.raises(UnavailableError, match="closed"):
+            await ledger.balance(user)
+
+    run(main())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("how", ["idle", "busy", "grandchild", "drop", "spawn", "memory", "loop", "many"])
+@pytest.mark.parametrize("how", ["idle", "busy", "grandchild", "drop", "spawn", "memory", "loop", "many", "elsewhere"])
 def test_fork(url: str, how: str) -> None:
     program = Path(__file__).with_name("_forked.py")
     ran = subprocess.run(

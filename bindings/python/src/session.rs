@@ -12,6 +12,7 @@
 //! | a lock was held at the fork | sessions are exchanged atomically; the list of all ledgers is locked with the GIL only, which the thread that forks has |
 //! | two threads of the child make a session at once | one wins, the other's is dropped unused |
 //! | the parent's locks on a SQLite file get lost | it gives its connections back before it forks ([`before_fork`]) |
+//! | another thread is inside SQLite, whose locks the child would find taken | the store takes them all while its thread forks |
 //! | a thread makes a ledger, or a signal arrives, just then | one call without Python in it suspends all there are; each knows how many forks it waits for |
 //! | a child finds an empty database in place of one in memory | it gets an error: such a database belongs to one process |
 
@@ -180,13 +181,10 @@ impl Sessions {
         if is_ours { Ok(new) } else { self.get(py) }
     }
 
-    /// Whether it was closed before.
+    /// Gives no session from now on; what remains to be closed, also when asked again.
     pub(crate) fn close(&self) -> Option<Arc<Session>> {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            None
-        } else {
-            self.existing()
-        }
+        self.closed.store(true, Ordering::Release);
+        self.existing()
     }
 
     fn before_fork(&self, patience: Duration) {

@@ -8,6 +8,13 @@
 //!
 //! So a parent closes its connections before it forks ([`super::SqliteStore::suspend`]). A child whose parent did not
 //! is told so, when it opens the file.
+//!
+//! # Locks that nobody gives back
+//!
+//! SQLite and this module have locks for the whole process, whatever the file. A thread that has one while another
+//! thread forks does not exist in the child, so whoever wants it there would wait for ever. Hence the thread that forks
+//! takes them all, just before, and gives them back in both processes ([`at_fork`], by `pthread_atfork`: it is called
+//! whoever forks, and by nothing that happens in between).
 
 use crate::store::{StoreError, StoreResult};
 use rusqlite::Connection;
@@ -15,6 +22,9 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+#[cfg(unix)]
+mod at_fork;
 
 /// The files that have open connections, how many, and in which process.
 static OPEN: Mutex<BTreeMap<PathBuf, Open>> = Mutex::new(BTreeMap::new());
@@ -59,8 +69,12 @@ impl Counted {
                 remedy: "close the ledger before forking, or start processes by spawning",
             });
         }
+        #[cfg(unix)]
+        at_fork::register();
+        // Counted from before it is open, for a fork in between. Only then is there certainly a file whose real name can
+        // be found out.
+        let _opening = Count::up(real(path), process);
         let connection = open()?;
-        // Only now is there certainly a file whose real name can be found out.
         let count = Count::up(real(path), process);
         Ok(Counted {
             connection,
@@ -68,12 +82,14 @@ impl Counted {
         })
     }
 
-    /// In memory a child has a copy of its own.
-    pub(super) fn memory(connection: Connection) -> Self {
-        Counted {
-            connection,
+    /// Opens a database in memory with `open`: a child has a copy of its own.
+    pub(super) fn memory<E>(open: impl FnOnce() -> Result<Connection, E>) -> Result<Self, E> {
+        #[cfg(unix)]
+        at_fork::register();
+        Ok(Counted {
+            connection: open()?,
             _count: None,
-        }
+        })
     }
 }
 
@@ -86,7 +102,11 @@ impl Deref for Counted {
 }
 
 fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+    let made = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize()
+        .ok()
+        .or_else(made)
+        .unwrap_or_else(|| path.to_owned())
 }
 
 fn opened_by_another(file: &Path, process: u32) -> bool {

@@ -80,11 +80,7 @@ impl SqliteStore {
     /// For a file, nothing is opened yet: each connection is, when it is needed.
     pub(crate) fn open(location: Location, settings: SqliteSettings) -> StoreResult<Self> {
         let (location, readers, turns) = match location {
-            Location::Memory => (
-                Location::Memory,
-                Pool::of_one(Counted::memory(open::memory()?)),
-                1,
-            ),
+            Location::Memory => (Location::Memory, Pool::of_one(Counted::memory(open::memory)?), 1),
             Location::File(path) => {
                 let readers_max = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
                 (

@@ -38,11 +38,14 @@ pub(super) fn of_file(connection: Counted) -> StoreResult<SqliteSnapshot> {
 }
 
 pub(super) fn of_memory(connection: &Connection) -> Attempt<SqliteSnapshot> {
-    let mut copy = super::open::memory()?;
-    // All pages in one step: nobody else can have the connection meanwhile.
-    Backup::new(connection, &mut copy)?.step(-1)?;
+    let copy = Counted::memory(|| -> Attempt<Connection> {
+        let mut copy = super::open::memory()?;
+        // All pages in one step: nobody else can have the connection meanwhile.
+        Backup::new(connection, &mut copy)?.step(-1)?;
+        Ok(copy)
+    })?;
     Ok(SqliteSnapshot {
-        connection: Some(Counted::memory(copy)),
+        connection: Some(copy),
     })
 }
 
