@@ -652,6 +652,10 @@ impl Ledger {
         }
     }
 
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
     pub(crate) fn prices(&self) -> &Arc<Prices> {
         &self.inner.prices
     }

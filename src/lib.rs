@@ -37,6 +37,8 @@ mod prices;
 #[cfg(feature = "engine")]
 mod settings;
 #[cfg(feature = "engine")]
+mod stats;
+#[cfg(feature = "engine")]
 mod store;
 #[cfg(feature = "engine")]
 mod verify;
@@ -63,6 +65,8 @@ pub use ledger::{
 pub use prices::{Explanation, PaidFrom, PricedConfirm, PricedConsume};
 #[cfg(feature = "engine")]
 pub use settings::Settings;
+#[cfg(feature = "engine")]
+pub use stats::{Answers, Histogram, PendingHolds, Stats};
 #[cfg(feature = "engine")]
 pub use verify::{FAULTS_NAMED_MAX, Fault, FaultKind, TrialBalance, Verification};
 #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]

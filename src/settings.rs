@@ -103,7 +103,7 @@ impl Settings {
         self
     }
 
-    /// How long a hold lives where `consume` does not say: 1 s to 30 d, 1 h by default.
+    /// How long a hold lives where neither `consume` nor the feature's rate card says: 1 s to 30 d, 1 h by default.
     #[must_use]
     pub fn hold_ttl(mut self, ttl: Duration) -> Self {
         self.rules.hold_ttl = ttl;

@@ -55,12 +55,14 @@ from ._native import after_fork_in_parent as _after_fork_in_parent
 from ._native import before_fork as _before_fork
 from ._native import flush_records as _flush_records
 from ._results import (
+    Answers,
     Balance,
     ClawbackReceipt,
     Consumption,
     Expiring,
     Explanation,
     Fault,
+    Histogram,
     Inspection,
     Kind,
     Lot,
@@ -69,6 +71,7 @@ from ._results import (
     Package,
     Page,
     PaidFrom,
+    PendingHolds,
     Pin,
     Pricing,
     Problem,
@@ -76,6 +79,7 @@ from ._results import (
     QuoteLine,
     Receipt,
     Source,
+    Stats,
     Status,
     Transaction,
     TrialBalance,
@@ -83,6 +87,7 @@ from ._results import (
 )
 
 __all__ = [
+    "Answers",
     "AsyncHold",
     "AsyncLedger",
     "Balance",
@@ -94,6 +99,7 @@ __all__ = [
     "Expiring",
     "Explanation",
     "Fault",
+    "Histogram",
     "Hold",
     "HoldExpiredError",
     "Id",
@@ -115,6 +121,7 @@ __all__ = [
     "Page",
     "PaidFrom",
     "PaymentVerificationError",
+    "PendingHolds",
     "Pin",
     "Pricing",
     "Problem",
@@ -125,6 +132,7 @@ __all__ = [
     "Settings",
     "Shortfall",
     "Source",
+    "Stats",
     "Status",
     "Transaction",
     "TrialBalance",

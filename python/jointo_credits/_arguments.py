@@ -44,7 +44,7 @@ class ConsumeItem(_ConsumeRequired, total=False):
 class Settings(TypedDict, total=False):
     """What can be chosen about a ledger when it is opened."""
 
-    #: How long a hold lives where `consume` does not say: 1 s to 30 d, 1 h by default.
+    #: How long a hold lives where neither `consume` nor the feature's rate card says: 1 s to 30 d, 1 h by default.
     hold_ttl: Duration
     #: What happens to credits of a hold that is released after their lot's expiry.
     on_lot_expired_while_held: Literal["expire", "grace"]

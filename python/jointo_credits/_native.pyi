@@ -19,9 +19,11 @@ from ._results import (
     Money,
     Package,
     Page,
+    PendingHolds,
     Pricing,
     QuoteLine,
     Receipt,
+    Stats,
     Transaction,
     TrialBalance,
     Verification,
@@ -216,6 +218,8 @@ class NativeLedger:
         effective_from: datetime | None,
         effective_until: datetime | None,
     ) -> Operation[Pricing]: ...
+    def stats(self) -> Operation[Stats]: ...
+    def pending_holds(self) -> Operation[PendingHolds]: ...
     def inspect(self) -> Operation[Inspection]: ...
     def verify(self) -> Operation[Verification]: ...
     def trial_balance(self) -> Operation[TrialBalance]: ...

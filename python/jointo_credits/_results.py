@@ -12,12 +12,14 @@ from uuid import UUID
 from ._native import Quote
 
 __all__ = [
+    "Answers",
     "Balance",
     "ClawbackReceipt",
     "Consumption",
     "Expiring",
     "Explanation",
     "Fault",
+    "Histogram",
     "Inspection",
     "Lot",
     "Matured",
@@ -25,12 +27,15 @@ __all__ = [
     "Package",
     "Page",
     "PaidFrom",
+    "PendingHolds",
     "Pin",
     "Pricing",
     "Problem",
     "Quote",
     "QuoteLine",
     "Receipt",
+    "Settlement",
+    "Stats",
     "Transaction",
     "TrialBalance",
     "Verification",
@@ -149,6 +154,28 @@ class Consumption(_Result):
     expires_at: datetime
     #: When it was confirmed, refunded or expired.
     settled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement(_Result):
+    """How a job ended, for the books."""
+
+    #: Its credits are spent, or back; or the work was done and can't be paid any more.
+    outcome: Literal["charged", "released", "unpaid"]
+    #: How its consumption stands.
+    consumption: Consumption
+
+    @property
+    def charged(self) -> int:
+        """Credits that the job has cost."""
+        return self.consumption.captured - self.consumption.reversed
+
+    @classmethod
+    def of(cls, consumption: Consumption, *, expired: Literal["released", "unpaid"]) -> Settlement:
+        """What has become of a hold; `expired`: what it means that it has expired."""
+        if consumption.status == "confirmed":
+            return cls("charged", consumption)
+        return cls("released" if consumption.status == "refunded" else expired, consumption)
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +426,59 @@ class Inspection(_Result):
     clock_skew: timedelta | None
     #: What should be put right, worst first.
     problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers(_Result):
+    """How many commands of a kind ended in the same way."""
+
+    #: Which command: ``consume``, ``confirm``, ...; ``expire`` for a sweep's.
+    operation: str
+    #: ``ok``, or the error's ``code``.
+    outcome: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram(_Result):
+    """Values by size."""
+
+    #: What the values are of: an operation, or ``batches``.
+    name: str
+    #: Each bucket's upper bound, and how many values are in it and not in one before.
+    buckets: tuple[tuple[int, int], ...]
+    #: How many are above all bounds.
+    above: int
+    #: The sum of all values.
+    sum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats(_Result):
+    """What this process's ledger has done since it was connected. Counts only grow."""
+
+    #: How many commands ended how; those that never did are not listed.
+    answers: tuple[Answers, ...]
+    #: How long callers waited, in microseconds, by operation: from the queue to the answer.
+    latencies: tuple[Histogram, ...]
+    #: How many commands were read, decided and written together.
+    batches: Histogram
+    #: Commands that wait for their turn just now.
+    queued: int
+    #: What was written down as past its deadline, by sweeps and by other commands on the way.
+    matured: Matured
+
+
+@dataclass(frozen=True, slots=True)
+class PendingHolds(_Result):
+    """The holds of all accounts that wait for their job's end."""
+
+    #: How many are live.
+    holds: int
+    #: The credits in them.
+    credits: int
+    #: How many more have passed their deadline, and nobody has written that down yet: how late `expire_pending` is.
+    overdue: int
 
 
 @dataclass(frozen=True, slots=True)

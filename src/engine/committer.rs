@@ -4,8 +4,9 @@
 //! away can't leave anything half-done. Jobs that have to be decided again go in front of those that came later: the
 //! commands of one account are decided in the order of arrival, whatever happens in between.
 
+use super::meters::{self, Meters};
 use super::plan::{self, Answer, Plan};
-use crate::clock::{Clock, Patience};
+use crate::clock::{Clock, Moment, Patience};
 use crate::error::{Error, Written};
 use crate::ledger::{Action, Command, Matured, Outcome, Rules};
 use crate::store::{Committer, StoreError};
@@ -23,6 +24,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(250);
 pub(super) struct Job {
     pub(super) command: Command,
     pub(super) reply: oneshot::Sender<Result<Outcome, Error>>,
+    /// When its caller began to wait.
+    pub(super) asked: Moment,
     /// Until when the database is tried again on behalf of this job.
     pub(super) patience: Patience,
     /// Races lost in a row.
@@ -32,18 +35,19 @@ pub(super) struct Job {
 }
 
 impl Job {
-    fn answer(self, result: Result<Outcome, Error>) {
+    fn answer(self, meters: &Meters, result: Result<Outcome, Error>) {
+        meters.answered(meters::operation(&self.command.action), self.asked, &result);
         // A caller that has gone away does not want to know.
         let _ = self.reply.send(result);
     }
 
-    fn fail(self, error: &StoreError) {
+    fn fail(self, meters: &Meters, error: &StoreError) {
         let outcome = if matches!(error, StoreError::Unknown(_)) {
             Written::Unknown
         } else {
             Written::No
         };
-        self.answer(Err(Error::store(error, outcome)));
+        self.answer(meters, Err(Error::store(error, outcome)));
     }
 }
 
@@ -55,10 +59,16 @@ pub(super) struct Context {
 }
 
 /// Serves until the queue is closed and empty.
-pub(super) async fn serve<C: Committer>(store: C, mut queue: mpsc::Receiver<Job>, context: Arc<Context>) {
+pub(super) async fn serve<C: Committer>(
+    store: C,
+    mut queue: mpsc::Receiver<Job>,
+    context: Arc<Context>,
+    meters: Arc<Meters>,
+) {
     let mut committer = Serving {
         store,
         context,
+        meters,
         failures: 0,
     };
     let mut jobs: Vec<Job> = Vec::new();
@@ -85,6 +95,7 @@ pub(super) async fn serve<C: Committer>(store: C, mut queue: mpsc::Receiver<Job>
 struct Serving<C> {
     store: C,
     context: Arc<Context>,
+    meters: Arc<Meters>,
     /// Failed attempts in a row.
     failures: u32,
 }
@@ -95,6 +106,7 @@ impl<C: Committer> Serving<C> {
         if jobs.is_empty() {
             return jobs;
         }
+        self.meters.batch(jobs.len());
         let now = self.context.clock.now();
         let mut needs = plan::needs(jobs.iter().map(|job| &job.command), now);
         needs.lock = jobs.iter().any(|job| job.stale >= STALE_BEFORE_LOCK);
@@ -112,7 +124,7 @@ impl<C: Committer> Serving<C> {
         match self.store.append(&plan.writes).await {
             Ok(stale) => {
                 self.failures = 0;
-                settle(jobs, plan, &stale.into_iter().collect())
+                self.settle(jobs, plan, &stale.into_iter().collect())
             }
             Err(StoreError::Unknown(why)) => self.find_out(jobs, plan, why).await,
             Err(StoreError::Failed { .. }) if jobs.len() > 1 => self.one_by_one(jobs).await,
@@ -134,7 +146,7 @@ impl<C: Committer> Serving<C> {
         if matches!(error, StoreError::Failed { .. }) {
             tracing::error!(%error, jobs = jobs.len(), "the database can't do it");
             self.failures = 0;
-            jobs.into_iter().for_each(|job| job.fail(&error));
+            jobs.into_iter().for_each(|job| job.fail(&self.meters, &error));
             return Vec::new();
         }
         tracing::warn!(%error, jobs = jobs.len(), "trying again");
@@ -151,7 +163,7 @@ impl<C: Committer> Serving<C> {
             match self.store.reconnect().await {
                 Ok(()) => return jobs,
                 Err(error @ StoreError::Failed { .. }) => {
-                    jobs.into_iter().for_each(|job| job.fail(&error));
+                    jobs.into_iter().for_each(|job| job.fail(&self.meters, &error));
                     return Vec::new();
                 }
                 Err(error) => jobs = self.pause(jobs, &error).await,
@@ -164,7 +176,7 @@ impl<C: Committer> Serving<C> {
     async fn pause(&mut self, jobs: Vec<Job>, error: &StoreError) -> Vec<Job> {
         self.sleep().await;
         let (over, on): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.patience.is_over());
-        over.into_iter().for_each(|job| job.fail(error));
+        over.into_iter().for_each(|job| job.fail(&self.meters, error));
         on
     }
 
@@ -184,7 +196,7 @@ impl<C: Committer> Serving<C> {
             match found {
                 Ok(landed) => {
                     let missing = landmarks.iter().zip(landed).filter(|(_, there)| !there);
-                    return settle(jobs, plan, &missing.map(|((id, ..), _)| *id).collect());
+                    return self.settle(jobs, plan, &missing.map(|((id, ..), _)| *id).collect());
                 }
                 Err(StoreError::Busy(_) | StoreError::Lost(_))
                     if jobs.iter().any(|job| !job.patience.is_over()) =>
@@ -194,9 +206,9 @@ impl<C: Committer> Serving<C> {
                 Err(_) => {
                     let written = landmarks.iter().map(|(id, ..)| *id).collect();
                     let error = StoreError::Unknown(why);
-                    settle(jobs, plan, &written)
+                    self.settle(jobs, plan, &written)
                         .into_iter()
-                        .for_each(|job| job.fail(&error));
+                        .for_each(|job| job.fail(&self.meters, &error));
                     return Vec::new();
                 }
             }
@@ -208,33 +220,39 @@ impl<C: Committer> Serving<C> {
         self.failures += 1;
         tokio::time::sleep(pause).await;
     }
-}
 
-/// Answers what is settled; returns the jobs whose account was stale, or that were postponed.
-fn settle(jobs: Vec<Job>, plan: Plan, stale: &HashSet<uuid::Uuid>) -> Vec<Job> {
-    let mut again = Vec::new();
-    for (mut job, (user_id, answer)) in jobs.into_iter().zip(plan.answers) {
-        if user_id.is_some_and(|id| stale.contains(&id)) {
-            job.stale += 1;
-            again.push(job);
-            continue;
-        }
-        job.stale = 0;
-        match answer {
-            Answer::Postponed => {
-                if let (Action::Mature { .. }, Some(user_id)) = (&job.command.action, user_id) {
-                    job.matured.add(plan::matured(&plan.writes, user_id));
-                }
+    /// Answers what is settled; returns the jobs whose account was stale, or that were postponed.
+    fn settle(&self, jobs: Vec<Job>, plan: Plan, stale: &HashSet<uuid::Uuid>) -> Vec<Job> {
+        let mut matured = Matured::default();
+        let written = plan.writes.entries.iter();
+        written
+            .filter(|entry| !stale.contains(&entry.user_id))
+            .for_each(|entry| matured.count(entry));
+        self.meters.matured(&matured);
+        let mut again = Vec::new();
+        for (mut job, (user_id, answer)) in jobs.into_iter().zip(plan.answers) {
+            if user_id.is_some_and(|id| stale.contains(&id)) {
+                job.stale += 1;
                 again.push(job);
+                continue;
             }
-            Answer::Done(Outcome::Matured(mut matured)) => {
-                matured.add(job.matured);
-                job.answer(Ok(Outcome::Matured(matured)));
+            job.stale = 0;
+            match answer {
+                Answer::Postponed => {
+                    if let (Action::Mature { .. }, Some(user_id)) = (&job.command.action, user_id) {
+                        job.matured.add(plan::matured(&plan.writes, user_id));
+                    }
+                    again.push(job);
+                }
+                Answer::Done(Outcome::Matured(mut matured)) => {
+                    matured.add(job.matured);
+                    job.answer(&self.meters, Ok(Outcome::Matured(matured)));
+                }
+                Answer::Done(outcome) => job.answer(&self.meters, Ok(outcome)),
+                Answer::Refused(refusal) => job.answer(&self.meters, Err(refusal.into())),
+                Answer::Damaged(error) => job.fail(&self.meters, &error),
             }
-            Answer::Done(outcome) => job.answer(Ok(outcome)),
-            Answer::Refused(refusal) => job.answer(Err(refusal.into())),
-            Answer::Damaged(error) => job.fail(&error),
         }
+        again
     }
-    again
 }

@@ -14,13 +14,16 @@
 //! - Nothing of a batch is visible before all of the account's part is durable (`tests/ledger/crash.rs`).
 
 mod committer;
+mod meters;
 mod plan;
 
-use crate::clock::{Clock, Patience};
+use crate::clock::{Clock, Moment, Patience};
 use crate::error::{Error, Result, Written};
 use crate::ledger::{Command, Matured, Outcome, Rules, Target, id};
+use crate::stats::Stats;
 use crate::store::Committer;
 use committer::{Context, Job};
+use meters::Meters;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -51,6 +54,8 @@ pub(crate) enum Stage {
 pub(crate) struct Engine {
     /// Empty once closed. Read-locked for as long as it takes to clone a sender.
     queues: RwLock<Vec<mpsc::Sender<Job>>>,
+    /// One for each committer.
+    meters: Vec<Arc<Meters>>,
     finished: tokio::sync::Mutex<Vec<oneshot::Receiver<()>>>,
     patience: Duration,
 }
@@ -71,12 +76,15 @@ impl Engine {
         let each = (settings.queue_limit / stores.len().max(1)).max(1);
         let mut queues = Vec::new();
         let mut finished = Vec::new();
+        let mut meters = Vec::new();
         for (number, store) in stores.into_iter().enumerate() {
             let (sender, receiver) = mpsc::channel(each);
             let (done, wait) = oneshot::channel();
             let context = Arc::clone(&context);
+            let counts = Arc::new(Meters::default());
+            meters.push(Arc::clone(&counts));
             let work = async move {
-                committer::serve(store, receiver, context).await;
+                committer::serve(store, receiver, context, counts).await;
                 let _ = done.send(());
             };
             match stage {
@@ -89,6 +97,7 @@ impl Engine {
         }
         Ok(Engine {
             queues: RwLock::new(queues),
+            meters,
             finished: tokio::sync::Mutex::new(finished),
             patience: settings.patience,
         })
@@ -97,18 +106,36 @@ impl Engine {
     /// Runs a command. Dropping the future before the queue took the command means it is not done; afterwards it is
     /// done or not as if nobody had left.
     pub(crate) async fn run(&self, command: Command) -> Result<Outcome> {
-        command.validate()?;
+        self.validate(&command)?;
         let answer = self.enqueue(command).await?;
         answer.await.unwrap_or_else(|_| Err(vanished()))
+    }
+
+    fn validate(&self, command: &Command) -> Result<()> {
+        let Err(refusal) = command.validate() else {
+            return Ok(());
+        };
+        let refused = Err(refusal.into());
+        if let Some(meters) = self.meters.first() {
+            meters.answered(meters::operation(&command.action), Moment::now(), &refused);
+        }
+        refused.map(drop)
+    }
+
+    /// What was done so far.
+    pub(crate) fn stats(&self) -> Stats {
+        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+        let waiting = queues.iter().map(|queue| queue.max_capacity() - queue.capacity());
+        meters::sum(self.meters.iter().map(Arc::as_ref), waiting.sum())
     }
 
     /// Runs commands together. Results in the same order, each on its own.
     pub(crate) async fn run_many(&self, commands: Vec<Command>) -> Vec<Result<Outcome>> {
         let mut waiting = Vec::with_capacity(commands.len());
         for command in commands {
-            waiting.push(match command.validate() {
+            waiting.push(match self.validate(&command) {
                 Ok(()) => self.enqueue(command).await,
-                Err(refusal) => Err(refusal.into()),
+                Err(error) => Err(error),
             });
         }
         let mut results = Vec::with_capacity(waiting.len());
@@ -132,11 +159,11 @@ impl Engine {
             queues.get(share).cloned().ok_or_else(Error::closed)?
         };
         let (reply, answer) = oneshot::channel();
-        let patience = Patience::begins(self.patience);
         let job = Job {
             command,
             reply,
-            patience,
+            asked: Moment::now(),
+            patience: Patience::begins(self.patience),
             stale: 0,
             matured: Matured::default(),
         };

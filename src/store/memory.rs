@@ -7,6 +7,7 @@ use super::{
 };
 use crate::catalogue::Package;
 use crate::ledger::{Account, Effects, Entry, Hash, Hold, Lot, Prior, State, Status, Timestamp};
+use crate::stats::PendingHolds;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -431,6 +432,25 @@ impl Reader for MemoryStore {
 
     fn hold(&self, consumption_id: Uuid) -> Reading<'_, Option<Hold>> {
         self.read(|books| books.hold(consumption_id).cloned())
+    }
+
+    fn pending_holds(&self, now: Timestamp) -> Reading<'_, PendingHolds> {
+        self.read(|books| {
+            let mut sum = PendingHolds::default();
+            for hold in books
+                .holds
+                .values()
+                .filter(|hold| hold.state.status == Status::Pending)
+            {
+                if now < hold.state.expires_at {
+                    sum.holds += 1;
+                    sum.credits = sum.credits.saturating_add(hold.amount);
+                } else {
+                    sum.overdue += 1;
+                }
+            }
+            sum
+        })
     }
 
     fn prior(&self, user_id: Uuid, key: String) -> Reading<'_, Option<Prior>> {

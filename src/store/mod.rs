@@ -36,6 +36,7 @@ pub(crate) mod sqlite;
 use crate::catalogue::Package;
 use crate::inspect::Problem;
 use crate::ledger::{Account, Entry, Hash, Hold, Kind, Lot, Prior, State, Status, Timestamp};
+use crate::stats::PendingHolds;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
@@ -276,6 +277,9 @@ pub(crate) trait Reader: Send + Sync + 'static {
         after: Option<(Timestamp, Uuid)>,
         limit: usize,
     ) -> Reading<'_, Vec<(Timestamp, Uuid)>>;
+
+    /// The holds of all accounts that are pending.
+    fn pending_holds(&self, now: Timestamp) -> Reading<'_, PendingHolds>;
 
     /// A picture of the whole database that does not move while it is read.
     fn snapshot(&self) -> Reading<'_, Box<dyn Snapshot>>;

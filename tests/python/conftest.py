@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -48,6 +50,12 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture
+def administer() -> Callable[..., None]:
+    """Runs statements as the server's administrator."""
+    return _administer
+
+
+@pytest.fixture
 def sqlite(tmp_path: Path) -> str:
     """The URL of a SQLite file that is not there yet."""
     return f"sqlite:///{tmp_path / 'credits.db'}"
@@ -86,6 +94,27 @@ sys.stdin.read()"""
         yield other.communicate
         if other.poll() is None:
             other.communicate()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty Redis of our own, on loopback."""
+    server = shutil.which("redis-server")
+    if server is None:
+        pytest.fail("redis-server is missing: run scripts/setup")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path), "--save", "", "--appendonly", "no"]
+    with subprocess.Popen([server, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as redis:
+        assert redis.stdout is not None
+        for line in redis.stdout:
+            if "Ready to accept connections" in line:
+                break
+        else:
+            pytest.fail("redis-server does not start")
+        yield f"redis://127.0.0.1:{port}/0"
+        redis.terminate()
 
 
 class SyncClient:

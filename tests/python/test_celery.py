@@ -4,11 +4,8 @@ nothing."""
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,27 +14,6 @@ from jointo_credits import Ledger
 
 HERE = Path(__file__).parent
 JOBS = 1000
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty Redis of our own, on loopback."""
-    server = shutil.which("redis-server")
-    if server is None:
-        pytest.fail("redis-server is missing: run scripts/setup")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path), "--save", "", "--appendonly", "no"]
-    with subprocess.Popen([server, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as redis:
-        assert redis.stdout is not None
-        for line in redis.stdout:
-            if "Ready to accept connections" in line:
-                break
-        else:
-            pytest.fail("redis-server does not start")
-        yield f"redis://127.0.0.1:{port}/0"
-        redis.terminate()
 
 
 # Celery's own default, what it offers besides, and what needs no processes.

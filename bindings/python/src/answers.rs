@@ -3,8 +3,8 @@
 use crate::quote::Quote;
 use jointo_credits::pricing::Decimal;
 use jointo_credits::{
-    Balance, ClawbackReceipt, Consumption, Entry, Explanation, Inspection, Lot, Matured, Package, Page,
-    Pricing, Receipt, Timestamp, TrialBalance, Verification,
+    Balance, ClawbackReceipt, Consumption, Entry, Explanation, Histogram, Inspection, Lot, Matured, Package,
+    Page, PendingHolds, Pricing, Receipt, Stats, Timestamp, TrialBalance, Verification,
 };
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
@@ -61,6 +61,10 @@ results!(
     PaidFrom,
     Explanation,
     Fault,
+    Histogram,
+    Answers,
+    Stats,
+    PendingHolds,
     Verification,
     TrialBalance,
     Problem,
@@ -312,4 +316,26 @@ pub(crate) fn inspection(py: Python<'_>, of: Inspection) -> PyResult<Py<PyAny>> 
     make!(py, Inspection {
         of.database, microseconds(py, round_trip)?, maybe(py, of.clock_skew_us, microseconds)?, problems,
     })
+}
+
+fn histogram(py: Python<'_>, name: &str, of: Histogram) -> PyResult<Py<PyAny>> {
+    let buckets = PyTuple::new(py, of.buckets)?;
+    make!(py, Histogram { name, buckets, of.above, of.sum })
+}
+
+pub(crate) fn stats(py: Python<'_>, of: Stats) -> PyResult<Py<PyAny>> {
+    let answers = all(
+        py,
+        of.answers,
+        |py, answers| make!(py, Answers { answers.operation, answers.outcome, answers.count }),
+    )?;
+    let latencies = all(py, of.latencies, |py, (name, latency)| {
+        histogram(py, name, latency)
+    })?;
+    let batches = histogram(py, "batches", of.batches)?;
+    make!(py, Stats { answers, latencies, batches, of.queued, matured(py, of.matured)? })
+}
+
+pub(crate) fn pending_holds(py: Python<'_>, of: PendingHolds) -> PyResult<Py<PyAny>> {
+    make!(py, PendingHolds { of.holds, of.credits, of.overdue })
 }

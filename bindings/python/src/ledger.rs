@@ -668,6 +668,18 @@ impl NativeLedger {
         self.call(py, call, answers::pricing)
     }
 
+    fn stats(&self, py: Python<'_>) -> PyResult<Operation> {
+        self.call(py, |ledger| async move { Ok(ledger.stats()) }, answers::stats)
+    }
+
+    fn pending_holds(&self, py: Python<'_>) -> PyResult<Operation> {
+        self.call(
+            py,
+            |ledger| async move { ledger.pending_holds().await },
+            answers::pending_holds,
+        )
+    }
+
     fn inspect(&self, py: Python<'_>) -> PyResult<Operation> {
         self.call(
             py,

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::catalogue::Package;
 use crate::ledger::{Entry, Hold, Prior, Status, Timestamp};
+use crate::stats::PendingHolds;
 use crate::store::{
     CatalogueChange, CatalogueRows, Changed, Due, EntryFilter, HoldFilter, Inspected, Loaded, LoadedAccount,
     Needs, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry,
@@ -253,6 +254,30 @@ impl Reader for PostgresStore {
             let rows = self.rows(make).await?;
             let read = |row: &PgRow| -> Result<_, sqlx::Error> { Ok((row.try_get(0)?, row.try_get(1)?)) };
             rows.iter().map(|row| read(row).map_err(during_read)).collect()
+        })
+    }
+
+    fn pending_holds(&self, now: Timestamp) -> Reading<'_, PendingHolds> {
+        Box::pin(async move {
+            // By `credit_consumption_logs_pending`.
+            let text = self.statements.text("pending_holds", 0, || {
+                "SELECT count(*) FILTER (WHERE expires_at > $1), \
+                 least(coalesce(sum(amount) FILTER (WHERE expires_at > $1), 0), 9000000000000000000)::bigint, \
+                 count(*) FILTER (WHERE expires_at <= $1) FROM {s}credit_consumption_logs WHERE status = 'pending'"
+                    .into()
+            });
+            let rows = self.rows(|| self.query(text.clone()).bind(now)).await?;
+            let read = |row: &PgRow| -> Result<_, sqlx::Error> {
+                Ok(PendingHolds {
+                    holds: row.try_get::<i64, _>(0)?.unsigned_abs(),
+                    credits: row.try_get(1)?,
+                    overdue: row.try_get::<i64, _>(2)?.unsigned_abs(),
+                })
+            };
+            rows.first().map_or_else(
+                || Ok(PendingHolds::default()),
+                |row| read(row).map_err(during_read),
+            )
         })
     }
 

@@ -45,6 +45,7 @@ pub(crate) use open::{Location, SqliteSettings};
 
 use crate::catalogue::Package;
 use crate::ledger::{Entry, Hold, Prior, Timestamp};
+use crate::stats::PendingHolds;
 use crate::store::{
     CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, Inspected, LoadedAccount, Reader, Reading,
     Snapshot, StoreError, StoreResult,
@@ -272,6 +273,10 @@ impl Reader for SqliteStore {
         limit: usize,
     ) -> Reading<'_, Vec<(Timestamp, Uuid)>> {
         self.read(move |connection| read::due(connection, what, now, after, limit))
+    }
+
+    fn pending_holds(&self, now: Timestamp) -> Reading<'_, PendingHolds> {
+        self.read(move |connection| read::pending_holds(connection, now))
     }
 
     fn revision(&self) -> Reading<'_, i64> {

@@ -4,6 +4,7 @@ use super::failure::Attempt;
 use super::load::many;
 use super::rows::{self, blob, entry_columns, hold_columns, micros};
 use crate::ledger::{Entry, Hold, Status, Timestamp};
+use crate::stats::PendingHolds;
 use crate::store::{Due, EntryFilter, HoldFilter};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -68,6 +69,21 @@ pub(super) fn holds(connection: &Connection, user_id: Uuid, filter: &HoldFilter)
         params![blob(&user_id), before, rows_max(filter.limit), micros(filter.now)],
         rows::HOLD,
     )
+}
+
+/// By `credit_consumption_logs_pending`. `total` counts in floating point, exactly up to 2^53, where `sum` would fail.
+pub(super) fn pending_holds(connection: &Connection, now: Timestamp) -> Attempt<PendingHolds> {
+    let sql = "SELECT count(*) FILTER (WHERE expires_at > ?1), \
+        CAST(min(total(amount) FILTER (WHERE expires_at > ?1), 9.0e18) AS INTEGER), \
+        count(*) FILTER (WHERE expires_at <= ?1) FROM credit_consumption_logs WHERE status = 'pending'";
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(PendingHolds {
+            holds: row.get::<_, i64>(0)?.unsigned_abs(),
+            credits: row.get(1)?,
+            overdue: row.get::<_, i64>(2)?.unsigned_abs(),
+        })
+    };
+    Ok(connection.prepare_cached(sql)?.query_row([micros(now)], read)?)
 }
 
 /// By `credit_accounts_hold_deadline` and `credit_accounts_lot_deadline`.

@@ -1,0 +1,110 @@
+"""Made by `scripts/make-sync` from `_async_jobs.py`: change that one, not this."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+from ._arguments import Id, Late, Quantity
+from ._ledger import Ledger
+from ._errors import HoldExpiredError, InsufficientCreditsError, InvalidStateError
+from ._results import Settlement
+
+_log = logging.getLogger("jointo_credits.jobs")
+
+
+class Jobs:
+    """Callbacks for a service that does jobs: they settle the hold that a job was started with.
+
+    Safe to repeat, and to arrive in any order or after the hold has expired; the table at the top of the module says
+    what happens.
+
+    Args:
+        ledger: Where the holds are.
+        overage: Where more was used than is held: take what is ``"available"``, or book it as ``"debt"``. Where even
+            that is refused what is held is charged, and a warning logged.
+        late: Where the hold has expired: ``"recharge"`` takes the credits anew, ``"reject"`` leaves the job unpaid.
+
+    >>> from jointo_credits.jobs import Jobs
+    >>> jobs = Jobs(ledger)
+    >>> hold = ledger.consume(user, "video_generation", 10)
+    >>> jobs.on_job_succeeded(hold.id, 5).outcome
+    'charged'
+    >>> jobs.on_job_failed(hold.id, "too late to fail").outcome
+    'charged'
+    """
+
+    __slots__ = ("_late", "_ledger", "_overage")
+
+    def __init__(
+        self, ledger: Ledger, *, overage: Literal["available", "debt"] = "available", late: Late = "recharge"
+    ) -> None:
+        self._ledger = ledger
+        self._overage: Literal["available", "debt"] = overage
+        self._late: Late = late
+
+    def on_job_succeeded(
+        self, consumption_id: Id, usage: Quantity | None = None, *, amount: int | None = None
+    ) -> Settlement:
+        """Charges a job.
+
+        Args:
+            consumption_id: The hold.
+            usage: How much was really used, priced by the card that the hold was made with. Everything that is held is
+                charged where neither this nor `amount` is given.
+            amount: Credits that were really used; 0 releases the hold.
+
+        Raises:
+            NotFoundError: There is no such consumption.
+            ValidationError: That can't be what was used.
+            UnavailableError: The database is away: report it again.
+
+        >>> from jointo_credits.jobs import Jobs
+        >>> hold = ledger.consume(user, amount=30)
+        >>> Jobs(ledger).on_job_succeeded(hold.id, amount=20).charged
+        20
+        """
+        try:
+            if amount == 0 and usage is None:
+                done = self._ledger.refund(consumption_id, reason="nothing was used", pending_only=True)
+            else:
+                done = self._ledger.confirm(
+                    consumption_id, amount=amount, quantity=usage, overage=self._overage, late=self._late
+                )
+        except InsufficientCreditsError as refusal:
+            return self._charge_what_is_held(consumption_id, refusal)
+        except (InvalidStateError, HoldExpiredError):
+            done = self._ledger.get_consumption(consumption_id)
+        return Settlement.of(done, expired="unpaid")
+
+    def _charge_what_is_held(self, consumption_id: Id, refusal: InsufficientCreditsError) -> Settlement:
+        found = self._ledger.get_consumption(consumption_id)
+        if found.status != "pending":
+            return Settlement.of(found, expired="unpaid")
+        _log.warning("consumption %s: more was used than can be paid: %s", found.id, refusal)
+        try:
+            return Settlement.of(self._ledger.confirm(consumption_id), expired="unpaid")
+        except (InvalidStateError, HoldExpiredError):
+            return Settlement.of(self._ledger.get_consumption(consumption_id), expired="unpaid")
+
+    def on_job_failed(self, consumption_id: Id, reason: str | None = None) -> Settlement:
+        """Releases a job's hold, once it is certain that nothing comes of the job any more.
+
+        Args:
+            consumption_id: The hold.
+            reason: Why, for the journal.
+
+        Raises:
+            NotFoundError: There is no such consumption.
+            UnavailableError: The database is away: report it again, or let the hold expire.
+
+        >>> from jointo_credits.jobs import Jobs
+        >>> hold = ledger.consume(user, amount=30)
+        >>> Jobs(ledger).on_job_failed(hold.id, "out of memory").outcome
+        'released'
+        """
+        try:
+            done = self._ledger.refund(consumption_id, reason=reason, pending_only=True)
+        except InvalidStateError:
+            done = self._ledger.get_consumption(consumption_id)
+        return Settlement.of(done, expired="released")

@@ -1,0 +1,198 @@
+"""The ledger of a Celery application, and the tasks that write down what has passed its deadline.
+
+How late they run changes no answer (rule "lazy-deadlines"), and they may run twice at once: each deadline is written
+down once, whoever gets there first. So several beats and workers need nothing between them.
+"""
+
+# Celery has no types.
+# pyright: basic
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, Literal, Unpack
+
+from celery import Celery
+from celery.schedules import crontab, schedule
+
+from .. import Ledger, NotFoundError, UnavailableError
+from .._arguments import Settings
+from ..jobs import Jobs
+
+_log = logging.getLogger("jointo_credits.celery")
+
+#: When the periodic tasks run where `register` is not told otherwise, by the name of the task.
+SCHEDULE: Mapping[str, Any] = {
+    "expire_pending_consumptions": crontab(minute="0"),
+    "expire_lots": crontab(minute="30"),
+    "cleanup_old_transactions": crontab(minute="10", hour="4"),
+    "cleanup_old_consumption_logs": crontab(minute="40", hour="4", day_of_week="sun"),
+}
+
+#: A periodic task that has waited so long in the queue is dropped: the next one does its work.
+_STALE = timedelta(hours=1)
+_ATTRIBUTE = "_jointo_credits"
+
+
+class Books:
+    """What a Celery application knows about its ledger: connected when it is first needed, in each process."""
+
+    def __init__(self, app: Celery, ledger: Ledger | str, prefix: str, settings: Settings) -> None:
+        self._app = app
+        self._given = ledger
+        self._settings = settings
+        self._ledger: Ledger | None = None if isinstance(ledger, str) else ledger
+        self._prefix = prefix
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger."""
+        if self._ledger is None:
+            assert isinstance(self._given, str)
+            # Without a lock, which a fork could leave locked: of two threads that connect at once one gives way.
+            connected = Ledger.connect(self._given, **self._settings)
+            if self._ledger is None:
+                self._ledger = connected
+            else:
+                connected.close()
+        return self._ledger
+
+    def settle_later(self, consumption_id: str, outcome: str, **facts: Any) -> None:
+        """Has a worker settle a job once the database is back."""
+        self._app.tasks[self._prefix + "settle_job"].apply_async((consumption_id, outcome), facts, countdown=5)
+
+
+def books(app: Celery) -> Books:
+    """What :func:`register` has made.
+
+    Raises:
+        RuntimeError: It was not called.
+    """
+    found = getattr(app, _ATTRIBUTE, None)
+    if not isinstance(found, Books):
+        raise RuntimeError(
+            f"the Celery application {app.main!r} has no ledger: call jointo_credits.celery.register(app, ...)"
+        )
+    return found
+
+
+def register(
+    app: Celery,
+    ledger: Ledger | str,
+    *,
+    schedule: Mapping[str, Any] | None = None,
+    prefix: str = "jointo_credits.",
+    **settings: Unpack[Settings],
+) -> Books:
+    """Gives a Celery application a ledger, and the tasks that keep its books tidy:
+
+    - ``expire_pending_consumptions``, hourly: writes down the holds that have expired.
+    - ``expire_lots``, hourly: writes down the lots that have expired.
+    - ``cleanup_old_transactions``, daily, and ``cleanup_old_consumption_logs``, weekly: remove nothing in this version,
+      which keeps everything.
+
+    Each gives counts as its result and logs them. Call it where the application is made, in every process: workers,
+    beats, and whoever queues charged tasks.
+
+    Args:
+        app: The application.
+        ledger: A ledger, or the URL of one: connected when it is first needed.
+        schedule: Changes :data:`SCHEDULE`: by the name of a task, anything beat takes, or None to leave it out.
+        prefix: What the names of the tasks and of their entries in beat's schedule begin with.
+        settings: As those of ``Ledger.connect``, where a URL is given.
+
+    Returns:
+        The books; ``.ledger`` is the ledger.
+
+    Raises:
+        ValueError: The schedule names a task that there is not, or the application has a ledger already.
+    """
+    if hasattr(app, _ATTRIBUTE):
+        raise ValueError(f"the Celery application {app.main!r} has a ledger already")
+    if settings and not isinstance(ledger, str):
+        raise ValueError("settings go with a URL; this ledger has its own")
+    unknown = set(schedule or ()) - set(SCHEDULE)
+    if unknown:
+        raise ValueError(f"no such periodic task: {', '.join(sorted(unknown))}; there are {', '.join(SCHEDULE)}")
+    made = Books(app, ledger, prefix, settings)
+    setattr(app, _ATTRIBUTE, made)
+
+    def expire_pending_consumptions() -> dict[str, int]:
+        """Writes down the holds that have expired."""
+        return made.ledger.expire_pending().to_dict()
+
+    def expire_lots() -> dict[str, int]:
+        """Writes down the lots that have expired."""
+        return made.ledger.expire_lots().to_dict()
+
+    def cleanup_old_transactions() -> dict[str, int]:
+        """Keeps all: this version removes no transactions."""
+        return {"removed": 0}
+
+    def cleanup_old_consumption_logs() -> dict[str, int]:
+        """Keeps all: this version removes no consumptions."""
+        return {"removed": 0}
+
+    works: list[Callable[[], dict[str, int]]] = [
+        expire_pending_consumptions,
+        expire_lots,
+        cleanup_old_transactions,
+        cleanup_old_consumption_logs,
+    ]
+    chosen = {**SCHEDULE, **(schedule or {})}
+    options: dict[str, Any] = {
+        # Not, as Celery's are, for every application of the process: they keep this one's books.
+        "shared": False,
+        "autoretry_for": (UnavailableError,),
+        "retry_backoff": True,
+        "max_retries": 5,
+        "acks_late": True,
+    }
+    for work in works:
+        name = prefix + work.__name__
+        task: Any = app.task(_logged(work, name), name=name, **options)
+        when = chosen[work.__name__]
+        if when is not None:
+            app.add_periodic_task(_as_schedule(when), task.s(), name=name, expires=_STALE.total_seconds())
+
+    def settle_job(
+        consumption_id: str,
+        outcome: Literal["succeeded", "failed"],
+        *,
+        usage: Any = None,
+        amount: int | None = None,
+        reason: str | None = None,
+        **terms: Any,
+    ) -> dict[str, Any]:
+        """Settles a job that could not be settled when it ended."""
+        jobs = Jobs(made.ledger, **terms)
+        with contextlib.suppress(NotFoundError):
+            if outcome == "succeeded":
+                settled = jobs.on_job_succeeded(consumption_id, usage, amount=amount)
+            else:
+                settled = jobs.on_job_failed(consumption_id, reason)
+            return {"outcome": settled.outcome, "charged": settled.charged}
+        return {"outcome": "unknown consumption", "charged": 0}
+
+    # As long as it takes: a database may be away for days, and the hold says how long the job can still be paid.
+    patient = {**options, "max_retries": None, "retry_backoff_max": 600}
+    app.task(settle_job, name=prefix + "settle_job", **patient)
+    return made
+
+
+def _as_schedule(when: Any) -> Any:
+    return schedule(when) if isinstance(when, timedelta) else when
+
+
+def _logged(work: Callable[[], dict[str, int]], name: str) -> Callable[[], dict[str, int]]:
+    def logged() -> dict[str, int]:
+        counts = work()
+        told = ", ".join(f"{what} {count}" for what, count in counts.items())
+        _log.info("%s: %s", name, told, extra={"task": name, **counts})
+        return counts
+
+    logged.__name__, logged.__doc__ = work.__name__, work.__doc__
+    return logged

@@ -1,0 +1,22 @@
+"""FastAPI: the credits of a backend over HTTP.
+
+>>> from uuid import UUID
+>>> from fastapi import FastAPI
+>>> from jointo_credits.fastapi import credits_router
+>>> def current_user() -> UUID: ...          # who is asking: yours
+>>> def require_service() -> None: ...       # raises an HTTPException where it is no service of yours
+>>> def require_admin() -> str: ...          # or no administrator; may give a name for the books
+>>> def ledger(): ...                        # an AsyncLedger; made in the application's lifespan
+>>> app = FastAPI()
+>>> app.include_router(
+...     credits_router(
+...         ledger, current_user=current_user, require_service=require_service, require_admin=require_admin
+...     ),
+...     prefix="/api/v1/credits",
+... )
+"""
+
+from ._health import health_router, metrics_router
+from ._router import credits_router
+
+__all__ = ["credits_router", "health_router", "metrics_router"]

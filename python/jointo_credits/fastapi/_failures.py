@@ -1,0 +1,125 @@
+"""Errors as answers: in the envelope, with a stable word and the facts.
+
+The host's own exception handlers stay as they are. What our routes raise is answered by our routes; an `HTTPException`
+of a dependency of the host's goes to the host's handler, where it has one of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from fastapi import Request, Response
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from .. import CreditsError, ValidationError
+from ._models import ErrorEnvelope
+
+STATUS = {
+    "validation": 422,
+    "not_found": 404,
+    "insufficient_credits": 402,
+    "invalid_state": 409,
+    "hold_expired": 409,
+    "idempotency_conflict": 409,
+    "payment_verification": 400,
+    "unavailable": 503,
+}
+#: Words for what the host's own dependencies say.
+_WORDS = {400: "malformed", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 429: "too_many_requests"}
+#: Seconds after which a client may ask again when the database was away.
+_RETRY_AFTER = "1"
+
+#: For the OpenAPI document.
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorEnvelope, "description": description}
+    for status, description in {
+        400: "The body is no JSON.",
+        401: "Nobody is signed in.",
+        402: "There are not enough credits: `required` and `available` say how many.",
+        403: "The caller may not do this.",
+        404: "There is no such thing, or it is somebody else's.",
+        409: "The state does not allow it, or the idempotency key was used for another request.",
+        422: "The request is malformed: `field` and `problem` say what is wrong.",
+        503: "The database is away. Where `outcome` is `unknown`, repeat it with the same idempotency key.",
+    }.items()
+}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)
+
+
+def answer(status: int, word: str, message: str, facts: dict[str, Any], headers: Any = None) -> Response:
+    """An error in the envelope."""
+    told = {_camel(name): value for name, value in facts.items() if value is not None}
+    envelope = {"code": status, "message": message, "data": {"error": word, **told}}
+    # A value that came with a request may be text that UTF-8 can't say.
+    content = json.dumps(envelope, ensure_ascii=False, default=_plain).encode("utf-8", "replace")
+    return Response(content, status, headers=headers, media_type="application/json")
+
+
+def _refused(error: CreditsError) -> Response:
+    facts = error.to_dict()
+    word, message = facts.pop("code"), facts.pop("message")
+    if isinstance(error, ValidationError) and error.field is not None:
+        facts["field"] = _camel(error.field)
+    status = STATUS.get(word, 500)
+    return answer(status, word, message, facts, {"Retry-After": _RETRY_AFTER} if status == 503 else None)
+
+
+def _malformed(error: RequestValidationError) -> Response:
+    faults = [
+        # Without what was given, which may be anything.
+        {"field": ".".join(map(str, fault["loc"][1:])) or str(fault["loc"][0]), "problem": fault["msg"]}
+        for fault in error.errors()
+    ]
+    first = faults[0] if faults else {"field": "body", "problem": "is malformed"}
+    return answer(422, "validation", f"{first['field']}: {first['problem']}", {**first, "faults": faults})
+
+
+def _is_the_hosts(request: Request, error: HTTPException) -> bool:
+    handlers = request.app.exception_handlers
+    if error.status_code in handlers:
+        return True
+    for kind in type(error).__mro__:
+        if kind in handlers:
+            return handlers[kind] is not http_exception_handler
+    return False
+
+
+class EnvelopeRoute(APIRoute):
+    """A route whose errors come in the envelope."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_or_refuse(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except CreditsError as error:
+                return _refused(error)
+            except RequestValidationError as error:
+                return _malformed(error)
+            except HTTPException as error:
+                if _is_the_hosts(request, error):
+                    raise
+                word = _WORDS.get(error.status_code, "error")
+                return answer(error.status_code, word, str(error.detail), {}, error.headers)
+
+        return handle_or_refuse

@@ -1,0 +1,257 @@
+"""The eleven routes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Depends, Header, HTTPException, Query, Response
+from pydantic import AwareDatetime, BaseModel
+
+from .. import AsyncLedger, NotFoundError, ValidationError
+from .._results import Kind, Status
+from . import _models as models
+from ._failures import RESPONSES, EnvelopeRoute
+from ._models import Envelope, Items, Short
+
+Dependency = Callable[..., Any]
+
+
+def _ok(data: BaseModel) -> Response:
+    """Written as it is: FastAPI would check it once more."""
+    return Response(Envelope(data=data).model_dump_json(by_alias=True), media_type="application/json")
+
+
+def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: RESPONSES[status] for status in (*statuses, 401, 403, 422, 503)}
+
+
+def _one_key(header: str | None, field: str | None) -> str | None:
+    if header is not None and field is not None and header != field:
+        raise ValidationError(
+            "idempotencyKey: the header and the field differ; send one of them",
+            field="idempotency_key",
+            problem="the header and the field differ",
+        )
+    return header if header is not None else field
+
+
+def _id_of(user: Any) -> UUID:
+    return user if isinstance(user, UUID) else UUID(str(user))
+
+
+def _no_such(consumption_id: UUID) -> NotFoundError:
+    """In the ledger's words: whether somebody else has such a consumption is nobody's business."""
+    return NotFoundError(f"no consumption {consumption_id}", what="consumption", id=consumption_id)
+
+
+def provider(ledger: AsyncLedger | Dependency) -> Dependency:
+    """A dependency that gives the ledger."""
+    if isinstance(ledger, AsyncLedger):
+        return lambda: ledger
+    return ledger
+
+
+def credits_router(
+    ledger: AsyncLedger | Dependency,
+    *,
+    current_user: Dependency,
+    require_service: Dependency,
+    require_admin: Dependency,
+    service_or_user: Dependency | None = None,
+    catalogue_access: Dependency | None = None,
+    tags: list[str] | None = None,
+) -> APIRouter:
+    """The credits of a backend over HTTP: ``app.include_router(credits_router(...), prefix="/api/v1/credits")``.
+
+    | route | for |
+    | --- | --- |
+    | GET ``/balance``, ``/transactions``, ``/consumption`` | the current user, of their own account |
+    | POST ``/calculate`` | the current user; at the prices that hold for them |
+    | POST ``/consume``, ``/confirm``, ``/refund`` | services; or users too, for their own account (`service_or_user`) |
+    | GET ``/packages``, ``/packages/{id}`` | the current user (or `catalogue_access`) |
+    | POST ``/gift``, ``/expire-pending`` | administrators |
+
+    Answers are ``{"code": 200, "message": "Success", "data": ...}`` in camelCase. Errors have the HTTP status as
+    `code`, and in `data` a stable word (`error`) and the facts. Every write takes a key, as the header
+    ``Idempotency-Key`` or the field ``idempotencyKey``.
+
+    Args:
+        ledger: An `AsyncLedger`, or a dependency that gives one.
+        current_user: A dependency that gives the id of the user who asks, or raises an `HTTPException`.
+        require_service: A dependency that raises an `HTTPException` where the caller is no service of the host's.
+        require_admin: The same for administrators. Text or an id that it gives stands in the register of gifts as who
+            gave.
+        service_or_user: Lets users consume, confirm and refund: in place of `require_service`, a dependency that gives
+            None for a service, and for a user their id. A user reaches their own consumptions only.
+        catalogue_access: Who may read the packages, in place of `current_user`: ``lambda: None`` for everybody.
+        tags: For the OpenAPI document.
+    """
+    router = APIRouter(route_class=EnvelopeRoute, tags=list(tags or ["credits"]))
+    the_ledger: Any = Depends(provider(ledger))
+    the_user: Any = Depends(current_user)
+    the_caller: Any = Depends(service_or_user if service_or_user is not None else require_service)
+    the_admin: Any = Depends(require_admin)
+    the_key: Any = Header(
+        None, alias="Idempotency-Key", description="Makes repeating it safe: the same key gives the first answer."
+    )
+    a_limit: Any = Query(50, ge=1, le=models.PAGE_MAX)
+    a_cursor: Any = Query(None, description="`nextCursor` of the page before.")
+    catalogue = [Depends(catalogue_access if catalogue_access is not None else current_user)]
+
+    def acting_for(caller: Any, user_id: UUID | None) -> UUID | None:
+        """Whose account the caller may touch; None for any."""
+        if service_or_user is None or caller is None:
+            return user_id
+        own = _id_of(caller)
+        if user_id is not None and user_id != own:
+            raise HTTPException(403, "users reach their own credits only")
+        return own
+
+    async def check_owner(books: AsyncLedger, consumption_id: UUID, owner: UUID | None) -> None:
+        if owner is not None and (await books.get_consumption(consumption_id)).user_id != owner:
+            raise _no_such(consumption_id)
+
+    @router.get("/balance", response_model=Envelope[models.BalanceOut], responses=_responses())
+    async def balance(books: AsyncLedger = the_ledger, user: Any = the_user) -> Response:
+        """What the user has."""
+        return _ok(models.BalanceOut.model_validate(await books.balance(_id_of(user))))
+
+    @router.get("/transactions", response_model=Envelope[Items[models.TransactionOut]], responses=_responses())
+    async def transactions(
+        books: AsyncLedger = the_ledger,
+        user: Any = the_user,
+        kind: Annotated[Kind | None, Query()] = None,
+        since: Annotated[AwareDatetime | None, Query(description="Not before.")] = None,
+        until: Annotated[AwareDatetime | None, Query(description="Before.")] = None,
+        limit: int = a_limit,
+        cursor: Short | None = a_cursor,
+    ) -> Response:
+        """The user's journal, newest first."""
+        page = await books.transactions(_id_of(user), kind=kind, since=since, until=until, limit=limit, cursor=cursor)
+        return _ok(Items[models.TransactionOut].model_validate(page))
+
+    @router.get("/consumption", response_model=Envelope[Items[models.ConsumptionOut]], responses=_responses())
+    async def consumption(
+        books: AsyncLedger = the_ledger,
+        user: Any = the_user,
+        status: Annotated[Status | None, Query()] = None,
+        limit: int = a_limit,
+        cursor: Short | None = a_cursor,
+    ) -> Response:
+        """The user's consumptions, newest first."""
+        page = await books.consumption(_id_of(user), status=status, limit=limit, cursor=cursor)
+        return _ok(Items[models.ConsumptionOut].model_validate(page))
+
+    @router.post("/calculate", response_model=Envelope[models.QuoteOut], responses=_responses(400, 404))
+    async def calculate(asked: models.CalculateIn, books: AsyncLedger = the_ledger, user: Any = the_user) -> Response:
+        """What something costs the user. Changes nothing."""
+        quote = await books.calculate(asked.feature, asked.quantity, asked.attributes, user_id=_id_of(user))
+        return _ok(models.QuoteOut.model_validate(quote))
+
+    @router.post("/consume", response_model=Envelope[models.ConsumptionOut], responses=_responses(400, 402, 404, 409))
+    async def consume(
+        asked: models.ConsumeIn, books: AsyncLedger = the_ledger, caller: Any = the_caller, key: Short | None = the_key
+    ) -> Response:
+        """Holds credits for a job that is about to begin."""
+        user_id = acting_for(caller, asked.user_id)
+        if user_id is None:
+            raise ValidationError("userId: say whose credits", field="user_id", problem="is missing")
+        held = await books.consume(
+            user_id,
+            asked.feature,
+            asked.quantity,
+            asked.attributes,
+            amount=asked.amount,
+            ttl=asked.ttl,
+            reference=asked.reference,
+            metadata=asked.metadata,
+            idempotency_key=_one_key(key, asked.idempotency_key),
+        )
+        return _ok(models.ConsumptionOut.model_validate(held))
+
+    @router.post("/confirm", response_model=Envelope[models.ConsumptionOut], responses=_responses(400, 402, 404, 409))
+    async def confirm(
+        asked: models.ConfirmIn, books: AsyncLedger = the_ledger, caller: Any = the_caller, key: Short | None = the_key
+    ) -> Response:
+        """Spends what a hold keeps, or what was really used."""
+        await check_owner(books, asked.consumption_id, acting_for(caller, asked.user_id))
+        done = await books.confirm(
+            asked.consumption_id,
+            amount=asked.amount,
+            quantity=asked.quantity,
+            overage=asked.overage,
+            late=asked.late,
+            idempotency_key=_one_key(key, asked.idempotency_key),
+        )
+        return _ok(models.ConsumptionOut.model_validate(done))
+
+    @router.post("/refund", response_model=Envelope[models.ConsumptionOut], responses=_responses(400, 404, 409))
+    async def refund(
+        asked: models.RefundIn, books: AsyncLedger = the_ledger, caller: Any = the_caller, key: Short | None = the_key
+    ) -> Response:
+        """Gives credits back: of a hold all, of a confirmed consumption all or a part."""
+        await check_owner(books, asked.consumption_id, acting_for(caller, asked.user_id))
+        done = await books.refund(
+            asked.consumption_id,
+            amount=asked.amount,
+            reason=asked.reason,
+            pending_only=asked.pending_only,
+            idempotency_key=_one_key(key, asked.idempotency_key),
+        )
+        return _ok(models.ConsumptionOut.model_validate(done))
+
+    @router.get(
+        "/packages",
+        response_model=Envelope[Items[models.PackageOut]],
+        responses=_responses(),
+        dependencies=catalogue,
+    )
+    async def packages(books: AsyncLedger = the_ledger) -> Response:
+        """What can be bought."""
+        items = [models.PackageOut.model_validate(each) for each in await books.packages() if each.active]
+        return _ok(Items[models.PackageOut](items=items, next_cursor=None))
+
+    @router.get(
+        "/packages/{package_id}",
+        response_model=Envelope[models.PackageOut],
+        responses=_responses(404),
+        dependencies=catalogue,
+    )
+    async def package(package_id: UUID, books: AsyncLedger = the_ledger) -> Response:
+        """One package, also where it can't be bought any more."""
+        return _ok(models.PackageOut.model_validate(await books.package(package_id)))
+
+    @router.post("/gift", response_model=Envelope[models.GiftOut], responses=_responses(400, 409))
+    async def gift(
+        asked: models.GiftIn, books: AsyncLedger = the_ledger, admin: Any = the_admin, key: Short | None = the_key
+    ) -> Response:
+        """Gives credits away."""
+        given = await books.gift(
+            asked.user_id,
+            asked.amount,
+            reason=asked.reason,
+            operator=str(admin) if isinstance(admin, (str, UUID)) else None,
+            expires_at=asked.expires_at,
+            idempotency_key=_one_key(key, asked.idempotency_key),
+        )
+        return _ok(models.GiftOut.of(given))
+
+    @router.post(
+        "/expire-pending",
+        response_model=Envelope[models.ExpiredOut],
+        responses=_responses(400),
+        dependencies=[Depends(require_admin)],
+    )
+    async def expire_pending(
+        asked: Annotated[models.ExpireIn | None, Body()] = None, books: AsyncLedger = the_ledger
+    ) -> Response:
+        """Writes down the holds that have expired. Nothing depends on when it runs."""
+        matured = await books.expire_pending(asked.limit if asked else None)
+        return _ok(models.ExpiredOut(holds=matured.holds, released=matured.released))
+
+    return router
+
+
+__all__ = ["credits_router", "provider"]
