@@ -6,14 +6,24 @@ DEMO_OPTIONS ?= --accounts 1000 --concurrency 64
 BENCH_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust bench lint fmt setup clean
+.PHONY: help demo backend backend-sqlite backend-test test test-rust bench lint fmt setup clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## replay an hour of AI jobs on SQLite in a temporary file (or DATABASE=url); needs only Rust and a C compiler
 	@cargo run --release $(if $(DATABASE),,--no-default-features --features sqlite) --example replay -- \
 		$(if $(DATABASE),--database '$(DATABASE)') $(DEMO_OPTIONS)
+
+backend: ## start the example backend on PostgreSQL and Redis of its own: FastAPI, Celery, a stand-in AI service
+	@scripts/backend
+
+backend-sqlite: ## the same with nothing but Python: SQLite, and files for Celery's messages
+	@scripts/backend --sqlite
+
+backend-test: setup ## run the example backend's end-to-end tests
+	@scripts/build-python
+	scripts/with-postgres -- .venv/bin/python -m pytest -q --no-header tests/python/test_backend.py
 
 test: setup ## run every suite and count the tests
 	@scripts/test
@@ -30,7 +40,7 @@ lint: ## format, clippy, purity, licences, shell scripts, Python types
 
 fmt: ## format the code
 	cargo fmt --all
-	.venv/bin/ruff format python tests/python
+	.venv/bin/ruff format python tests/python examples
 	.venv/bin/python scripts/make-sync
 
 setup: ## install what building and testing needs, if anything is missing

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -96,25 +97,61 @@ sys.stdin.read()"""
             other.communicate()
 
 
+def eventually(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Waits until something is so."""
+    ends = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > ends:
+            pytest.fail(f"it never happened: {what}")
+        time.sleep(0.05)
+
+
+class Redis:
+    """A Redis on loopback that keeps what it has acknowledged, and can be started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._folder.mkdir()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        server = shutil.which("redis-server")
+        if server is None:
+            pytest.fail("redis-server is missing: run scripts/setup")
+        options = ["--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""]
+        command = [server, *options, "--appendonly", "yes"]
+        log = self._folder / "log"
+        with open(log, "w", encoding="utf-8") as out:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, text=True)
+        while "Ready to accept connections" not in log.read_text():
+            if self._process.poll() is not None:
+                pytest.fail("redis-server does not start: " + log.read_text())
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty Redis of our own, on loopback."""
-    server = shutil.which("redis-server")
-    if server is None:
-        pytest.fail("redis-server is missing: run scripts/setup")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path), "--save", "", "--appendonly", "no"]
-    with subprocess.Popen([server, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as redis:
-        assert redis.stdout is not None
-        for line in redis.stdout:
-            if "Ready to accept connections" in line:
-                break
-        else:
-            pytest.fail("redis-server does not start")
-        yield f"redis://127.0.0.1:{port}/0"
-        redis.terminate()
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    """An empty Redis of our own."""
+    redis = Redis(tmp_path / "redis")
+    redis.start()
+    yield redis
+    redis.stop()
+
+
+@pytest.fixture
+def broker(redis: Redis) -> str:
+    """The URL of an empty Redis."""
+    return redis.url
 
 
 class SyncClient:

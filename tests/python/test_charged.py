@@ -6,7 +6,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from conftest import eventually
 
 from jointo_credits import InsufficientCreditsError, InvalidStateError, Ledger, NotFoundError, ValidationError
 
@@ -77,15 +77,6 @@ def backend(environment: dict[str, str], user: uuid.UUID) -> Iterator[Any]:
     ledger.grant(user, 1000, source="purchase")
     yield app
     ledger.close()
-
-
-def eventually(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    """Waits until something is so."""
-    ends = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > ends:
-            pytest.fail(f"it never happened: {what}")
-        time.sleep(0.05)
 
 
 ENDS = {
@@ -168,7 +159,7 @@ def _nowhere() -> Any:
 
 def test_a_hold_of_the_hosts(backend: Any, environment: dict[str, str], tmp_path: Path, user: uuid.UUID) -> None:
     ledger: Ledger = backend.credits.ledger
-    held = backend.render.hold(str(user), "雪", seconds=10)
+    held = backend.render.hold((str(user), "雪"), {"seconds": 10})
     # Its id can stand with the host's job before anything is queued.
     result = backend.render.apply_async((str(user), "雪", 10, 4), consumption_id=held.id)
     assert result.consumption_id == held.id

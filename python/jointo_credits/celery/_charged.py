@@ -16,7 +16,7 @@ so every step may happen again, and each has a rule:
 | two processes run it at once | charged once |
 | the database is away when it begins | tried again later |
 | the database is away when it ends | `settle_job` settles it once the database is back |
-| it waited longer than the hold lives | held anew when it begins |
+| it waited longer than the hold lives | held anew when it begins; with ``late="reject"`` it does not run |
 | nobody has held anything (sent by name, `apply()`) | held when it begins |
 """
 
@@ -163,16 +163,21 @@ class ChargedTask(Task):  # type: ignore[misc]
     def _jobs(self) -> Jobs:
         return Jobs(self._ledger, overage=self.terms.overage, late=self.terms.late)
 
-    def hold(self, *args: Any, **kwargs: Any) -> Consumption:
+    def hold(self, args: Any = None, kwargs: Any = None, task_id: str | None = None) -> Consumption:
         """Holds what a task with these arguments may cost, without queueing it: for a host that keeps the consumption's
-        id with its job first. Then ``apply_async(args, kwargs, consumption_id=held.id)`` queues the task.
+        id with its job first. Then ``apply_async(args, kwargs, task_id, consumption_id=held.id)`` queues the task.
+
+        Args:
+            args: The task's arguments.
+            kwargs: Those by name.
+            task_id: The task's id: repeated with it, this gives the same hold.
 
         Raises:
             InsufficientCreditsError: There are not enough credits.
             NotFoundError: No rate card prices this.
             ValidationError: A wrong quantity, attribute or id.
         """
-        return self._hold(args, kwargs, None)
+        return self._hold(tuple(args or ()), kwargs or {}, None if task_id is None else _key(task_id))
 
     def _hold(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], key: str | None) -> Consumption:
         bound = inspect.signature(self.run).bind(*args, **kwargs)
@@ -272,16 +277,16 @@ class ChargedTask(Task):  # type: ignore[misc]
             sent = self._hold(args, kwargs, _key(request.id)).id
         # As it stands now: a repeated consume gives its first answer.
         held = self._ledger.get_consumption(sent)
-        if held.status == "expired":
+        if held.status == "expired" and self.terms.late == "recharge":
             # It waited too long. One new hold for each try: a task that always kills its process comes to an end.
             fresh = self._hold(args, kwargs, f"{_key(request.id)}:{request.retries}")
             held = self._ledger.get_consumption(fresh.id)
-            if held.status == "expired":
-                raise HoldExpiredError(
-                    f"the hold of task {request.id} has expired twice; give it a longer ttl",
-                    consumption_id=held.id,
-                    expired_at=held.expires_at,
-                )
+        if held.status == "expired":
+            raise HoldExpiredError(
+                f"the hold of task {request.id} had expired when it began; give it a longer ttl",
+                consumption_id=held.id,
+                expired_at=held.expires_at,
+            )
         if held.status == "refunded":
             raise InvalidStateError(
                 f"the credits of task {request.id} were released before it began",
@@ -411,7 +416,8 @@ def charged_task(
         metadata: What else should stand with it.
         used: Of the task's result: how much was really used. Or the task says so: ``current_charge().used(...)``.
         overage: Where more was used than is held: take what is ``"available"``, or book it as ``"debt"``.
-        late: Where the hold has expired when the task ends: ``"recharge"``, or ``"reject"`` leaves it unpaid.
+        late: Where the hold has expired when the task begins or ends: ``"recharge"`` takes the credits anew. With
+            ``"reject"`` it does not begin any more, and where it ends too late it is not charged.
         options: As those of ``app.task``. `acks_late` and `reject_on_worker_lost` are set.
     """
     if feature is None and amount is None:

@@ -16,7 +16,8 @@
 ... )
 """
 
+from ._failures import EnvelopeRoute
 from ._health import health_router, metrics_router
 from ._router import credits_router
 
-__all__ = ["credits_router", "health_router", "metrics_router"]
+__all__ = ["EnvelopeRoute", "credits_router", "health_router", "metrics_router"]

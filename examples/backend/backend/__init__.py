@@ -1,0 +1,1 @@
+"""A small AI product: FastAPI, Celery, and credits for every job."""

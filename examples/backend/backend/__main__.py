@@ -1,0 +1,69 @@
+"""Starts the whole backend, until Ctrl-C: ``python -m backend``.
+
+Without options it needs nothing but Python: SQLite, and files for Celery's messages. With ``--credits-url
+postgresql://...`` and ``--broker-url redis://...`` it runs as it would in production.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+from .stack import Stack
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m backend", description=__doc__.split("\n\n")[0] if __doc__ else None
+    )
+    parser.add_argument("--folder", type=Path, default=Path(".backend"), help="for data and logs (.backend)")
+    parser.add_argument("--credits-url", help="PostgreSQL for the ledger and the jobs (SQLite in the folder)")
+    parser.add_argument("--broker-url", help="Redis for Celery (files in the folder)")
+    parser.add_argument("--port", type=int, default=8000, help="of the API (8000; 0 for a free one)")
+    options = parser.parse_args()
+    stack = Stack(
+        options.folder,
+        credits_url=options.credits_url,
+        broker_url=options.broker_url,
+        api_port=options.port,
+        chance={"slow": 0.2, "fail": 0.1, "silent": 0.05},
+        more={"BACKEND_HOLD_TTL": "60", "BACKEND_SWEEP_EVERY": "30"},
+    )
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        stack.start()
+        print(
+            f"""The backend runs; its logs are in {stack.folder}. Its routes: {stack.api_url}/docs
+
+  api={stack.api_url}/api/v1
+  token=$(curl -s $api/sign-in -H 'Content-Type: application/json' -d '{{"name": "mia"}}' |
+      sed 's/.*"token": *"//; s/".*//')
+  user=${{token%%.*}}
+  curl -s $api/credits/gift -H 'Authorization: Bearer admin' -H 'Content-Type: application/json' \\
+      -d "{{\\"userId\\": \\"$user\\", \\"amount\\": 500, \\"reason\\": \\"welcome\\"}}"
+  curl -s $api/ai/videos -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \\
+      -d '{{"prompt": "雪", "seconds": 5}}'
+  curl -s $api/credits/balance -H "Authorization: Bearer $token"
+
+Ctrl-C ends it.""",
+            flush=True,
+        )
+        while all(process.poll() is None for process in stack.processes.values()):
+            time.sleep(0.5)
+        gone = [name for name, process in stack.processes.items() if process.poll() is not None]
+        raise SystemExit(f"{', '.join(gone)} ended by itself:\n{stack.log(gone[0])[-3000:]}")
+    except KeyboardInterrupt:
+        print("ending")
+    finally:
+        stack.stop()
+
+
+if __name__ == "__main__":
+    main()
