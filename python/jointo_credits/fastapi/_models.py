@@ -7,7 +7,16 @@ from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
 from .. import Receipt
@@ -35,10 +44,18 @@ def _short(text: str) -> str:
     return text
 
 
+def _whole(number: Any) -> Any:
+    """JSON has one kind of numbers, so 5.0 is 5; but "5" and true are none."""
+    if isinstance(number, bool | str):
+        raise ValueError("must be a whole number")
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 #: Text of up to 255 bytes.
 Short = Annotated[str, Field(min_length=1, max_length=_KEY_BYTES_MAX), AfterValidator(_short)]
 Text = Annotated[str, AfterValidator(_storable)]
-Amount = Annotated[int, Field(strict=True, ge=1, le=AMOUNT_MAX)]
+Amount = Annotated[Whole, Field(ge=1, le=AMOUNT_MAX)]
 
 
 def _rfc3339(at: datetime) -> str:
@@ -227,7 +244,7 @@ class ConsumeIn(_Keyed):
     quantity: Quantity | None = None
     attributes: dict[Short, Short] | None = None
     amount: Amount | None = Field(None, description="Credits, where no rate card prices the feature.")
-    ttl: int | None = Field(None, strict=True, ge=1, le=2_592_000, description="How long the hold lives, in seconds.")
+    ttl: Whole | None = Field(None, ge=1, le=2_592_000, description="How long the hold lives, in seconds.")
     reference: Short | None = None
     metadata: dict[str, Any] | None = None
 
@@ -260,4 +277,4 @@ class GiftIn(_Keyed):
 
 
 class ExpireIn(_Question):
-    limit: int | None = Field(None, strict=True, ge=1, le=1_000_000)
+    limit: Whole | None = Field(None, ge=1, le=1_000_000)
