@@ -15,8 +15,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+try:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+    from prometheus_client.registry import Collector
+except ModuleNotFoundError as missing:
+    if missing.name != "prometheus_client":
+        raise
+    hint = "jointo_credits.prometheus needs its client: pip install 'jointo-credits[prometheus]'"
+    raise ModuleNotFoundError(hint, name=missing.name) from None
 
 from . import AsyncLedger, CreditsError, Histogram, Ledger
 from ._waiting import run

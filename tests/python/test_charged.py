@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -206,6 +207,34 @@ def test_a_task_that_waited_too_long(environment: dict[str, str], tmp_path: Path
         assert ledger.get_consumption(forgotten.id).status == "expired"
         assert {each.status for each in ledger.consumption(user)} == {"expired", "confirmed"}
         assert ledger.balance(user).spent == ledger.calculate("video_generation", 5).credits
+
+
+def test_several_beats_and_workers(environment: dict[str, str], tmp_path: Path) -> None:
+    """Each deadline is written down once, however many sweep at once, and every count is somebody's."""
+    apps = [load(environment) for _ in range(2)]
+    ledger: Ledger = apps[0].credits.ledger
+    ledger.migrate()
+    for n in range(100):
+        account = uuid.UUID(int=n + 1)
+        ledger.grant(account, 10, source="purchase")
+        ledger.consume(account, amount=3, ttl=1)
+    eventually(lambda: ledger.pending_holds().overdue == 100, "all have expired")
+    results = list[dict[str, int]]()
+
+    def sweep(app: ModuleType) -> None:
+        task = app.app.tasks["jointo_credits.expire_pending_consumptions"]
+        results.extend(task.apply().get() for _ in range(3))
+
+    threads = [threading.Thread(target=sweep, args=(app,)) for app in apps for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (sum(each["holds"] for each in results), sum(each["released"] for each in results)) == (100, 300)
+    assert ledger.pending_holds().overdue == 0
+    assert ledger.verify().is_clean
+    for app in apps:
+        app.credits.ledger.close()
 
 
 def test_a_database_that_goes_away(

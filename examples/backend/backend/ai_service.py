@@ -55,7 +55,7 @@ async def render(video: Video) -> None:
     if happens("silent", video.prompt):
         return
     if happens("fail", video.prompt):
-        message = {"jobId": video.jobId, "status": "failed", "error": "显存不足"}
+        message: dict[str, Any] = {"jobId": video.jobId, "status": "failed", "error": "显存不足"}
     else:
         # Often a little shorter than asked for: only that is charged.
         seconds = max(1, video.seconds - len(video.prompt) % 2)

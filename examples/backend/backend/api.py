@@ -5,16 +5,14 @@ from __future__ import annotations
 import hmac
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any
 
-from celery.exceptions import CeleryError
 from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from kombu.exceptions import KombuError
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, Field
 
@@ -31,7 +29,7 @@ registry = CollectorRegistry()
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     ledger = await AsyncLedger.connect(settings.credits_url)
     await ledger.migrate()
     await ledger.seed_catalog()
@@ -141,7 +139,7 @@ async def queue(ledger: AsyncLedger, jobs: JobTable, job_id: uuid.UUID, held: Co
     """Puts a job into the queue; where that fails its credits go back."""
     try:
         await run_in_threadpool(publish)
-    except (CeleryError, KombuError, OSError) as error:
+    except worker.QUEUE_ERRORS as error:
         await AsyncJobs(ledger).on_job_failed(held.id, "the queue is away")
         await jobs.end(job_id, "failed", {"error": "the queue is away"})
         raise HTTPException(503, "the queue is away; try again", headers={"Retry-After": "1"}) from error

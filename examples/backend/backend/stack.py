@@ -85,7 +85,14 @@ class Stack:
         command = {
             "ai": [*uvicorn, f"--port={self._ai_url.rsplit(':', 1)[1]}", "backend.ai_service:app"],
             "api": [*uvicorn, f"--port={self.api_url.rsplit(':', 1)[1]}", "backend.api:app"],
-            "worker": [*CELERY, "worker", "--loglevel=INFO", f"--concurrency={self._concurrency}"],
+            "worker": [
+                *CELERY,
+                "worker",
+                "--loglevel=INFO",
+                "-Q",
+                "celery,credits",
+                f"--concurrency={self._concurrency}",
+            ],
             "beat": [*CELERY, "beat", "--loglevel=INFO", f"--schedule={self.folder}/beat", "--max-interval=1"],
         }[name]
         # Celery says what it thinks of being root, and we have no other user here.

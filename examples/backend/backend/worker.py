@@ -1,11 +1,17 @@
 """The Celery application: ``celery -A backend.worker worker``, and ``beat``."""
 
+# Celery has no types.
+# pyright: basic
+
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import httpx2 as httpx
 from celery import Celery
+from celery.exceptions import CeleryError
+from kombu.exceptions import KombuError
 
 from jointo_credits.celery import charged_task, register
 
@@ -30,8 +36,23 @@ else:
     # What a killed worker had is handed out again after so long.
     app.conf.broker_transport_options = {"visibility_timeout": 30}
 
-# The ledger and its periodic tasks. It is connected when a process first needs it.
-credits = register(app, settings.credits_url, schedule={"expire_pending_consumptions": settings.sweep_every})
+# The ledger and its periodic tasks. It is connected when a process first needs it. In a queue of their own the tasks
+# don't wait behind jobs: the worker serves both (-Q celery,credits).
+credits = register(
+    app, settings.credits_url, schedule={"expire_pending_consumptions": settings.sweep_every}, queue="credits"
+)
+
+#: What can go wrong when something is queued.
+QUEUE_ERRORS = (CeleryError, KombuError, OSError)
+
+_clients: dict[int, httpx.Client] = {}
+
+
+def http() -> httpx.Client:
+    """This process's connections: a child must not use its parent's."""
+    if os.getpid() not in _clients:
+        _clients[os.getpid()] = httpx.Client(timeout=30)
+    return _clients[os.getpid()]
 
 
 @charged_task(
@@ -49,21 +70,30 @@ credits = register(app, settings.credits_url, schedule={"expire_pending_consumpt
 )
 def summarize(user_id: str, text: str) -> dict[str, Any]:
     """A job that is done while the worker waits: reserved, charged and refunded by `charged_task`."""
-    answer = httpx.post(f"{settings.ai_url}/summaries", json={"text": text}, timeout=30)
+    answer = http().post(f"{settings.ai_url}/summaries", json={"text": text})
     answer.raise_for_status()
     summary: dict[str, Any] = answer.json()
     return summary
 
 
-@app.task(autoretry_for=(httpx.TransportError,), retry_backoff=0.1, max_retries=8, acks_late=True)
-def submit_video(job_id: str, prompt: str, seconds: int) -> None:
+def _submit_video(job_id: str, prompt: str, seconds: int) -> None:
     """A job that somebody else does, and calls back about: the API settles it then."""
     callback = f"{settings.api_url}/api/v1/ai/callbacks"
     job = {"jobId": job_id, "prompt": prompt, "seconds": seconds, "callbackUrl": callback}
-    answer = httpx.post(f"{settings.ai_url}/videos", json=job, timeout=10)
+    answer = http().post(f"{settings.ai_url}/videos", json=job)
     if answer.is_client_error:
         # It will never call back; so this is the end, and it is told in the same way.
         body, headers = signed(settings.secret, {"jobId": job_id, "status": "failed", "error": "refused"})
-        httpx.post(callback, content=body, headers=headers, timeout=10).raise_for_status()
+        http().post(callback, content=body, headers=headers).raise_for_status()
     else:
         answer.raise_for_status()
+
+
+submit_video: Any = app.task(
+    _submit_video,
+    name="backend.worker.submit_video",
+    autoretry_for=(httpx.TransportError,),
+    retry_backoff=0.1,
+    max_retries=8,
+    acks_late=True,
+)

@@ -12,7 +12,13 @@
 The task is charged for when it has succeeded, and not when it has failed.
 """
 
-from ._charged import Charge, ChargedTask, charged_task, current_charge
-from ._periodic import SCHEDULE, register
+try:
+    from ._charged import Charge, ChargedTask, charged_task, current_charge
+    from ._periodic import SCHEDULE, Books, register
+except ModuleNotFoundError as missing:
+    if missing.name not in {"celery", "kombu"}:
+        raise
+    hint = "jointo_credits.celery needs Celery: pip install 'jointo-credits[celery]'"
+    raise ModuleNotFoundError(hint, name=missing.name) from None
 
-__all__ = ["SCHEDULE", "Charge", "ChargedTask", "charged_task", "current_charge", "register"]
+__all__ = ["SCHEDULE", "Books", "Charge", "ChargedTask", "charged_task", "current_charge", "register"]

@@ -85,6 +85,7 @@ def register(
     *,
     schedule: Mapping[str, Any] | None = None,
     prefix: str = "jointo_credits.",
+    queue: str | None = None,
     **settings: Unpack[Settings],
 ) -> Books:
     """Gives a Celery application a ledger, and the tasks that keep its books tidy:
@@ -102,6 +103,8 @@ def register(
         ledger: A ledger, or the URL of one: connected when it is first needed.
         schedule: Changes :data:`SCHEDULE`: by the name of a task, anything beat takes, or None to leave it out.
         prefix: What the names of the tasks and of their entries in beat's schedule begin with.
+        queue: Where these tasks wait, so that they don't wait behind jobs: workers have to serve it
+            (``celery worker -Q celery,credits``). The application's default queue without.
         settings: As those of ``Ledger.connect``, where a URL is given.
 
     Returns:
@@ -151,6 +154,8 @@ def register(
         "max_retries": 5,
         "acks_late": True,
     }
+    if queue is not None:
+        options["queue"] = queue
     for work in works:
         name = prefix + work.__name__
         task: Any = app.task(_logged(work, name), name=name, **options)

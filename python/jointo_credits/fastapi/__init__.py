@@ -16,8 +16,14 @@
 ... )
 """
 
-from ._failures import EnvelopeRoute
-from ._health import health_router, metrics_router
-from ._router import credits_router
+try:
+    from ._failures import EnvelopeRoute
+    from ._health import health_router, metrics_router
+    from ._router import credits_router
+except ModuleNotFoundError as missing:
+    if missing.name not in {"fastapi", "pydantic", "starlette"}:
+        raise
+    hint = "jointo_credits.fastapi needs FastAPI: pip install 'jointo-credits[fastapi]'"
+    raise ModuleNotFoundError(hint, name=missing.name) from None
 
 __all__ = ["EnvelopeRoute", "credits_router", "health_router", "metrics_router"]
