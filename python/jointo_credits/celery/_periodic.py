@@ -40,12 +40,14 @@ _ATTRIBUTE = "_jointo_credits"
 class Books:
     """What a Celery application knows about its ledger: connected when it is first needed, in each process."""
 
-    def __init__(self, app: Celery, ledger: Ledger | str, prefix: str, settings: Settings) -> None:
+    def __init__(self, app: Celery, ledger: Ledger | str, prefix: str, queue: str | None, settings: Settings) -> None:
         self._app = app
         self._given = ledger
         self._settings = settings
         self._ledger: Ledger | None = None if isinstance(ledger, str) else ledger
         self._prefix = prefix
+        #: Options of each message: a task's own attribute is something that Celery gives up.
+        self.routed = {} if queue is None else {"queue": queue}
 
     @property
     def ledger(self) -> Ledger:
@@ -62,7 +64,9 @@ class Books:
 
     def settle_later(self, consumption_id: str, outcome: str, **facts: Any) -> None:
         """Has a worker settle a job once the database is back."""
-        self._app.tasks[self._prefix + "settle_job"].apply_async((consumption_id, outcome), facts, countdown=5)
+        self._app.tasks[self._prefix + "settle_job"].apply_async(
+            (consumption_id, outcome), facts, countdown=5, **self.routed
+        )
 
 
 def books(app: Celery) -> Books:
@@ -120,7 +124,7 @@ def register(
     unknown = set(schedule or ()) - set(SCHEDULE)
     if unknown:
         raise ValueError(f"no such periodic task: {', '.join(sorted(unknown))}; there are {', '.join(SCHEDULE)}")
-    made = Books(app, ledger, prefix, settings)
+    made = Books(app, ledger, prefix, queue, settings)
     setattr(app, _ATTRIBUTE, made)
 
     def expire_pending_consumptions() -> dict[str, int]:
@@ -154,14 +158,14 @@ def register(
         "max_retries": 5,
         "acks_late": True,
     }
-    if queue is not None:
-        options["queue"] = queue
     for work in works:
         name = prefix + work.__name__
         task: Any = app.task(_logged(work, name), name=name, **options)
         when = chosen[work.__name__]
         if when is not None:
-            app.add_periodic_task(_as_schedule(when), task.s(), name=name, expires=_STALE.total_seconds())
+            app.add_periodic_task(
+                _as_schedule(when), task.s(), name=name, expires=_STALE.total_seconds(), **made.routed
+            )
 
     def settle_job(
         consumption_id: str,
