@@ -34,9 +34,14 @@ def main() -> None:
     )
 
     def end(number: int, frame: FrameType | None) -> None:
+        # Once: what follows is the orderly end.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         raise KeyboardInterrupt
 
+    # Both: who starts this in the background has Ctrl-C ignored.
     signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
     try:
         stack.start()
         print(
