@@ -27,6 +27,15 @@ from ._errors import HoldExpiredError, InsufficientCreditsError, InvalidStateErr
 from ._results import Settlement
 
 _log = logging.getLogger("jointo_credits.jobs")
+_REASON_BYTES_MAX = 255
+
+
+def _storable(reason: str | None) -> str | None:
+    """What somebody else's error has to say must not keep a hold from being released."""
+    if not reason:
+        return None
+    text = reason.replace("\0", " ").encode("utf-8", "replace")
+    return text[:_REASON_BYTES_MAX].decode("utf-8", "ignore")
 
 
 class AsyncJobs:
@@ -108,7 +117,7 @@ class AsyncJobs:
 
         Args:
             consumption_id: The hold.
-            reason: Why, for the journal.
+            reason: Why, for the journal; what is beyond 255 bytes is cut off.
 
         Raises:
             NotFoundError: There is no such consumption.
@@ -120,7 +129,7 @@ class AsyncJobs:
         'released'
         """
         try:
-            done = await self._ledger.refund(consumption_id, reason=reason, pending_only=True)
+            done = await self._ledger.refund(consumption_id, reason=_storable(reason), pending_only=True)
         except InvalidStateError:
             done = await self._ledger.get_consumption(consumption_id)
         return Settlement.of(done, expired="released")

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 
 try:
@@ -24,9 +25,11 @@ except ModuleNotFoundError as missing:
     hint = "jointo_credits.prometheus needs its client: pip install 'jointo-credits[prometheus]'"
     raise ModuleNotFoundError(hint, name=missing.name) from None
 
-from . import AsyncLedger, CreditsError, Histogram, Ledger
+from . import AsyncLedger, CreditsError, Histogram, Ledger, PendingHolds
 from ._waiting import run
 
+#: How long a scrape waits for the database.
+_HOLDS_SECONDS = 2.0
 _log = logging.getLogger("jointo_credits.prometheus")
 
 
@@ -59,6 +62,8 @@ class CreditsCollector(Collector):
     def __init__(self, ledger: Ledger | AsyncLedger, *, pending: bool = True) -> None:
         self._native = ledger._native  # pyright: ignore[reportPrivateUsage]
         self._pending = pending
+        self._reading: threading.Thread | None = None
+        self._holds_read: PendingHolds | None = None
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: registering must not ask the database."""
@@ -99,10 +104,8 @@ class CreditsCollector(Collector):
             yield from self._holds()
 
     def _holds(self) -> Iterator[Metric]:
-        try:
-            holds = run(self._native.pending_holds())
-        except CreditsError as error:
-            _log.warning("the open holds can't be counted: %s", error)
+        holds = self._read_holds()
+        if holds is None:
             return
         for name, text, value in (
             ("pending_holds", "Holds that wait for their job's end.", holds.holds),
@@ -110,6 +113,21 @@ class CreditsCollector(Collector):
             ("overdue_holds", "Expired holds that nobody has written down.", holds.overdue),
         ):
             yield GaugeMetricFamily(f"jointo_credits_{name}", text, value)
+
+    def _read_holds(self) -> PendingHolds | None:
+        """Not for longer than a scrape can wait: what is known without the database must not be lost with it."""
+        if self._reading is None or not self._reading.is_alive():
+            self._holds_read = None
+            self._reading = threading.Thread(target=self._read, name="jointo_credits_metrics", daemon=True)
+            self._reading.start()
+        self._reading.join(_HOLDS_SECONDS)
+        return self._holds_read
+
+    def _read(self) -> None:
+        try:
+            self._holds_read = run(self._native.pending_holds())
+        except CreditsError as error:
+            _log.warning("the open holds can't be counted: %s", error)
 
 
 def _buckets(of: Histogram, unit: int) -> list[tuple[str, float]]:

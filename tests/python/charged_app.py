@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
 
 from jointo_credits.celery import charged_task, current_charge, register
@@ -84,12 +84,49 @@ def job(self: Any, user_id: str, how: str, name: str) -> str:
         if not again:
             os.kill(os.getpid(), signal.SIGKILL)
         raise ValueError("now it fails")
+    elif how == "exits":
+        raise SystemExit(3)
+    elif how == "is replaced":
+        raise self.replace(render.s(user_id, "x", 1))
+    elif how == "uses a float":
+        charge.used(0.5)
     elif how == "unserializable":
         return object()  # type: ignore[return-value]
     elif how == "waits":
         while not (MARKS / f"{name} no more").exists():
             time.sleep(0.01)
     return how
+
+
+class Counting(Task):
+    """A base class of the host's."""
+
+    abstract = True
+    runs = 0
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        type(self).runs += 1
+
+
+@charged_task(app, amount=40, base=Counting)
+def based(user_id: str) -> int:
+    return based.runs
+
+
+@charged_task(app, amount=40, ttl=1, name="charged_app.slow")
+def slow(user_id: str, name: str) -> str:
+    first_time(f"{name} runs {os.getpid()}")
+    while not (MARKS / f"{name} no more").exists():
+        time.sleep(0.01)
+    return name
+
+
+@charged_task(app, amount=40, ignore_result=True, max_retries=0)
+def quiet(user_id: str, name: str) -> None:
+    if not first_time(name):
+        raise ValueError("the second run fails")
+    credits.ledger.confirm(current_charge().consumption_id)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @charged_task(app, amount=100, time_limit=1, acks_on_failure_or_timeout=True)

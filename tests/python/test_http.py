@@ -273,12 +273,34 @@ def test_users_reach_their_own_consumptions_only(url: str) -> None:
             error(http.post(f"/credits/{path}", headers=SERVICE, json=for_another), 404)
         error(http.post("/credits/consume", headers={}, json={"amount": 30}), 401)
         assert data(http.post("/credits/confirm", headers=USER, json=mine))["status"] == "confirmed"
+        # What a service has charged no user takes back.
+        assert error(http.post("/credits/refund", headers=USER, json=mine), 409)["state"] == "confirmed"
         assert data(http.post("/credits/refund", headers=SERVICE, json=mine))["status"] == "refunded"
+
+
+def test_users_may_do_what_the_host_says(sqlite: str) -> None:
+    with TestClient(backend(sqlite, service_or_user=service_or_user, users_may=["consume"])) as http:
+        gift(http, MIA, 100)
+        held = data(http.post("/credits/consume", headers=USER, json={"amount": 30}))
+        mine = {"consumptionId": held["consumptionId"]}
+        for path in ("confirm", "refund"):
+            assert error(http.post(f"/credits/{path}", headers=USER, json=mine), 403)["error"] == "forbidden"
+        assert data(http.post("/credits/confirm", headers=SERVICE, json=mine))["status"] == "confirmed"
 
 
 def hosts(n: int) -> int:
     """A route of the host's."""
     return n
+
+
+def nobody() -> None:
+    raise HTTPException(418, {"code": "teapot", "until": 3})
+
+
+def test_what_a_dependency_says_in_its_own_form(sqlite: str) -> None:
+    with TestClient(backend(sqlite, catalogue_access=nobody)) as http:
+        answer = http.get("/credits/packages")
+        assert error(answer, 418) == {"error": "error", "detail": {"code": "teapot", "until": 3}}
 
 
 def test_the_hosts_handlers_are_left_alone(sqlite: str) -> None:

@@ -90,6 +90,12 @@ def test_wrong_reports_change_nothing(ledger: Ledger, user: uuid.UUID, wrong: di
             report(uuid.uuid4())
 
 
+@pytest.mark.parametrize("reason", ["x" * 300, "显" * 100, "a\0b", "\ud800", ""])
+def test_a_reason_is_no_reason_to_keep_credits(ledger: Ledger, user: uuid.UUID, reason: str) -> None:
+    hold = ledger.consume(user, amount=10)
+    assert Jobs(ledger).on_job_failed(hold.id, reason).outcome == "released"
+
+
 def test_reports_that_arrive_at_once(ledger: Ledger, user: uuid.UUID) -> None:
     import threading
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ from jointo_credits.jobs import AsyncJobs
 from jointo_credits.prometheus import CreditsCollector
 
 from . import signing, worker
-from .jobs import JobTable
+from .jobs import AiJob, JobTable
 from .settings import settings
 
 registry = CollectorRegistry()
@@ -35,8 +35,10 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     await ledger.seed_catalog()
     app.state.ledger, app.state.jobs = ledger, JobTable(settings.jobs_url)
     await app.state.jobs.create()
-    registry.register(CreditsCollector(ledger))
+    collector = CreditsCollector(ledger)
+    registry.register(collector)
     yield
+    registry.unregister(collector)
     await app.state.jobs.close()
     await ledger.close()
 
@@ -135,44 +137,64 @@ def job_id_of(user: uuid.UUID, key: str | None) -> uuid.UUID:
     return uuid.uuid4() if key is None else uuid.uuid5(user, key)
 
 
-async def queue(ledger: AsyncLedger, jobs: JobTable, job_id: uuid.UUID, held: Consumption, publish: Any) -> None:
-    """Puts a job into the queue; where that fails its credits go back."""
+async def known(jobs: JobTable, job_id: uuid.UUID, kind: str, asked: dict[str, Any]) -> AiJob | None:
+    """The job that this request has made before, if it has."""
+    found = await jobs.get(job_id)
+    if found is not None and (found.kind, found.asked) != (kind, asked):
+        raise HTTPException(409, "this Idempotency-Key was used for another request")
+    return found
+
+
+async def queue(publish: Callable[[], Any]) -> None:
+    """Puts a job into the queue. Where that fails the request can be repeated: a job that is queued twice is done
+    once."""
     try:
         await run_in_threadpool(publish)
     except worker.QUEUE_ERRORS as error:
-        await AsyncJobs(ledger).on_job_failed(held.id, "the queue is away")
-        await jobs.end(job_id, "failed", {"error": "the queue is away"})
         raise HTTPException(503, "the queue is away; try again", headers={"Retry-After": "1"}) from error
+
+
+def accepted(job_id: uuid.UUID, held: Consumption) -> JSONResponse:
+    return success({"jobId": str(job_id), "consumptionId": str(held.id), "credits": held.amount}, 202)
 
 
 @app.post("/api/v1/ai/videos", status_code=202)
 async def make_video(video: VideoIn, ledger: Ledger, jobs: Jobs, user: User, key: Key = None) -> JSONResponse:
     """A job for the AI service, which calls back."""
-    job_id = job_id_of(user, key)
-    held = await ledger.consume(
-        user,
-        "video_generation",
-        video.seconds,
-        ttl=settings.hold_ttl,
-        reference=str(job_id),
-        idempotency_key=f"ai-job:{job_id}",
-    )
-    if await jobs.add(job_id, user, "video", video.model_dump(), held.id):
+    job_id, asked = job_id_of(user, key), video.model_dump()
+    found = await known(jobs, job_id, "video", asked)
+    if found is None:
+        held = await ledger.consume(
+            user,
+            "video_generation",
+            video.seconds,
+            ttl=settings.hold_ttl,
+            reference=str(job_id),
+            idempotency_key=f"ai-job:{job_id}",
+        )
+        await jobs.add(job_id, user, "video", asked, held.id)
+    else:
+        held = await ledger.get_consumption(found.consumption_log_id)
+    if found is None or found.status == "queued":
         arguments = (str(job_id), video.prompt, video.seconds)
-        await queue(ledger, jobs, job_id, held, lambda: worker.submit_video.apply_async(arguments))
-    return success({"jobId": str(job_id), "consumptionId": str(held.id), "credits": held.amount}, 202)
+        await queue(partial(worker.submit_video.apply_async, arguments))
+    return accepted(job_id, held)
 
 
 @app.post("/api/v1/ai/summaries", status_code=202)
 async def make_summary(text: SummaryIn, ledger: Ledger, jobs: Jobs, user: User, key: Key = None) -> JSONResponse:
     """A job that a worker does: a charged task."""
-    job_id = job_id_of(user, key)
+    job_id, asked = job_id_of(user, key), text.model_dump()
     arguments, task_id = (str(user), text.text), str(job_id)
-    held = await run_in_threadpool(worker.summarize.hold, arguments, task_id=task_id)
-    if await jobs.add(job_id, user, "summary", text.model_dump(), held.id):
-        task = partial(worker.summarize.apply_async, arguments, task_id=task_id, consumption_id=held.id)
-        await queue(ledger, jobs, job_id, held, task)
-    return success({"jobId": str(job_id), "consumptionId": str(held.id), "credits": held.amount}, 202)
+    found = await known(jobs, job_id, "summary", asked)
+    if found is None:
+        held = await run_in_threadpool(worker.summarize.hold, arguments, task_id=task_id)
+        await jobs.add(job_id, user, "summary", asked, held.id)
+    else:
+        held = await ledger.get_consumption(found.consumption_log_id)
+    if held.status == "pending":
+        await queue(partial(worker.summarize.apply_async, arguments, task_id=task_id, consumption_id=held.id))
+    return accepted(job_id, held)
 
 
 def end_of_task(job_id: uuid.UUID) -> tuple[str, dict[str, Any] | None]:
@@ -194,7 +216,8 @@ async def get_job(job_id: uuid.UUID, ledger: Ledger, jobs: Jobs, user: User) -> 
     status, result = job.status, job.result
     if status == "queued" and job.kind == "summary":
         status, result = await run_in_threadpool(end_of_task, job.id)
-    elif status == "queued" and paid.status == "expired":
+    if status == "queued" and paid.status == "expired":
+        # Whatever becomes of it, it is not charged any more.
         status = "expired"
     if status != job.status:
         await jobs.end(job_id, status, result)

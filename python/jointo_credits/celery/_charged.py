@@ -1,23 +1,26 @@
 """Tasks that are charged for.
 
-The hold is made before the task is queued, and its id goes with the message. Celery delivers a message at least once,
-so every step may happen again, and each has a rule:
+The hold is made before the task is queued, and its id goes with the message. A task has one consumption, whatever
+happens to it: its key is made of the task's id. Celery delivers a message at least once, so every step may happen
+again, and each has a rule:
 
 | what happens | the credits |
 | --- | --- |
 | not enough credits | `delay()` raises; nothing is queued |
 | the broker does not take the message | released; should it arrive nevertheless, the task does not run |
-| the task is retried | held on; the same hold, or where it has expired a new one for this try |
+| the same, with a task id of the caller's | held on: a message of before may be on its way; repeat it, or it expires |
+| the task is retried | held on |
 | it succeeds | what was used is charged |
 | it fails for good, is rejected, revoked, or killed at its time limit | released |
 | its process dies | held on while the message is delivered again, or until the hold expires |
 | it runs again after it was charged (its process died before Celery knew) | charged once |
-| Celery can't take its result, or that second run fails | what was charged is given back |
-| two processes run it at once | charged once |
-| the database is away when it begins | tried again later |
+| Celery fails it after it was charged (its result can't be stored, the next of a chain can't be queued) | given back |
+| it runs again after it was charged, and fails | given back where Celery says that it has failed |
+| two processes run it at once | charged once; where one fails for good before the other succeeds, not at all |
+| the database is away when it begins | tried again later, without counting as a retry |
 | the database is away when it ends | `settle_job` settles it once the database is back |
-| it waited longer than the hold lives | held anew when it begins; with ``late="reject"`` it does not run |
-| nobody has held anything (sent by name, `apply()`) | held when it begins |
+| it waited longer than the hold lives | it runs if the credits are there, and is charged when it succeeds |
+| nobody has held anything (sent by name, `apply()`, the next of a chain) | held when it begins |
 """
 
 # Celery has no types.
@@ -25,6 +28,7 @@ so every step may happen again, and each has a rule:
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 from collections.abc import Callable, Mapping
@@ -35,15 +39,17 @@ from typing import Any, Literal
 from uuid import UUID
 
 from celery import Celery, Task, signals, states
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, Retry
 from celery.utils import uuid as new_task_id
 
 from .. import (
     Consumption,
     CreditsError,
     HoldExpiredError,
+    InsufficientCreditsError,
     InvalidStateError,
     Ledger,
+    NotFoundError,
     UnavailableError,
     ValidationError,
 )
@@ -53,11 +59,38 @@ from ._periodic import books
 
 _log = logging.getLogger("jointo_credits.celery")
 
-#: The message header that carries the consumption's id.
+#: The message header that carries the consumption's id, and the one that counts how often the database was away.
 HEADER = "jointo_credits_consumption"
+AWAY = "jointo_credits_away"
 #: How long a task that finds the database away waits before it is tried again: seconds, at the most.
 _PAUSE_MAX = 60
-_BEGIN_RETRIES_MAX = 20
+#: Bytes of a reason are limited; four for each character at the most.
+_REASON_MAX = 60
+
+
+@dataclass(slots=True)
+class _Run:
+    """What this process knows of a task that it runs, or has just run."""
+
+    consumption_id: UUID
+    #: This run has charged it, or has it charged later.
+    has_charged: bool = False
+    #: It goes on: nothing is final.
+    is_retried: bool = False
+
+
+#: The last runs of this process by the task's id: Celery forgets a request before it says that it has failed it.
+_runs: dict[str, _Run] = {}
+_RUNS_MAX = 1_000
+
+
+def _remember(task_id: str, run: _Run) -> None:
+    _runs.pop(task_id, None)
+    _runs[task_id] = run
+    while len(_runs) > _RUNS_MAX:
+        # Another thread may be at it as well.
+        with contextlib.suppress(StopIteration, RuntimeError):
+            _runs.pop(next(iter(_runs)), None)
 
 
 @dataclass(slots=True)
@@ -66,6 +99,8 @@ class Charge:
 
     #: The hold.
     consumption: Consumption
+    #: The task's id.
+    task_id: str
     #: What was used, where the task has said so.
     usage: Quantity | None = None
     amount: int | None = None
@@ -170,19 +205,22 @@ class ChargedTask(Task):  # type: ignore[misc]
         Args:
             args: The task's arguments.
             kwargs: Those by name.
-            task_id: The task's id: repeated with it, this gives the same hold.
+            task_id: The task's id: repeated with it, this gives the same hold, as it was at first.
 
         Raises:
             InsufficientCreditsError: There are not enough credits.
             NotFoundError: No rate card prices this.
             ValidationError: A wrong quantity, attribute or id.
         """
-        return self._hold(tuple(args or ()), kwargs or {}, None if task_id is None else _key(task_id))
+        return self._hold(args, kwargs, None if task_id is None else _key(task_id))
 
-    def _hold(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], key: str | None) -> Consumption:
-        bound = inspect.signature(self.run).bind(*args, **kwargs)
+    def _asked(self, args: Any, kwargs: Any) -> dict[str, Any]:
+        bound = inspect.signature(self.run).bind(*(args or ()), **(kwargs or {}))
         bound.apply_defaults()
-        return self._ledger.consume(**self.terms.asked(bound.arguments), idempotency_key=key)
+        return self.terms.asked(bound.arguments)
+
+    def _hold(self, args: Any, kwargs: Any, key: str | None) -> Consumption:
+        return self._ledger.consume(**self._asked(args, kwargs), idempotency_key=key)
 
     def apply_async(
         self,
@@ -201,74 +239,143 @@ class ChargedTask(Task):  # type: ignore[misc]
         """Holds the credits and queues the task. As Celery's, with one argument more.
 
         Args:
-            consumption_id: A hold that was made before, by :meth:`hold` or by ``consume``; none is made then.
+            consumption_id: A hold that was made before, by :meth:`hold` or by ``consume``, for this task alone; none is
+                made then.
 
         Returns:
-            The result, with the hold's id as ``consumption_id``.
+            The result, with the hold's id as ``consumption_id``; None where it is held when the task begins.
 
         Raises:
             InsufficientCreditsError: There are not enough credits.
-            InvalidStateError: The task of this `task_id` was settled before.
+            InvalidStateError: The task of this `task_id`, or the hold, was settled before.
+            NotFoundError: There is no such hold of this user's.
         """
         sent = dict(headers or {})
         own = None
-        if HEADER not in sent:  # a retry has it
-            fresh = task_id is None
-            task_id = task_id or new_task_id()
-            if consumption_id is None:
-                own = self._hold(tuple(args or ()), kwargs or {}, _key(task_id))
-                if not fresh:
-                    own = self._ledger.get_consumption(own.id)
-                    if own.status != "pending":
-                        raise InvalidStateError(
-                            f"the task {task_id} is {own.status} already; to do it again, take a new task_id",
-                            consumption_id=own.id,
-                            state=own.status,
-                        )
-                consumption_id = own.id
-            sent[HEADER] = str(consumption_id)
+        # A retry, and what was put off, are on their way already.
+        if HEADER not in sent and AWAY not in sent:
+            try:
+                own, held = self._for_message(args, kwargs, task_id, consumption_id)
+            except CreditsError:
+                # The next of a chain, or a callback: Celery queues it in the run of another task, which has succeeded.
+                # Its own run will say what is wrong.
+                if options.get("parent_id") is None or consumption_id is not None:
+                    raise
+            else:
+                task_id = held[0]
+                sent[HEADER] = str(held[1])
         try:
             result: Any = super().apply_async(
                 args, kwargs, task_id, producer, link, link_error, shadow, headers=sent, **options
             )
         except Exception:
             if own is not None:
-                self._release(own.id, "the task could not be queued")
+                self._release(own, "the task could not be queued")
             raise
-        result.consumption_id = UUID(sent[HEADER])
+        result.consumption_id = UUID(sent[HEADER]) if HEADER in sent else None
         return result
 
+    def _for_message(
+        self, args: Any, kwargs: Any, task_id: str | None, given: UUID | str | None
+    ) -> tuple[UUID | None, tuple[str, UUID]]:
+        """The hold for a message and its task's id; first, the hold where it is certain that nobody else uses it."""
+        if given is not None:
+            held = self._ledger.get_consumption(given)
+            if str(held.user_id) != str(self._asked(args, kwargs)["user_id"]):
+                raise NotFoundError(f"no consumption {held.id} of this user's", what="consumption", id=held.id)
+            self._check_open(held)
+            return None, (task_id or new_task_id(), held.id)
+        if task_id is None:
+            task_id = new_task_id()
+            fresh = self._hold(args, kwargs, _key(task_id))
+            return fresh.id, (task_id, fresh.id)
+        # As it stands now: a repeated consume gives its first answer.
+        held = self._ledger.get_consumption(self._hold(args, kwargs, _key(task_id)).id)
+        self._check_open(held)
+        return None, (task_id, held.id)
+
+    @staticmethod
+    def _check_open(held: Consumption) -> None:
+        if held.status in ("confirmed", "refunded"):
+            raise InvalidStateError(
+                f"the task of consumption {held.id} is {held.status} already; to do it again, take a new task_id",
+                consumption_id=held.id,
+                state=held.status,
+            )
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.request.called_directly:
-            # A function like any other: nobody has queued a job.
+        request = self.request
+        outer = _charge.get(None)
+        if request.called_directly or (outer is not None and outer.task_id == request.id):
+            # A function like any other: nobody has queued a job, or this is a job that calls its own function.
             return self.run(*args, **kwargs)
-        charge = Charge(self._begin(args, kwargs))
+        held = self._begin(args, kwargs)
+        charge, run = Charge(held, request.id), _Run(held.id)
+        _remember(request.id, run)
         token = _charge.set(charge)
         try:
             result = self.run(*args, **kwargs)
-            if not self.request.get("jointo_credits_retried"):
-                self._succeeded(charge, result)
+            if not run.is_retried:
+                self._succeeded(charge, run, result)
             return result
         except (Ignore, Reject) as end:
-            if not getattr(end, "requeue", False):
-                self._release(charge.consumption_id, type(end).__name__)
+            if not run.is_retried and not getattr(end, "requeue", False):
+                self._release(held.id, type(end).__name__)
             raise
+        except Exception as error:
+            if request.is_eager and not isinstance(error, Retry):
+                # Where the caller wants the error itself Celery tells nobody of it.
+                self._undo(request.id, run, type(error).__name__)
+            raise
+        except SystemExit as error:
+            if type(error) is not SystemExit:  # the worker's own end
+                raise
+            # It would end the process, and the message would be delivered to the next one.
+            raise RuntimeError(f"the task called sys.exit({error.code!r})") from error
         finally:
             _charge.reset(token)
 
     def retry(self, *args: Any, **kwargs: Any) -> Any:
         """As Celery's. A task that goes on after ``retry(throw=False)`` is not charged by this run."""
-        retried = super().retry(*args, **kwargs)
-        self.request.update(jointo_credits_retried=True)
+        run = _runs.get(self.request.id)
+        try:
+            retried = super().retry(*args, **kwargs)
+        except Retry:
+            if run is not None:
+                run.is_retried = True
+            raise
+        if run is not None:
+            run.is_retried = True
         return retried
+
+    def replace(self, sig: Any) -> Any:
+        """Refused: the new task would have this one's id, and so its credits."""
+        raise RuntimeError("a task that is charged for can't be replaced by another one; queue that and return")
+
+    def _one_by_one(self, *_: Any, **__: Any) -> Any:
+        """Refused: Celery would run them all as one task, and nobody would be charged."""
+        raise RuntimeError("tasks that are charged for are queued one by one: use a group")
+
+    map = starmap = chunks = _one_by_one
 
     def _begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Consumption:
         """The hold of this run."""
+        request = self.request
         try:
             return self._held(args, kwargs)
         except UnavailableError as error:
-            pause = min(2**self.request.retries, _PAUSE_MAX)
-            raise self.retry(exc=error, countdown=pause, max_retries=_BEGIN_RETRIES_MAX) from error
+            if request.is_eager:
+                raise
+            # Not by retry(): that would use up what the task has for itself.
+            times = (request.headers or {}).get(AWAY, 0)
+            pause = min(2**times, _PAUSE_MAX)
+            headers = {**(request.headers or {}), AWAY: times + 1}
+            again: Any = self.signature_from_request(request, countdown=pause, retries=request.retries, headers=headers)
+            try:
+                again.apply_async()
+            except Exception as failure:
+                raise Reject(failure, requeue=False) from failure
+            raise Retry(exc=error, when=pause, sig=again) from error
 
     def _held(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Consumption:
         request = self.request
@@ -277,79 +384,98 @@ class ChargedTask(Task):  # type: ignore[misc]
             sent = self._hold(args, kwargs, _key(request.id)).id
         # As it stands now: a repeated consume gives its first answer.
         held = self._ledger.get_consumption(sent)
-        if held.status == "expired" and self.terms.late == "recharge":
-            # It waited too long. One new hold for each try: a task that always kills its process comes to an end.
-            fresh = self._hold(args, kwargs, f"{_key(request.id)}:{request.retries}")
-            held = self._ledger.get_consumption(fresh.id)
-        if held.status == "expired":
-            raise HoldExpiredError(
-                f"the hold of task {request.id} had expired when it began; give it a longer ttl",
-                consumption_id=held.id,
-                expired_at=held.expires_at,
-            )
         if held.status == "refunded":
             raise InvalidStateError(
                 f"the credits of task {request.id} were released before it began",
                 consumption_id=held.id,
                 state=held.status,
             )
+        if held.status == "expired":
+            if self.terms.late == "reject":
+                raise HoldExpiredError(
+                    f"the hold of task {request.id} had expired when it began; give it a longer ttl",
+                    consumption_id=held.id,
+                    expired_at=held.expires_at,
+                )
+            # Never a second hold: another process may be at work on the first one. It is charged anew at the end.
+            balance = self._ledger.balance(held.user_id)
+            if balance.available + balance.credit_limit < held.amount:
+                raise InsufficientCreditsError(
+                    f"the hold of task {request.id} has expired, and its {held.amount} credits are not there any more",
+                    required=held.amount,
+                    available=balance.available + balance.credit_limit,
+                )
         request.update(headers={**(request.headers or {}), HEADER: str(held.id)})
         return held
 
-    def _succeeded(self, charge: Charge, result: Any) -> None:
-        terms = self.terms
-        if terms.used is not None and charge.usage is None and charge.amount is None:
-            charge.usage = terms.used(result)
+    def _succeeded(self, charge: Charge, run: _Run, result: Any) -> None:
+        task_id, held = charge.task_id, charge.consumption
+        usage, amount = charge.usage, charge.amount
         try:
-            settled = self._jobs.on_job_succeeded(charge.consumption_id, charge.usage, amount=charge.amount)
+            if self.terms.used is not None and usage is None and amount is None:
+                usage = self.terms.used(result)
+            settled = self._jobs.on_job_succeeded(held.id, _exact(usage), amount=amount)
         except UnavailableError as error:
-            _log.warning("task %s will be charged later: %s", self.request.id, error)
-            books(self.app).settle_later(
-                str(charge.consumption_id),
-                "succeeded",
-                usage=_plain(charge.usage),
-                amount=charge.amount,
-                overage=terms.overage,
-                late=terms.late,
-            )
+            _log.warning("task %s will be charged later: %s", task_id, error)
+            run.has_charged = True
+            terms = {"overage": self.terms.overage, "late": self.terms.late}
+            books(self.app).settle_later(str(held.id), "succeeded", usage=_plain(usage), amount=amount, **terms)
             return
-        facts = {"consumption_id": str(charge.consumption_id), "outcome": settled.outcome, "credits": settled.charged}
+        except Exception as error:
+            # The work is done, and worth what was held for it.
+            _log.error("task %s: what it used can't be charged, so what was held is: %s", task_id, error)
+            settled = self._jobs.on_job_succeeded(held.id)
+        run.has_charged = not charge.is_paid
+        facts = {"consumption_id": str(held.id), "outcome": settled.outcome, "credits": settled.charged}
         if settled.outcome == "charged":
-            _log.info("task %s: charged %s credits", self.request.id, settled.charged, extra=facts)
+            _log.info("task %s: charged %s credits", task_id, settled.charged, extra=facts)
         else:
-            _log.warning("task %s is done and %s", self.request.id, settled.outcome, extra=facts)
+            _log.error("task %s is done, and not paid: its credits were %s", task_id, settled.outcome, extra=facts)
 
-    def failed(self, request: Any, reason: str) -> None:
+    def failed(self, task_id: str, reason: str, request: Any = None, args: Any = None, kwargs: Any = None) -> None:
         """Celery has given the task up: nothing may have been charged for it."""
-        consumption_id = _sent(request)
-        if consumption_id is None:
-            return
-        settled = self._release(consumption_id, reason)
-        if settled == "charged" and not self._is_known_as_done(request.id):
-            try:
-                self._ledger.refund(consumption_id, reason=reason, idempotency_key=f"{_key(request.id)}:failed")
-            except CreditsError as error:
-                _log.error("task %s has failed and is charged: %s", request.id, error)
+        run = _runs.get(task_id)
+        if run is None:
+            # Not in this process: what the message says, or what the key finds.
+            sent = None if request is None else _sent(request)
+            if sent is None:
+                try:
+                    sent = self._hold(args, kwargs, _key(task_id)).id
+                except (CreditsError, TypeError) as error:
+                    _log.warning("task %s has failed, and its hold is not known: %s", task_id, error)
+                    return
+            run = _Run(sent)
+        if not run.is_retried:
+            self._undo(task_id, run, reason)
 
-    def _is_known_as_done(self, task_id: str) -> bool:
-        """Whether an earlier run's success is what Celery tells the caller."""
+    def _undo(self, task_id: str, run: _Run, reason: str) -> None:
         try:
-            return bool(self.AsyncResult(task_id).state == states.SUCCESS)
+            settled = self._jobs.on_job_failed(run.consumption_id, reason[:_REASON_MAX])
+            if settled.outcome == "charged" and (run.has_charged or self._is_known_as_failed(task_id)):
+                self._ledger.refund(
+                    run.consumption_id, reason=reason[:_REASON_MAX], idempotency_key=f"{_key(task_id)}:failed"
+                )
+        except UnavailableError as error:
+            _log.warning("task %s has failed, and is settled later: %s", task_id, error)
+            outcome = "undone" if run.has_charged else "failed"
+            books(self.app).settle_later(str(run.consumption_id), outcome, reason=reason[:_REASON_MAX])
+        except CreditsError as error:
+            _log.error("task %s has failed, and its credits are not back: %s", task_id, error)
+
+    def _is_known_as_failed(self, task_id: str) -> bool:
+        """Whether that is what Celery tells the caller, whatever an earlier run did."""
+        try:
+            return bool(self.AsyncResult(task_id).state == states.FAILURE)
         except Exception as error:
             _log.warning("what became of task %s can't be found out: %s", task_id, error)
-            return True
+            return False
 
-    def _release(self, consumption_id: UUID, reason: str) -> str | None:
+    def _release(self, consumption_id: UUID, reason: str) -> None:
         """Where that fails the hold expires by itself."""
         try:
-            return self._jobs.on_job_failed(consumption_id, reason[:_REASON_MAX]).outcome
+            self._jobs.on_job_failed(consumption_id, reason[:_REASON_MAX])
         except CreditsError as error:
             _log.warning("consumption %s was not released: %s", consumption_id, error)
-            return None
-
-
-#: Bytes of a reason are limited; four for each character at the most.
-_REASON_MAX = 60
 
 
 def _key(task_id: str) -> str:
@@ -365,18 +491,32 @@ def _plain(usage: Any) -> Any:
     """As JSON has it; exact."""
     if isinstance(usage, Mapping):
         return {name: _plain(number) for name, number in usage.items()}
-    return str(usage) if isinstance(usage, Decimal) else usage
+    return str(_exact(usage)) if isinstance(usage, Decimal | float) else usage
 
 
-def _on_failure(sender: Any = None, exception: Any = None, **_: Any) -> None:
-    # Of a request that is being worked on, here or in the child that died of it.
-    if isinstance(sender, ChargedTask) and sender.request.id is not None:
-        sender.failed(sender.request, type(exception).__name__)
+def _exact(usage: Any) -> Any:
+    """A float, as JSON's numbers are read, means the number that it was written as."""
+    if isinstance(usage, Mapping):
+        return {name: _exact(number) for name, number in usage.items()}
+    return Decimal(repr(usage)) if isinstance(usage, float) else usage
+
+
+def _on_failure(
+    sender: Any = None,
+    task_id: str | None = None,
+    exception: Any = None,
+    args: Any = None,
+    kwargs: Any = None,
+    **_: Any,
+) -> None:
+    if isinstance(sender, ChargedTask) and task_id is not None:
+        request = sender.request if sender.request.id == task_id else None
+        sender.failed(task_id, type(exception).__name__, request, args, kwargs)
 
 
 def _on_revoked(sender: Any = None, request: Any = None, **_: Any) -> None:
     if isinstance(sender, ChargedTask) and request is not None:
-        sender.failed(request, "revoked")
+        sender.failed(request.id, "revoked", request, request.args, request.kwargs)
 
 
 signals.task_failure.connect(_on_failure, weak=False, dispatch_uid="jointo_credits")
@@ -416,16 +556,20 @@ def charged_task(
         metadata: What else should stand with it.
         used: Of the task's result: how much was really used. Or the task says so: ``current_charge().used(...)``.
         overage: Where more was used than is held: take what is ``"available"``, or book it as ``"debt"``.
-        late: Where the hold has expired when the task begins or ends: ``"recharge"`` takes the credits anew. With
-            ``"reject"`` it does not begin any more, and where it ends too late it is not charged.
+        late: Where the hold has expired when the task begins or ends: ``"recharge"`` takes the credits anew when it has
+            succeeded. With ``"reject"`` it does not begin any more, and where it ends too late it is not charged.
         options: As those of ``app.task``. `acks_late` and `reject_on_worker_lost` are set.
     """
     if feature is None and amount is None:
         raise ValidationError("a charged task needs a feature, or an amount", field="amount")
     terms = Terms(user_id, feature, quantity, attributes, amount, reference, metadata, ttl, used, overage, late)
 
+    # The application's own base, or the one that is asked for, is kept.
+    given = options.pop("base", None) or app.Task
+    base = given if issubclass(given, ChargedTask) else type("ChargedTask", (ChargedTask, given), {"abstract": True})
+
     def decorate(function: Callable[..., Any]) -> Any:
         # Not shared, as Celery's are, with every application of the process: it is charged to this one's ledger.
-        return app.task(**{"base": ChargedTask, "shared": False, **options, "terms": terms})(function)
+        return app.task(**{"base": base, "shared": False, **options, "terms": terms})(function)
 
     return decorate

@@ -158,18 +158,26 @@ def register(
         "max_retries": 5,
         "acks_late": True,
     }
+    planned: list[tuple[str, Any, Any]] = []
     for work in works:
         name = prefix + work.__name__
         task: Any = app.task(_logged(work, name), name=name, **options)
-        when = chosen[work.__name__]
-        if when is not None:
-            app.add_periodic_task(
-                _as_schedule(when), task.s(), name=name, expires=_STALE.total_seconds(), **made.routed
-            )
+        if chosen[work.__name__] is not None:
+            planned.append((name, _as_schedule(chosen[work.__name__]), task))
+
+    def plan(**_: Any) -> None:
+        for name, when, task in planned:
+            app.add_periodic_task(when, task.s(), name=name, expires=_STALE.total_seconds(), **made.routed)
+
+    # Late, so that a schedule which the host sets as a whole does not take theirs away.
+    finalized: Any = app.on_after_finalize
+    finalized.connect(plan, weak=False)
+    if app.finalized:
+        plan()
 
     def settle_job(
         consumption_id: str,
-        outcome: Literal["succeeded", "failed"],
+        outcome: Literal["succeeded", "failed", "undone"],
         *,
         usage: Any = None,
         amount: int | None = None,
@@ -183,6 +191,10 @@ def register(
                 settled = jobs.on_job_succeeded(consumption_id, usage, amount=amount)
             else:
                 settled = jobs.on_job_failed(consumption_id, reason)
+                if outcome == "undone" and settled.outcome == "charged":
+                    key = f"undone:{consumption_id}"
+                    made.ledger.refund(consumption_id, reason=reason, idempotency_key=key)
+                    settled = jobs.on_job_failed(consumption_id, reason)
             return {"outcome": settled.outcome, "charged": settled.charged}
         return {"outcome": "unknown consumption", "charged": 0}
 

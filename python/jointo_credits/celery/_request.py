@@ -16,8 +16,8 @@ class ChargedRequest(Request):  # type: ignore[misc]
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         super().on_timeout(soft, timeout)
-        if not soft:
-            self.task.failed(self._context, f"took longer than {timeout:g} s")
+        if not soft and (self.task.acks_on_timeout or not self.task.acks_late):
+            self.task.failed(self.id, f"took longer than {timeout:g} s", self._context, self.args, self.kwargs)
 
 
 __all__: list[Any] = ["ChargedRequest"]

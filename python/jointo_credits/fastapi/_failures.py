@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Coroutine
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
 from fastapi import Request, Response
+from fastapi.encoders import jsonable_encoder
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -122,6 +124,10 @@ class EnvelopeRoute(APIRoute):
                 if _is_the_hosts(request, error):
                     raise
                 word = _WORDS.get(error.status_code, "error")
-                return answer(error.status_code, word, str(error.detail), {}, error.headers)
+                detail: Any = error.detail  # FastAPI's may be anything
+                if isinstance(detail, str):
+                    return answer(error.status_code, word, detail, {}, error.headers)
+                message, facts = HTTPStatus(error.status_code).phrase, {"detail": jsonable_encoder(detail)}
+                return answer(error.status_code, word, message, facts, error.headers)
 
         return handle_or_refuse

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Collection
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Header, HTTPException, Query, Response
@@ -60,6 +60,7 @@ def credits_router(
     require_service: Dependency,
     require_admin: Dependency,
     service_or_user: Dependency | None = None,
+    users_may: Collection[Literal["consume", "confirm", "refund"]] = ("consume", "confirm", "refund"),
     catalogue_access: Dependency | None = None,
     tags: list[str] | None = None,
 ) -> APIRouter:
@@ -84,14 +85,22 @@ def credits_router(
         require_admin: The same for administrators. Text or an id that it gives stands in the register of gifts as who
             gave.
         service_or_user: Lets users consume, confirm and refund: in place of `require_service`, a dependency that gives
-            None for a service, and for a user their id. A user reaches their own consumptions only.
+            None for a service, and for a user their id. A user reaches their own consumptions only, and gets nothing
+            back that was captured. But whoever may confirm or refund a hold decides what a job costs: let users do that
+            where they do the work themselves, and not where your workers do it.
+        users_may: Which of the three users may do.
         catalogue_access: Who may read the packages, in place of `current_user`: ``lambda: None`` for everybody.
         tags: For the OpenAPI document.
     """
     router = APIRouter(route_class=EnvelopeRoute, tags=list(tags or ["credits"]))
     the_ledger: Any = Depends(provider(ledger))
     the_user: Any = Depends(current_user)
-    the_caller: Any = Depends(service_or_user if service_or_user is not None else require_service)
+
+    def caller_of(what: Literal["consume", "confirm", "refund"]) -> Any:
+        is_for_users = service_or_user is not None and what in users_may
+        return Depends(service_or_user if is_for_users else require_service)
+
+    may_consume, may_confirm, may_refund = caller_of("consume"), caller_of("confirm"), caller_of("refund")
     the_admin: Any = Depends(require_admin)
     the_key: Any = Header(
         None, alias="Idempotency-Key", description="Makes repeating it safe: the same key gives the first answer."
@@ -100,11 +109,16 @@ def credits_router(
     a_cursor: Any = Query(None, description="`nextCursor` of the page before.")
     catalogue = [Depends(catalogue_access if catalogue_access is not None else current_user)]
 
-    def acting_for(caller: Any, user_id: UUID | None) -> UUID | None:
+    def user_of(what: Literal["consume", "confirm", "refund"], caller: Any) -> UUID | None:
+        """The user that calls; None for a service."""
+        if service_or_user is None or what not in users_may or caller is None:
+            return None
+        return _id_of(caller)
+
+    def acting_for(own: UUID | None, user_id: UUID | None) -> UUID | None:
         """Whose account the caller may touch; None for any."""
-        if service_or_user is None or caller is None:
+        if own is None:
             return user_id
-        own = _id_of(caller)
         if user_id is not None and user_id != own:
             raise HTTPException(403, "users reach their own credits only")
         return own
@@ -152,10 +166,10 @@ def credits_router(
 
     @router.post("/consume", response_model=Envelope[models.ConsumptionOut], responses=_responses(400, 402, 404, 409))
     async def consume(
-        asked: models.ConsumeIn, books: AsyncLedger = the_ledger, caller: Any = the_caller, key: Short | None = the_key
+        asked: models.ConsumeIn, books: AsyncLedger = the_ledger, caller: Any = may_consume, key: Short | None = the_key
     ) -> Response:
         """Holds credits for a job that is about to begin."""
-        user_id = acting_for(caller, asked.user_id)
+        user_id = acting_for(user_of("consume", caller), asked.user_id)
         if user_id is None:
             raise ValidationError("userId: say whose credits", field="user_id", problem="is missing")
         held = await books.consume(
@@ -173,10 +187,10 @@ def credits_router(
 
     @router.post("/confirm", response_model=Envelope[models.ConsumptionOut], responses=_responses(400, 402, 404, 409))
     async def confirm(
-        asked: models.ConfirmIn, books: AsyncLedger = the_ledger, caller: Any = the_caller, key: Short | None = the_key
+        asked: models.ConfirmIn, books: AsyncLedger = the_ledger, caller: Any = may_confirm, key: Short | None = the_key
     ) -> Response:
         """Spends what a hold keeps, or what was really used."""
-        await check_owner(books, asked.consumption_id, acting_for(caller, asked.user_id))
+        await check_owner(books, asked.consumption_id, acting_for(user_of("confirm", caller), asked.user_id))
         done = await books.confirm(
             asked.consumption_id,
             amount=asked.amount,
@@ -189,15 +203,16 @@ def credits_router(
 
     @router.post("/refund", response_model=Envelope[models.ConsumptionOut], responses=_responses(400, 404, 409))
     async def refund(
-        asked: models.RefundIn, books: AsyncLedger = the_ledger, caller: Any = the_caller, key: Short | None = the_key
+        asked: models.RefundIn, books: AsyncLedger = the_ledger, caller: Any = may_refund, key: Short | None = the_key
     ) -> Response:
         """Gives credits back: of a hold all, of a confirmed consumption all or a part."""
-        await check_owner(books, asked.consumption_id, acting_for(caller, asked.user_id))
+        user = user_of("refund", caller)
+        await check_owner(books, asked.consumption_id, acting_for(user, asked.user_id))
         done = await books.refund(
             asked.consumption_id,
             amount=asked.amount,
             reason=asked.reason,
-            pending_only=asked.pending_only,
+            pending_only=asked.pending_only or user is not None,
             idempotency_key=_one_key(key, asked.idempotency_key),
         )
         return _ok(models.ConsumptionOut.model_validate(done))
