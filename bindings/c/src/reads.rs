@@ -1,0 +1,278 @@
+//! Reads: balances, pages, audits.
+
+use crate::call::{Out, guard, ledger, wait};
+use crate::error::{credits_code, credits_error};
+use crate::json;
+use crate::ledger::credits_ledger;
+use crate::options::{Options, optional};
+use crate::results::{
+    CREDITS_CURSOR_TEXT, by_number, credits_balance, credits_consumption, credits_sums, credits_transaction,
+    credits_uuid, credits_verification, kind_number, status_number,
+};
+use crate::text::{Checked, field, give, id, optional_text, optional_time};
+use jointo_credits::{ConsumptionFilter, Kind, Page, Status, TransactionFilter};
+use std::ffi::c_char;
+
+/// What an account has. One that was never used has nothing.
+///
+/// @param at  As of which time, in microseconds since 1970 UTC; 0 for now.
+/// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_UNAVAILABLE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn credits_get_balance(
+    ledger: *const credits_ledger,
+    user_id: credits_uuid,
+    at: i64,
+    balance: *mut credits_balance,
+    error: *mut *mut credits_error,
+) -> credits_code {
+    // SAFETY: the pointers are what lib.rs says.
+    unsafe {
+        guard(error, || {
+            let (ledger, balance) = (self::ledger(ledger)?, Out::new("balance", balance)?);
+            let user_id = id("user_id", user_id)?;
+            let found = match optional_time(at) {
+                None => wait(ledger, ledger.ledger.balance(user_id)),
+                Some(at) => wait(ledger, ledger.ledger.balance_at(user_id, at)),
+            };
+            balance.write((&found?).into());
+            Ok(())
+        })
+    }
+}
+
+/// Which lines of a list. Set it to CREDITS_PAGE_INIT first; zero and NULL mean all.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct credits_page_options {
+    /// sizeof(credits_page_options).
+    pub size: usize,
+    /// Of transactions: only of this kind, CREDITS_KIND_*.
+    pub kind: i32,
+    /// Of consumptions: only those that stand like this now.
+    pub status: i32,
+    /// Of transactions: from this time on.
+    pub since: i64,
+    /// Of transactions: before this time.
+    pub until: i64,
+    /// The page before's next cursor; NULL or "" for the first page.
+    pub cursor: *const c_char,
+}
+
+// SAFETY: numbers and pointers; zeros are valid.
+unsafe impl Options for credits_page_options {}
+
+fn chosen<T: Copy>(
+    field: &'static str,
+    all: &[T],
+    number_of: fn(T) -> i32,
+    given: i32,
+) -> Checked<Option<T>> {
+    if given == 0 {
+        return Ok(None);
+    }
+    by_number(all, number_of, given)
+        .map(Some)
+        .ok_or_else(|| credits_error::invalid(field, "is none of the numbers there are", "see credits.h"))
+}
+
+/// # Safety
+/// `places` has room for `page`'s items, and `next` for a cursor.
+unsafe fn turn_over<T, U: for<'a> From<&'a T>>(
+    page: &Page<T>,
+    places: *mut U,
+    count: Out<usize>,
+    next: *mut [c_char; CREDITS_CURSOR_TEXT],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (place, item) in page.items.iter().enumerate() {
+            places.add(place).write(item.into());
+        }
+        count.write(page.items.len());
+        if let Some(next) = next.as_mut() {
+            *next = field(page.next_cursor.as_deref());
+        }
+    }
+}
+
+/// A page of an account's journal, newest first. Cursors stay valid while entries are added.
+///
+/// @param options   NULL for everything.
+/// @param items     An array with room for `capacity` of them.
+/// @param capacity  1 to 1,000.
+/// @param count     How many there are.
+/// @param next      NULL, or room for CREDITS_CURSOR_TEXT bytes: where the next page begins; "" after the last one.
+/// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_UNAVAILABLE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn credits_transactions(
+    ledger: *const credits_ledger,
+    user_id: credits_uuid,
+    options: *const credits_page_options,
+    items: *mut credits_transaction,
+    capacity: usize,
+    count: *mut usize,
+    next: *mut c_char,
+    error: *mut *mut credits_error,
+) -> credits_code {
+    // SAFETY: the pointers are what lib.rs says.
+    unsafe {
+        guard(error, || {
+            let (ledger, count) = (self::ledger(ledger)?, Out::new("count", count)?);
+            Out::new("items", items)?;
+            let options = optional(options)?;
+            if options.status != 0 {
+                return Err(credits_error::invalid("status", "is for consumptions only", "0"));
+            }
+            let filter = TransactionFilter {
+                kind: chosen("kind", Kind::ALL, kind_number, options.kind)?,
+                since: optional_time(options.since),
+                until: optional_time(options.until),
+                limit: capacity,
+                cursor: optional_text("cursor", options.cursor)?.filter(|cursor| !cursor.is_empty()),
+            };
+            let page = wait(
+                ledger,
+                ledger.ledger.transactions(id("user_id", user_id)?, filter),
+            )?;
+            turn_over(&page, items, count, next.cast());
+            Ok(())
+        })
+    }
+}
+
+/// A page of an account's consumptions, newest first: as credits_transactions().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn credits_consumptions(
+    ledger: *const credits_ledger,
+    user_id: credits_uuid,
+    options: *const credits_page_options,
+    items: *mut credits_consumption,
+    capacity: usize,
+    count: *mut usize,
+    next: *mut c_char,
+    error: *mut *mut credits_error,
+) -> credits_code {
+    // SAFETY: the pointers are what lib.rs says.
+    unsafe {
+        guard(error, || {
+            let (ledger, count) = (self::ledger(ledger)?, Out::new("count", count)?);
+            Out::new("items", items)?;
+            let options = optional(options)?;
+            if options.kind != 0 || options.since != 0 || options.until != 0 {
+                return Err(credits_error::invalid(
+                    "kind",
+                    "and times are for transactions only",
+                    "0",
+                ));
+            }
+            let filter = ConsumptionFilter {
+                status: chosen("status", Status::ALL, status_number, options.status)?,
+                limit: capacity,
+                cursor: optional_text("cursor", options.cursor)?.filter(|cursor| !cursor.is_empty()),
+            };
+            let page = wait(
+                ledger,
+                ledger.ledger.consumptions(id("user_id", user_id)?, filter),
+            )?;
+            turn_over(&page, items, count, next.cast());
+            Ok(())
+        })
+    }
+}
+
+/// One consumption, as it stands now.
+///
+/// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_NOT_FOUND, CREDITS_UNAVAILABLE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn credits_get_consumption(
+    ledger: *const credits_ledger,
+    consumption_id: credits_uuid,
+    consumption: *mut credits_consumption,
+    error: *mut *mut credits_error,
+) -> credits_code {
+    // SAFETY: the pointers are what lib.rs says.
+    unsafe {
+        guard(error, || {
+            let (ledger, place) = (self::ledger(ledger)?, Out::new("consumption", consumption)?);
+            let id = id("consumption_id", consumption_id)?;
+            place.write((&wait(ledger, ledger.ledger.get_consumption(id))?).into());
+            Ok(())
+        })
+    }
+}
+
+/// The metadata that was given with a consumption.
+///
+/// @param metadata  JSON, "{}" where there is none; free it with credits_string_free().
+/// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_NOT_FOUND, CREDITS_UNAVAILABLE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn credits_metadata(
+    ledger: *const credits_ledger,
+    consumption_id: credits_uuid,
+    metadata: *mut *mut c_char,
+    error: *mut *mut credits_error,
+) -> credits_code {
+    // SAFETY: the pointers are what lib.rs says.
+    unsafe {
+        guard(error, || {
+            let (ledger, place) = (self::ledger(ledger)?, Out::new("metadata", metadata)?);
+            let id = id("consumption_id", consumption_id)?;
+            let found = wait(ledger, ledger.ledger.get_consumption(id))?;
+            place.write(give(
+                found.metadata.as_ref().map_or("{}", |metadata| metadata.as_str()),
+            ));
+            Ok(())
+        })
+    }
+}
+
+/// Derives every balance, lot, hold, number and hash from the journal again. Faults are no error but the result.
+///
+/// @param faults  NULL, or a place for the first faults as JSON: [{"user_id", "seq", "id", "kind", "detail"}]; free it with
+///                credits_string_free().
+/// @return CREDITS_OK, CREDITS_UNAVAILABLE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn credits_verify(
+    ledger: *const credits_ledger,
+    verification: *mut credits_verification,
+    faults: *mut *mut c_char,
+    error: *mut *mut credits_error,
+) -> credits_code {
+    // SAFETY: the pointers are what lib.rs says.
+    unsafe {
+        guard(error, || {
+            let (ledger, place) = (self::ledger(ledger)?, Out::new("verification", verification)?);
+            let found = wait(ledger, ledger.ledger.verify())?;
+            if let Some(faults) = faults.as_mut() {
+                *faults = give(&json::faults(&found.faults).to_string());
+            }
+            place.write((&found).into());
+            Ok(())
+        })
+    }
+}
+
+/// Sums all accounts and all counter-accounts.
+///
+/// @param counter_accounts  NULL, or a place for their sums as JSON, by name; free it with credits_string_free().
+/// @return CREDITS_OK, CREDITS_UNAVAILABLE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn credits_trial_balance(
+    ledger: *const credits_ledger,
+    sums: *mut credits_sums,
+    counter_accounts: *mut *mut c_char,
+    error: *mut *mut credits_error,
+) -> credits_code {
+    // SAFETY: the pointers are what lib.rs says.
+    unsafe {
+        guard(error, || {
+            let (ledger, place) = (self::ledger(ledger)?, Out::new("sums", sums)?);
+            let found = wait(ledger, ledger.ledger.trial_balance())?;
+            if let Some(counter_accounts) = counter_accounts.as_mut() {
+                *counter_accounts = give(&json::counter_accounts(&found).to_string());
+            }
+            place.write((&found).into());
+            Ok(())
+        })
+    }
+}

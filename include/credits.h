@@ -1,0 +1,1152 @@
+/*
+ * libcredits: a prepaid-credit ledger inside your process, on your own SQLite or PostgreSQL.
+ * Made by scripts/make-header from bindings/c: change that, not this.
+ *
+ * Every call returns a credits_code: CREDITS_OK, or what went wrong. Its last argument is NULL, or a place for the error
+ * object, which the caller frees; it is written only where something went wrong. Results are written only where nothing
+ * did. Every function is safe with NULL: a pointer that is needed gives CREDITS_VALIDATION.
+ *
+ * Text is UTF-8 and ends with a NUL. Text that comes in is copied. Text that a call gives as a char * is freed with
+ * credits_string_free(); structs that go out hold nothing that has to be freed. Ids are 16 bytes; all zeros stands for
+ * none. Times are microseconds since 1970 UTC, durations microseconds; 0 stands for none, or for the default. Credits are
+ * whole numbers from 1 to 2^53 - 1.
+ *
+ * Structs that come in begin with their size; set them to their CREDITS_*_INIT first, and name what you need:
+ *
+ *     credits_consume_options consume = CREDITS_CONSUME_INIT;
+ *     consume.user_id = user;
+ *     consume.amount = 75;
+ *
+ * A ledger is safe in all threads at once. About fork(): see credits_ledger.
+ */
+
+
+#ifndef CREDITS_H
+#define CREDITS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The version of this header; credits_version() is that of the library that runs. */
+#define CREDITS_VERSION "0.1.0"
+
+
+// The version of this header: 10000 * major + 100 * minor + patch.
+#define CREDITS_VERSION_NUMBER 100
+
+// Where more was used than is held: refuse.
+#define CREDITS_OVERAGE_REJECT 0
+
+// Take what is available, or refuse.
+#define CREDITS_OVERAGE_AVAILABLE 1
+
+// Take it all, and book what is missing as debt.
+#define CREDITS_OVERAGE_DEBT 2
+
+// After the deadline: refuse.
+#define CREDITS_LATE_REJECT 0
+
+// Take the credits anew, if they are available.
+#define CREDITS_LATE_RECHARGE 1
+
+// Credits to be taken back that are spent: let them go.
+#define CREDITS_SHORTFALL_FORGIVE 0
+
+// Book them as debt.
+#define CREDITS_SHORTFALL_DEBT 1
+
+// It was done.
+#define CREDITS_OK 0
+
+// An argument is malformed, missing or past a limit. The facts name the `field`, the `problem` and the `limit`.
+#define CREDITS_VALIDATION 1
+
+// There is no such consumption, lot, package or rate card.
+#define CREDITS_NOT_FOUND 2
+
+// More was asked for than is there: credits_error_required() and credits_error_available().
+#define CREDITS_INSUFFICIENT_CREDITS 3
+
+// The hold's deadline has passed. Consume again, or confirm with CREDITS_LATE_RECHARGE.
+#define CREDITS_HOLD_EXPIRED 4
+
+// The consumption is in a state that does not allow it.
+#define CREDITS_INVALID_STATE 5
+
+// The idempotency key was used before for another request.
+#define CREDITS_IDEMPOTENCY_CONFLICT 6
+
+// A payment channel's message is not what it claims to be.
+#define CREDITS_PAYMENT_VERIFICATION 7
+
+// The database, or the way to it, failed. Nothing has changed: try again.
+#define CREDITS_UNAVAILABLE 8
+
+// The database failed while it wrote. Nobody can tell whether it was done; repeating it with the same idempotency key is
+// safe.
+#define CREDITS_UNKNOWN_OUTCOME 9
+
+// The ledger was opened before this process was forked: open it anew.
+#define CREDITS_FORKED 10
+
+// A fault of this library; please report it.
+#define CREDITS_INTERNAL 11
+
+// What becomes of credits of a hold that is released after their lot's expiry: they expire at once.
+#define CREDITS_EXPIRED_LOTS_EXPIRE 0
+
+// They live for `release_grace`.
+#define CREDITS_EXPIRED_LOTS_GRACE 1
+
+// A record's level: something failed.
+#define CREDITS_LOG_ERROR 1
+
+// Something went wrong, and is tried again.
+#define CREDITS_LOG_WARN 2
+
+// Something worth knowing.
+#define CREDITS_LOG_INFO 3
+
+// For whoever looks for a fault.
+#define CREDITS_LOG_DEBUG 4
+
+// The bytes of a text field: 255 bytes of UTF-8 and a NUL.
+#define CREDITS_TEXT 256
+
+// The bytes of a counter-account's name, with its NUL.
+#define CREDITS_ACCOUNT_TEXT 320
+
+// The bytes of a number in text, with its NUL.
+#define CREDITS_NUMBER_TEXT 48
+
+// The bytes of a page's cursor, with its NUL.
+#define CREDITS_CURSOR_TEXT 64
+
+// The bytes of an id in text, with its NUL.
+#define CREDITS_UUID_TEXT 37
+
+// A consumption's status: its credits are held.
+#define CREDITS_PENDING 1
+
+// What was used is spent.
+#define CREDITS_CONFIRMED 2
+
+// Everything was given back.
+#define CREDITS_REFUNDED 3
+
+// The hold's deadline has passed; everything is back.
+#define CREDITS_EXPIRED 4
+
+// A lot's source: bought.
+#define CREDITS_SOURCE_PURCHASE 1
+
+// On top of a purchase.
+#define CREDITS_SOURCE_BONUS 2
+
+// A present.
+#define CREDITS_SOURCE_GIFT 3
+
+// Of a subscription.
+#define CREDITS_SOURCE_SUBSCRIPTION 4
+
+// Of a correction.
+#define CREDITS_SOURCE_ADJUSTMENT 5
+
+// Reversed after its own lot had expired.
+#define CREDITS_SOURCE_REVERSAL 6
+
+// An opening balance from another system.
+#define CREDITS_SOURCE_OPENING 7
+
+// An entry's kind: credits were granted.
+#define CREDITS_KIND_GRANT 1
+
+// A present was given.
+#define CREDITS_KIND_GIFT 2
+
+// Credits were held.
+#define CREDITS_KIND_CONSUME 3
+
+// A hold was captured.
+#define CREDITS_KIND_CONFIRM 4
+
+// A hold was released.
+#define CREDITS_KIND_REFUND 5
+
+// A capture was reversed.
+#define CREDITS_KIND_REVERSE 6
+
+// A hold's deadline was moved.
+#define CREDITS_KIND_EXTEND 7
+
+// A hold expired.
+#define CREDITS_KIND_EXPIRE_HOLD 8
+
+// A lot expired.
+#define CREDITS_KIND_EXPIRE_LOT 9
+
+// The balance was corrected.
+#define CREDITS_KIND_ADJUST 10
+
+// The credit limit was set.
+#define CREDITS_KIND_CREDIT_LIMIT 11
+
+// Granted credits were taken back.
+#define CREDITS_KIND_CLAWBACK 12
+
+// A clock that stands still until it is moved: a test runs a year in a second. Made by credits_clock_new(), freed by
+// credits_clock_free(); ledgers that use it keep it alive. Safe in all threads.
+typedef struct credits_clock credits_clock;
+
+// What went wrong. Made by a call that fails, where its last argument is not NULL; freed by credits_error_free().
+typedef struct credits_error credits_error;
+
+// A ledger in a database. Safe in all threads at once. Opened by credits_open(), closed by credits_close(), once, when no
+// other call is under way.
+//
+// A process that forks: call credits_before_fork() before and credits_after_fork() after it in the parent. The child must
+// open a ledger of its own; on the parent's every call gives CREDITS_FORKED, and credits_close() does nothing.
+typedef struct credits_ledger credits_ledger;
+
+// How a call ended: CREDITS_OK, or one of the other CREDITS_* numbers below. The numbers never change their meaning.
+typedef int32_t credits_code;
+
+// An id. All zeros stands for none.
+typedef struct credits_uuid {
+    // In the order in which it is written.
+    uint8_t bytes[16];
+} credits_uuid;
+
+// A quantity by its name.
+typedef struct credits_number {
+    // Such as "input_tokens".
+    const char *name;
+    // A decimal number, such as "1200".
+    const char *number;
+} credits_number;
+
+// An attribute by its name.
+typedef struct credits_attribute {
+    // Such as "quality".
+    const char *name;
+    // Such as "hd".
+    const char *value;
+} credits_attribute;
+
+// What to hold. Set it to CREDITS_CONSUME_INIT first; zero and NULL mean not given.
+typedef struct credits_consume_options {
+    // sizeof(credits_consume_options).
+    size_t size;
+    // Whose credits.
+    struct credits_uuid user_id;
+    // Credits. Either this, or `feature` with what its rate card meters.
+    int64_t amount;
+    // What it is for.
+    const char *feature;
+    // How much of it, a decimal number such as "12.5"; "1" where neither this nor `quantities` is given.
+    const char *quantity;
+    // Where the card meters several quantities: each by its name.
+    const struct credits_number *quantities;
+    // How many there are.
+    size_t quantities_count;
+    // What the card wants to know besides.
+    const struct credits_attribute *attributes;
+    // How many there are.
+    size_t attributes_count;
+    // How long the hold lives, in microseconds: 1 s to 30 d.
+    int64_t ttl;
+    // Your own name for it, up to 255 bytes.
+    const char *reference;
+    // A JSON object of your own, up to 16 KiB.
+    const char *metadata;
+    // Makes repeating it safe: the same key gives the first result. Up to 255 bytes, unique for the account.
+    const char *idempotency_key;
+} credits_consume_options;
+
+// One use of credits.
+typedef struct credits_consumption {
+    // Its id, for credits_confirm(), credits_refund(), credits_extend().
+    struct credits_uuid id;
+    // Whose it is.
+    struct credits_uuid user_id;
+    // CREDITS_PENDING, CREDITS_CONFIRMED, CREDITS_REFUNDED or CREDITS_EXPIRED.
+    int32_t status;
+    // Whether it has metadata: credits_metadata(). 1 or 0.
+    int32_t has_metadata;
+    // Credits that were held.
+    int64_t amount;
+    // Credits that were spent.
+    int64_t captured;
+    // Credits of those that were given back.
+    int64_t reversed;
+    // Credits that no lot paid for: they are owed.
+    int64_t borrowed;
+    // When it was made.
+    int64_t created_at;
+    // The hold's deadline.
+    int64_t expires_at;
+    // When it was confirmed, refunded or expired; 0 where it was not.
+    int64_t settled_at;
+    // What it is for; "" where that was not said.
+    char feature[CREDITS_TEXT];
+    // The caller's own name for it; "" where there is none.
+    char reference[CREDITS_TEXT];
+} credits_consumption;
+
+// What became of one item of credits_consume_many().
+typedef struct credits_outcome {
+    // CREDITS_OK, or why not.
+    credits_code code;
+    // Of CREDITS_INSUFFICIENT_CREDITS: what it needs, and what is there.
+    int64_t required;
+    // See `required`.
+    int64_t available;
+    // The hold; all zeros where there is none.
+    struct credits_consumption consumption;
+    // What is wrong, shortened; "" where nothing is.
+    char message[CREDITS_TEXT];
+} credits_outcome;
+
+// What a hold is settled with. Set it to CREDITS_CONFIRM_INIT first; zero and NULL mean not given.
+typedef struct credits_confirm_options {
+    // sizeof(credits_confirm_options).
+    size_t size;
+    // The hold.
+    struct credits_uuid consumption_id;
+    // Credits that were really used; all that is held where neither this nor a quantity is given.
+    int64_t amount;
+    // How much was really used, priced by the card that the hold was made with.
+    const char *quantity;
+    // Where the card meters several quantities: each by its name.
+    const struct credits_number *quantities;
+    // How many there are.
+    size_t quantities_count;
+    // CREDITS_OVERAGE_*.
+    int32_t overage;
+    // CREDITS_LATE_*.
+    int32_t late;
+    // Makes repeating it safe.
+    const char *idempotency_key;
+} credits_confirm_options;
+
+// What is given back. Set it to CREDITS_REFUND_INIT first; zero and NULL mean not given.
+typedef struct credits_refund_options {
+    // sizeof(credits_refund_options).
+    size_t size;
+    // The consumption.
+    struct credits_uuid consumption_id;
+    // A part of what was captured; all of it where none is given.
+    int64_t amount;
+    // Why, up to 255 bytes.
+    const char *reason;
+    // Whether only a hold is released, and a capture stays (CREDITS_INVALID_STATE): 1 or 0.
+    int32_t pending_only;
+    // Zero.
+    int32_t reserved;
+    // Makes repeating it safe.
+    const char *idempotency_key;
+} credits_refund_options;
+
+// Credits for an account. Set it to CREDITS_GRANT_INIT first; zero and NULL mean not given.
+typedef struct credits_grant_options {
+    // sizeof(credits_grant_options).
+    size_t size;
+    // The account.
+    struct credits_uuid user_id;
+    // How many.
+    int64_t amount;
+    // CREDITS_SOURCE_*.
+    int32_t source;
+    // Lower burns first.
+    int32_t priority;
+    // When they expire; never without.
+    int64_t expires_at;
+    // What was paid for them, in the currency's minor unit; with `cost_currency`.
+    int64_t cost_minor;
+    // ISO 4217 code.
+    const char *cost_currency;
+    // Your own name for it, such as an order's number.
+    const char *reference;
+    // Makes repeating it safe.
+    const char *idempotency_key;
+} credits_grant_options;
+
+// What a grant, a gift, an adjustment or a new credit limit did.
+typedef struct credits_receipt {
+    // The account.
+    struct credits_uuid user_id;
+    // The lot that was made; all zeros where none was.
+    struct credits_uuid lot_id;
+    // The entry's number.
+    int64_t seq;
+    // CREDITS_KIND_*.
+    int32_t kind;
+    // The lot's source, CREDITS_SOURCE_*; 0 where there is no lot.
+    int32_t source;
+    // Change of `available`.
+    int64_t amount;
+    // `available` afterwards.
+    int64_t available;
+    // The credit limit, where it was set.
+    int64_t credit_limit;
+    // When the lot expires; 0 for never.
+    int64_t expires_at;
+    // When it was done.
+    int64_t created_at;
+} credits_receipt;
+
+// A present, or a correction. Set it to CREDITS_GIFT_INIT or CREDITS_ADJUST_INIT first; zero and NULL mean not given.
+typedef struct credits_gift_options {
+    // sizeof(credits_gift_options).
+    size_t size;
+    // The account.
+    struct credits_uuid user_id;
+    // How many credits; of a correction, below zero takes away.
+    int64_t amount;
+    // Why, up to 255 bytes.
+    const char *reason;
+    // By whom.
+    const char *operator_name;
+    // Of a present: when it expires; never without.
+    int64_t expires_at;
+    // Makes repeating it safe.
+    const char *idempotency_key;
+} credits_gift_options;
+
+// Granted credits to take back. Set it to CREDITS_CLAWBACK_INIT first; zero and NULL mean not given.
+typedef struct credits_clawback_options {
+    // sizeof(credits_clawback_options).
+    size_t size;
+    // The account.
+    struct credits_uuid user_id;
+    // The lot that was granted.
+    struct credits_uuid lot_id;
+    // How many of its credits; all of them where none is given.
+    int64_t amount;
+    // Why, up to 255 bytes.
+    const char *reason;
+    // CREDITS_SHORTFALL_*.
+    int32_t shortfall;
+    // Zero.
+    int32_t reserved;
+    // Makes repeating it safe.
+    const char *idempotency_key;
+} credits_clawback_options;
+
+// What a clawback found.
+typedef struct credits_clawed_back {
+    // The account.
+    struct credits_uuid user_id;
+    // The lot.
+    struct credits_uuid lot_id;
+    // The entry's number.
+    int64_t seq;
+    // Credits taken back.
+    int64_t taken;
+    // Credits that were not there any more.
+    int64_t shortfall;
+    // The part of the shortfall that was booked as debt.
+    int64_t debt;
+    // `available` afterwards.
+    int64_t available;
+    // When.
+    int64_t created_at;
+} credits_clawed_back;
+
+// What a sweep wrote down.
+typedef struct credits_matured {
+    // Holds that expired.
+    uint64_t holds;
+    // Credits of those that are back.
+    int64_t released;
+    // Lots that expired.
+    uint64_t lots;
+    // Credits that expired with them.
+    int64_t expired;
+} credits_matured;
+
+// How a ledger is opened. Set it to CREDITS_SETTINGS_INIT first; zero and NULL mean the default. Durations are in
+// microseconds.
+typedef struct credits_settings {
+    // sizeof(credits_settings).
+    size_t size;
+    // The PostgreSQL schema of the tables; the connection's default without.
+    const char *schema;
+    // A clock of your own; the system's without.
+    const struct credits_clock *clock;
+    // How long a hold lives where neither the call nor the feature's rate card says: 1 s to 30 d, 1 h by default.
+    int64_t hold_ttl;
+    // CREDITS_EXPIRED_LOTS_EXPIRE or CREDITS_EXPIRED_LOTS_GRACE.
+    int32_t on_lot_expired_while_held;
+    // Whether a pooler in transaction mode (PgBouncer) stands before PostgreSQL: 1 or 0.
+    int32_t pgbouncer;
+    // How long credits of an expired lot live that come back with CREDITS_EXPIRED_LOTS_GRACE: 7 d by default.
+    int64_t release_grace;
+    // How long reversed credits live whose lot has expired: 30 d by default.
+    int64_t reversal_grace;
+    // Connections for reads: 8 by default. Commands have their own.
+    uint32_t max_connections;
+    // Connections for commands on PostgreSQL: 2 by default.
+    uint32_t committers;
+    // The most commands in one write: 1,000 by default.
+    uint32_t batch_limit;
+    // The most commands that wait; further callers wait to be let in. 10,000 by default.
+    uint32_t queue_limit;
+    // How long a database that is away is tried again before calls fail: 10 s by default.
+    int64_t patience;
+    // How long to wait for a connection, and for another process that writes a SQLite file: 5 s by default.
+    int64_t connect_timeout;
+} credits_settings;
+
+// The holds of all accounts that wait for their job's end.
+typedef struct credits_pending {
+    // How many are live.
+    uint64_t holds;
+    // The credits in them.
+    int64_t credits;
+    // How many more have passed their deadline, and nobody has written that down yet.
+    uint64_t overdue;
+} credits_pending;
+
+// What is called with each record, from any of the library's threads, possibly several at once. `target` is the part of
+// the library. The texts are valid until it returns. It must not call the library.
+typedef void (*credits_logger)(int32_t level, const char *target, const char *message, void *context);
+
+// Something to be priced. Set it to CREDITS_USAGE_INIT first; zero and NULL mean not given.
+typedef struct credits_usage {
+    // sizeof(credits_usage).
+    size_t size;
+    // What it is.
+    const char *feature;
+    // How much of it, a decimal number such as "12.5"; "1" where neither this nor `quantities` is given.
+    const char *quantity;
+    // Where the card meters several quantities: each by its name.
+    const struct credits_number *quantities;
+    // How many there are.
+    size_t quantities_count;
+    // What the card wants to know besides.
+    const struct credits_attribute *attributes;
+    // How many there are.
+    size_t attributes_count;
+    // The account, for cards of its own.
+    struct credits_uuid user_id;
+    // At the prices of which time; now without.
+    int64_t at;
+} credits_usage;
+
+// What something costs.
+typedef struct credits_quote {
+    // In whole credits: what credits_consume() would hold.
+    int64_t credits;
+    // The rate card's version that priced it; 0 where it has none.
+    int64_t version;
+    // Its id; all zeros where it has none.
+    struct credits_uuid pricing_id;
+    // Before rounding, as a decimal number.
+    char exact[CREDITS_NUMBER_TEXT];
+} credits_quote;
+
+// A package of credits that can be bought, or could be.
+typedef struct credits_package {
+    // Its id, for ever.
+    struct credits_uuid id;
+    // 1, 2, 3 ... with every change.
+    int64_t version;
+    // Credits that are bought.
+    int64_t credits;
+    // Credits on top.
+    int64_t bonus_credits;
+    // How many days the credits live; 0 for ever.
+    uint32_t validity_days;
+    // How often one account can buy it; 0 as often as it likes.
+    uint32_t purchase_limit;
+    // Lower stands first.
+    int32_t sort_order;
+    // Whether shops should point it out: 1 or 0.
+    int32_t recommended;
+    // Whether it can be bought: 1 or 0.
+    int32_t active;
+    // Zero.
+    int32_t reserved;
+    // When it was first saved.
+    int64_t created_at;
+    // When this version was saved.
+    int64_t updated_at;
+    // ISO 4217 code, such as "CNY".
+    char currency[4];
+    // What it costs, with two decimals at least, such as "9.90".
+    char price[CREDITS_NUMBER_TEXT];
+    // What people call it.
+    char name[CREDITS_TEXT];
+} credits_package;
+
+// A package to save: a new one, or all of an old one anew. Set it to CREDITS_SAVE_PACKAGE_INIT first.
+typedef struct credits_save_package_options {
+    // sizeof(credits_save_package_options).
+    size_t size;
+    // Which one to change; all zeros for a new one.
+    struct credits_uuid package_id;
+    // What people call it, up to 255 bytes.
+    const char *name;
+    // More about it; NULL for nothing.
+    const char *description;
+    // A decimal number with two decimals at the most, such as "9.90".
+    const char *price;
+    // ISO 4217 code; NULL for "CNY".
+    const char *currency;
+    // Credits that are bought.
+    int64_t credits;
+    // Credits on top.
+    int64_t bonus_credits;
+    // How many days the credits live; 0 for ever.
+    uint32_t validity_days;
+    // How often one account can buy it; 0 as often as it likes.
+    uint32_t purchase_limit;
+    // Lower stands first.
+    int32_t sort_order;
+    // Whether shops should point it out: 1 or 0.
+    int32_t recommended;
+    // Whether it can't be bought any more: 1 or 0.
+    int32_t inactive;
+    // Zero.
+    int32_t reserved;
+} credits_save_package_options;
+
+// What an account has. Times are microseconds since 1970 UTC.
+typedef struct credits_balance {
+    // Whose it is.
+    struct credits_uuid user_id;
+    // Credits that can be spent now, without the credit limit; below zero where the account is in debt.
+    int64_t available;
+    // Credits in live holds.
+    int64_t held;
+    // Credits owed.
+    int64_t debt;
+    // How far below zero credits_consume() may go.
+    int64_t credit_limit;
+    // Credits granted in the account's life.
+    int64_t granted;
+    // Credits spent in the account's life, reversals taken off.
+    int64_t spent;
+    // Credits that will expire next, and when; 0 where none will.
+    int64_t next_expiring;
+    // See `next_expiring`.
+    int64_t next_expires_at;
+    // The number of the last entry in the account's journal.
+    int64_t seq;
+    // When this was so.
+    int64_t at;
+} credits_balance;
+
+// Which lines of a list. Set it to CREDITS_PAGE_INIT first; zero and NULL mean all.
+typedef struct credits_page_options {
+    // sizeof(credits_page_options).
+    size_t size;
+    // Of transactions: only of this kind, CREDITS_KIND_*.
+    int32_t kind;
+    // Of consumptions: only those that stand like this now.
+    int32_t status;
+    // Of transactions: from this time on.
+    int64_t since;
+    // Of transactions: before this time.
+    int64_t until;
+    // The page before's next cursor; NULL or "" for the first page.
+    const char *cursor;
+} credits_page_options;
+
+// One entry of an account's journal.
+typedef struct credits_transaction {
+    // Whose it is.
+    struct credits_uuid user_id;
+    // The consumption it is about; all zeros where it is about none.
+    struct credits_uuid consumption_id;
+    // The lot it is about; all zeros where it is about none.
+    struct credits_uuid lot_id;
+    // Its number: 1, 2, 3 ... without gaps.
+    int64_t seq;
+    // CREDITS_KIND_*.
+    int32_t kind;
+    // Zero.
+    int32_t reserved;
+    // Change of `available`.
+    int64_t change;
+    // Change of `held`.
+    int64_t held_change;
+    // `available` afterwards.
+    int64_t available;
+    // `held` afterwards.
+    int64_t held;
+    // When.
+    int64_t created_at;
+    // SHA-256 that chains it to the entry before.
+    uint8_t hash[32];
+    // Where the credits came from or went to, such as "issued.purchase".
+    char counter_account[CREDITS_ACCOUNT_TEXT];
+    // The caller's own name for it.
+    char reference[CREDITS_TEXT];
+    // The key it was done with.
+    char idempotency_key[CREDITS_TEXT];
+    // Of the entry that made a hold: what it is for.
+    char feature[CREDITS_TEXT];
+    // Why.
+    char reason[CREDITS_TEXT];
+    // By whom.
+    char operator_name[CREDITS_TEXT];
+} credits_transaction;
+
+// What an audit found.
+typedef struct credits_verification {
+    // Accounts audited.
+    uint64_t accounts;
+    // Entries audited.
+    uint64_t entries;
+    // Lots audited.
+    uint64_t lots;
+    // Consumptions audited.
+    uint64_t consumptions;
+    // Faults found: 0 where everything fits.
+    uint64_t faults;
+} credits_verification;
+
+// The sums over all accounts. Together with those of the counter-accounts they are zero.
+typedef struct credits_sums {
+    // Sum of all `available`; the largest or smallest number there is where it is beyond that.
+    int64_t available;
+    // Sum of all `held`; likewise.
+    int64_t held;
+    // Whether everything adds up to zero: 1 or 0.
+    int32_t is_balanced;
+    // Zero.
+    int32_t reserved;
+} credits_sums;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// The version of the library that is running, as CREDITS_VERSION_NUMBER is of the header. A program that was compiled with
+// another minor version should refuse to go on.
+uint32_t credits_version_number(void);
+
+// The version of the library that is running, such as "0.1.0". Never NULL; not to be freed.
+const char *credits_version(void);
+
+// Makes a clock that shows `start`, in microseconds since 1970 UTC.
+struct credits_clock *credits_clock_new(int64_t start);
+
+// Frees a clock. NULL is allowed.
+void credits_clock_free(struct credits_clock *clock);
+
+// What a clock shows.
+credits_code credits_clock_now(const struct credits_clock *clock, int64_t *now, struct credits_error **error);
+
+// Moves a clock forward by so many microseconds.
+credits_code credits_clock_advance(const struct credits_clock *clock, int64_t by, struct credits_error **error);
+
+// Sets a clock, to any time.
+credits_code credits_clock_set(const struct credits_clock *clock, int64_t to, struct credits_error **error);
+
+// Holds credits for a job that is about to begin.
+//
+// @param held  NULL, or a place for the hold.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_IDEMPOTENCY_CONFLICT, CREDITS_NOT_FOUND (no rate card),
+//         CREDITS_INSUFFICIENT_CREDITS, CREDITS_UNAVAILABLE, CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_consume(const struct credits_ledger *ledger,
+                             const struct credits_consume_options *options,
+                             struct credits_consumption *held,
+                             struct credits_error **error);
+
+// Holds credits for many jobs, up to 1,000. Each is accepted or refused on its own.
+//
+// @param options   An array of them.
+// @param count     How many.
+// @param outcomes  As many places, in the same order.
+// @return CREDITS_OK where every item has an outcome, whatever it is; CREDITS_VALIDATION, CREDITS_FORKED: none has.
+credits_code credits_consume_many(const struct credits_ledger *ledger,
+                                  const struct credits_consume_options *options,
+                                  size_t count,
+                                  struct credits_outcome *outcomes,
+                                  struct credits_error **error);
+
+// Spends what a hold keeps, or what was really used; the rest goes back.
+//
+// @param done  NULL, or a place for how the consumption stands then.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_IDEMPOTENCY_CONFLICT, CREDITS_NOT_FOUND, CREDITS_INVALID_STATE,
+//         CREDITS_HOLD_EXPIRED, CREDITS_INSUFFICIENT_CREDITS, CREDITS_UNAVAILABLE, CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_confirm(const struct credits_ledger *ledger,
+                             const struct credits_confirm_options *options,
+                             struct credits_consumption *done,
+                             struct credits_error **error);
+
+// Gives credits back: of a hold all, of a confirmed consumption all or a part, of an expired one nothing.
+//
+// @param done  NULL, or a place for how the consumption stands then.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_IDEMPOTENCY_CONFLICT, CREDITS_NOT_FOUND, CREDITS_INVALID_STATE,
+//         CREDITS_UNAVAILABLE, CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_refund(const struct credits_ledger *ledger,
+                            const struct credits_refund_options *options,
+                            struct credits_consumption *done,
+                            struct credits_error **error);
+
+// Gives a hold more time, never less.
+//
+// @param ttl              From now on, in microseconds: 1 s to 30 d.
+// @param idempotency_key  NULL, or what makes repeating it safe.
+// @param done             NULL, or a place for how the consumption stands then.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_IDEMPOTENCY_CONFLICT, CREDITS_NOT_FOUND, CREDITS_INVALID_STATE,
+//         CREDITS_HOLD_EXPIRED, CREDITS_UNAVAILABLE, CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_extend(const struct credits_ledger *ledger,
+                            struct credits_uuid consumption_id,
+                            int64_t ttl,
+                            const char *idempotency_key,
+                            struct credits_consumption *done,
+                            struct credits_error **error);
+
+// Grants credits.
+//
+// @param receipt  NULL, or a place for what was done.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_IDEMPOTENCY_CONFLICT, CREDITS_UNAVAILABLE, CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_grant(const struct credits_ledger *ledger,
+                           const struct credits_grant_options *options,
+                           struct credits_receipt *receipt,
+                           struct credits_error **error);
+
+// Gives credits away, and writes it into the register of gifts.
+//
+// @param receipt  NULL, or a place for what was done.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_IDEMPOTENCY_CONFLICT, CREDITS_UNAVAILABLE, CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_gift(const struct credits_ledger *ledger,
+                          const struct credits_gift_options *options,
+                          struct credits_receipt *receipt,
+                          struct credits_error **error);
+
+// Corrects a balance.
+//
+// @param receipt  NULL, or a place for what was done.
+// @return CREDITS_OK, CREDITS_VALIDATION (also `expires_at`), CREDITS_IDEMPOTENCY_CONFLICT,
+//         CREDITS_INSUFFICIENT_CREDITS, CREDITS_UNAVAILABLE, CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_adjust(const struct credits_ledger *ledger,
+                            const struct credits_gift_options *options,
+                            struct credits_receipt *receipt,
+                            struct credits_error **error);
+
+// Sets how far below zero credits_consume() may take a balance.
+//
+// @param credit_limit     0 or more.
+// @param idempotency_key  NULL, or what makes repeating it safe.
+// @param receipt          NULL, or a place for what was done.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_IDEMPOTENCY_CONFLICT, CREDITS_UNAVAILABLE, CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_set_credit_limit(const struct credits_ledger *ledger,
+                                      struct credits_uuid user_id,
+                                      int64_t credit_limit,
+                                      const char *idempotency_key,
+                                      struct credits_receipt *receipt,
+                                      struct credits_error **error);
+
+// Takes granted credits back.
+//
+// @param done  NULL, or a place for what was found.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_IDEMPOTENCY_CONFLICT, CREDITS_NOT_FOUND, CREDITS_UNAVAILABLE,
+//         CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_clawback(const struct credits_ledger *ledger,
+                              const struct credits_clawback_options *options,
+                              struct credits_clawed_back *done,
+                              struct credits_error **error);
+
+// Writes down the holds that have expired. Nothing depends on when it runs; safe from several processes at once.
+//
+// @param limit  After at least so many it stops; 0 for all.
+// @param done   NULL, or a place for the counts.
+// @return CREDITS_OK, CREDITS_UNAVAILABLE, CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_expire_pending(const struct credits_ledger *ledger,
+                                    uint64_t limit,
+                                    struct credits_matured *done,
+                                    struct credits_error **error);
+
+// Writes down the lots that have expired: as credits_expire_pending().
+credits_code credits_expire_lots(const struct credits_ledger *ledger,
+                                 uint64_t limit,
+                                 struct credits_matured *done,
+                                 struct credits_error **error);
+
+// Frees an error. NULL is allowed.
+void credits_error_free(struct credits_error *error);
+
+// The error's number; CREDITS_OK for NULL.
+credits_code credits_error_code(const struct credits_error *error);
+
+// What is wrong and what to do, for people; "" for NULL. It belongs to the error.
+const char *credits_error_message(const struct credits_error *error);
+
+// The facts as a JSON object, such as {"required":75,"available":60}; "{}" for NULL. It belongs to the error.
+const char *credits_error_facts(const struct credits_error *error);
+
+// Of CREDITS_INSUFFICIENT_CREDITS: the credits that the call needs; 0 else.
+int64_t credits_error_required(const struct credits_error *error);
+
+// Of CREDITS_INSUFFICIENT_CREDITS: the credits that can be spent, the credit limit included; 0 else.
+int64_t credits_error_available(const struct credits_error *error);
+
+// A code's stable word, such as "insufficient_credits"; "" for a number that is none. Never NULL; not to be freed.
+const char *credits_code_name(credits_code code);
+
+// Opens a ledger. Its tables need not be there yet: credits_migrate().
+//
+// @param url       "sqlite:///path/to/credits.db", "sqlite::memory:", or "postgresql://user@host/database".
+// @param settings  NULL for the defaults.
+// @param opened    The ledger; close it with credits_close().
+// @param error     NULL, or a place for what went wrong; free it with credits_error_free(). So for every call below.
+// @return CREDITS_OK, CREDITS_VALIDATION (the url, a setting), CREDITS_UNAVAILABLE.
+credits_code credits_open(const char *url,
+                          const struct credits_settings *settings,
+                          struct credits_ledger **opened,
+                          struct credits_error **error);
+
+// Takes no more commands, waits until those under way are answered, and frees the ledger. NULL is allowed. No other call
+// may be under way or follow. In a child that was forked it does nothing.
+void credits_close(struct credits_ledger *ledger);
+
+// Makes the tables, or brings them up to date. Safe to repeat, and from several processes at once.
+//
+// @return CREDITS_OK, CREDITS_UNAVAILABLE (the database can't be changed, or is newer than this library).
+credits_code credits_migrate(const struct credits_ledger *ledger, struct credits_error **error);
+
+// Checks that the tables are there and of this library's version.
+//
+// @return CREDITS_OK, CREDITS_UNAVAILABLE: they are not, or the database is away.
+credits_code credits_check(const struct credits_ledger *ledger, struct credits_error **error);
+
+// Installs the packages and rate cards that the library comes with, where they are not there yet.
+//
+// @return CREDITS_OK, CREDITS_UNAVAILABLE.
+credits_code credits_seed_catalog(const struct credits_ledger *ledger, struct credits_error **error);
+
+// Gets ready for fork(): waits up to `timeout` microseconds until no connection to a SQLite file is in use, and closes
+// them. Other threads' calls wait until credits_after_fork().
+//
+// @param ready  NULL, or a place for 1: everything was closed in time, or 0: a child can't open the file.
+credits_code credits_before_fork(const struct credits_ledger *ledger,
+                                 int64_t timeout,
+                                 int32_t *ready,
+                                 struct credits_error **error);
+
+// Goes on after fork(), in the parent.
+credits_code credits_after_fork(const struct credits_ledger *ledger, struct credits_error **error);
+
+// Looks at the database: version, round trip, clock, and what should be put right.
+//
+// @param found  JSON: {"database", "round_trip_us", "clock_skew_us", "problems": [{"what", "remedy"}]}; free it with
+//               credits_string_free().
+credits_code credits_inspect(const struct credits_ledger *ledger, char **found, struct credits_error **error);
+
+// What this process's ledger has done since it was opened: commands by outcome, how long they took, how many shared a
+// write. Asks no database.
+//
+// @param stats  JSON; free it with credits_string_free().
+credits_code credits_stats(const struct credits_ledger *ledger, char **stats, struct credits_error **error);
+
+// How many holds wait for their job's end, in the whole database. The cost grows with their number.
+credits_code credits_pending_holds(const struct credits_ledger *ledger,
+                                   struct credits_pending *pending,
+                                   struct credits_error **error);
+
+// Has every record of the library's given to `logger`, for the whole process; NULL ends that. When it returns the logger
+// before is not called any more. Without a logger nothing is logged.
+//
+// @param logger   The function.
+// @param context  Passed on to it.
+void credits_set_logger(credits_logger logger,
+                        void *context);
+
+// What something would cost. Changes nothing.
+//
+// @param quote  What it costs.
+// @param lines  NULL, or a place for how that comes about, as JSON: [{"text", "amount"}]; free it with
+//               credits_string_free().
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_NOT_FOUND (no rate card), CREDITS_UNAVAILABLE.
+credits_code credits_calculate(const struct credits_ledger *ledger,
+                               const struct credits_usage *asked,
+                               struct credits_quote *quote,
+                               char **lines,
+                               struct credits_error **error);
+
+// Why a consumption cost what it did, and what paid for it.
+//
+// @param explanation  JSON: {"consumption_id", "held", "charged", "lots"}; free it with credits_string_free().
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_NOT_FOUND, CREDITS_UNAVAILABLE.
+credits_code credits_explain(const struct credits_ledger *ledger,
+                             struct credits_uuid consumption_id,
+                             char **explanation,
+                             struct credits_error **error);
+
+// The packages, as shops show them.
+//
+// @param items     An array with room for `capacity` of them; NULL where `capacity` is 0.
+// @param capacity  How many fit.
+// @param count     How many there are, which may be more than fit: then none is written beyond `capacity`.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_UNAVAILABLE.
+credits_code credits_packages(const struct credits_ledger *ledger,
+                              struct credits_package *items,
+                              size_t capacity,
+                              size_t *count,
+                              struct credits_error **error);
+
+// One package, also where it can't be bought any more.
+//
+// @param package      A place for it.
+// @param description  NULL, or a place for its description; free it with credits_string_free().
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_NOT_FOUND, CREDITS_UNAVAILABLE.
+credits_code credits_get_package(const struct credits_ledger *ledger,
+                                 struct credits_uuid package_id,
+                                 struct credits_package *package,
+                                 char **description,
+                                 struct credits_error **error);
+
+// Saves a package as a new version.
+//
+// @param saved  NULL, or a place for it.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_NOT_FOUND, CREDITS_UNAVAILABLE, CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_save_package(const struct credits_ledger *ledger,
+                                  const struct credits_save_package_options *options,
+                                  struct credits_package *saved,
+                                  struct credits_error **error);
+
+// Every version of a feature's rate card, or of all features', by feature and version.
+//
+// @param feature  NULL for all.
+// @param cards    JSON: [{"id", "feature", "version", "user_id", "effective_from", "effective_until", "card"}]; free it
+//                 with credits_string_free().
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_UNAVAILABLE.
+credits_code credits_pricing(const struct credits_ledger *ledger,
+                             const char *feature,
+                             char **cards,
+                             struct credits_error **error);
+
+// Adds a version of a feature's rate card.
+//
+// @param card             JSON, in the form of docs/rate-cards.md; it names the feature.
+// @param user_id          The account it is for; all zeros for everybody.
+// @param effective_from   From when it counts; 0 for now.
+// @param effective_until  Until when; 0 as long as no later one counts.
+// @param version          NULL, or a place for its number.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_UNAVAILABLE, CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_set_pricing(const struct credits_ledger *ledger,
+                                 const char *card,
+                                 struct credits_uuid user_id,
+                                 int64_t effective_from,
+                                 int64_t effective_until,
+                                 int64_t *version,
+                                 struct credits_error **error);
+
+// What an account has. One that was never used has nothing.
+//
+// @param at  As of which time, in microseconds since 1970 UTC; 0 for now.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_UNAVAILABLE.
+credits_code credits_get_balance(const struct credits_ledger *ledger,
+                                 struct credits_uuid user_id,
+                                 int64_t at,
+                                 struct credits_balance *balance,
+                                 struct credits_error **error);
+
+// A page of an account's journal, newest first. Cursors stay valid while entries are added.
+//
+// @param options   NULL for everything.
+// @param items     An array with room for `capacity` of them.
+// @param capacity  1 to 1,000.
+// @param count     How many there are.
+// @param next      NULL, or room for CREDITS_CURSOR_TEXT bytes: where the next page begins; "" after the last one.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_UNAVAILABLE.
+credits_code credits_transactions(const struct credits_ledger *ledger,
+                                  struct credits_uuid user_id,
+                                  const struct credits_page_options *options,
+                                  struct credits_transaction *items,
+                                  size_t capacity,
+                                  size_t *count,
+                                  char *next,
+                                  struct credits_error **error);
+
+// A page of an account's consumptions, newest first: as credits_transactions().
+credits_code credits_consumptions(const struct credits_ledger *ledger,
+                                  struct credits_uuid user_id,
+                                  const struct credits_page_options *options,
+                                  struct credits_consumption *items,
+                                  size_t capacity,
+                                  size_t *count,
+                                  char *next,
+                                  struct credits_error **error);
+
+// One consumption, as it stands now.
+//
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_NOT_FOUND, CREDITS_UNAVAILABLE.
+credits_code credits_get_consumption(const struct credits_ledger *ledger,
+                                     struct credits_uuid consumption_id,
+                                     struct credits_consumption *consumption,
+                                     struct credits_error **error);
+
+// The metadata that was given with a consumption.
+//
+// @param metadata  JSON, "{}" where there is none; free it with credits_string_free().
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_NOT_FOUND, CREDITS_UNAVAILABLE.
+credits_code credits_metadata(const struct credits_ledger *ledger,
+                              struct credits_uuid consumption_id,
+                              char **metadata,
+                              struct credits_error **error);
+
+// Derives every balance, lot, hold, number and hash from the journal again. Faults are no error but the result.
+//
+// @param faults  NULL, or a place for the first faults as JSON: [{"user_id", "seq", "id", "kind", "detail"}]; free it with
+//                credits_string_free().
+// @return CREDITS_OK, CREDITS_UNAVAILABLE.
+credits_code credits_verify(const struct credits_ledger *ledger,
+                            struct credits_verification *verification,
+                            char **faults,
+                            struct credits_error **error);
+
+// Sums all accounts and all counter-accounts.
+//
+// @param counter_accounts  NULL, or a place for their sums as JSON, by name; free it with credits_string_free().
+// @return CREDITS_OK, CREDITS_UNAVAILABLE.
+credits_code credits_trial_balance(const struct credits_ledger *ledger,
+                                   struct credits_sums *sums,
+                                   char **counter_accounts,
+                                   struct credits_error **error);
+
+// Reads an id such as "0191d8f0-0000-7000-8000-000000000001".
+//
+// @return CREDITS_OK, CREDITS_VALIDATION.
+credits_code credits_uuid_parse(const char *written, struct credits_uuid *id, struct credits_error **error);
+
+// Writes an id with its NUL into `written`, which has room for CREDITS_UUID_TEXT bytes.
+credits_code credits_uuid_format(struct credits_uuid id, char *written);
+
+// Frees text that a function of this library has given. NULL is allowed.
+void credits_string_free(char *text);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* CREDITS_H */
+
+/* What a struct that comes in is set to first. */
+#ifdef __cplusplus
+template <typename T> inline T credits_init_() {
+    T made = T();
+    made.size = sizeof(T);
+    return made;
+}
+#define CREDITS_INIT_(type) credits_init_<type>()
+#else
+#define CREDITS_INIT_(type) { .size = sizeof(type) }
+#endif
+#define CREDITS_SETTINGS_INIT CREDITS_INIT_(credits_settings)
+#define CREDITS_USAGE_INIT CREDITS_INIT_(credits_usage)
+#define CREDITS_CONSUME_INIT CREDITS_INIT_(credits_consume_options)
+#define CREDITS_CONFIRM_INIT CREDITS_INIT_(credits_confirm_options)
+#define CREDITS_REFUND_INIT CREDITS_INIT_(credits_refund_options)
+#define CREDITS_GRANT_INIT CREDITS_INIT_(credits_grant_options)
+#define CREDITS_GIFT_INIT CREDITS_INIT_(credits_gift_options)
+#define CREDITS_ADJUST_INIT CREDITS_INIT_(credits_gift_options)
+#define CREDITS_CLAWBACK_INIT CREDITS_INIT_(credits_clawback_options)
+#define CREDITS_PAGE_INIT CREDITS_INIT_(credits_page_options)
+#define CREDITS_SAVE_PACKAGE_INIT CREDITS_INIT_(credits_save_package_options)
