@@ -6,7 +6,7 @@ DEMO_OPTIONS ?= --accounts 1000 --concurrency 64
 BENCH_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo backend backend-sqlite backend-test test test-rust bench lint fmt setup clean
+.PHONY: help demo backend backend-sqlite backend-test test test-rust bench install-c lint fmt setup clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-rust: setup ## run the Rust tests only, with PostgreSQL
 
 bench: setup ## compare the ledger with other ways of doing its work; BENCH_OPTIONS as for scripts/bench
 	@scripts/bench $(BENCH_OPTIONS)
+
+install-c: ## install libcredits with its header and pkg-config file: make install-c PREFIX=/usr/local
+	@scripts/install-c '$(PREFIX)'
 
 lint: ## format, clippy, purity, licences, shell scripts, Python types
 	@scripts/setup --lint
