@@ -212,10 +212,13 @@ async def get_job(job_id: uuid.UUID, ledger: Ledger, jobs: Jobs, user: User) -> 
     job = await jobs.get(job_id)
     if job is None or job.user_id != user:
         raise HTTPException(404, "no such job")
-    paid = await ledger.get_consumption(job.consumption_log_id)
     status, result = job.status, job.result
     if status == "queued" and job.kind == "summary":
         status, result = await run_in_threadpool(end_of_task, job.id)
+    paid = await ledger.get_consumption(job.consumption_log_id)
+    if status == "failed" and paid.status == "pending":
+        # Celery tells of a failure before it lets the credits be released: its user is told when they are back.
+        status, result = "queued", None
     if status == "queued" and paid.status == "expired":
         # Whatever becomes of it, it is not charged any more.
         status = "expired"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,8 +52,8 @@ class JobTable:
 
     async def add(
         self, job_id: uuid.UUID, user_id: uuid.UUID, kind: str, asked: dict[str, Any], consumption_id: uuid.UUID
-    ) -> bool:
-        """Whether it is new: a request that is repeated finds its job."""
+    ) -> None:
+        """A request that is made twice at once makes it once."""
         job = AiJob(
             id=job_id,
             user_id=user_id,
@@ -62,12 +63,9 @@ class JobTable:
             status="queued",
             created_at=datetime.now(UTC).replace(tzinfo=None),
         )
-        try:
+        with suppress(IntegrityError):
             async with self._session.begin() as session:
                 session.add(job)
-        except IntegrityError:
-            return False
-        return True
 
     async def get(self, job_id: uuid.UUID) -> AiJob | None:
         async with self._session() as session:

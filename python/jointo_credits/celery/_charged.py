@@ -54,8 +54,8 @@ from .. import (
     ValidationError,
 )
 from .._arguments import Duration, Late, Quantity
-from ..jobs import Jobs
-from ._periodic import books
+from ..jobs import Jobs, Settlement
+from ._periodic import books, give_back
 
 _log = logging.getLogger("jointo_credits.celery")
 
@@ -64,8 +64,6 @@ HEADER = "jointo_credits_consumption"
 AWAY = "jointo_credits_away"
 #: How long a task that finds the database away waits before it is tried again: seconds, at the most.
 _PAUSE_MAX = 60
-#: Bytes of a reason are limited; four for each character at the most.
-_REASON_MAX = 60
 
 
 @dataclass(slots=True)
@@ -251,48 +249,46 @@ class ChargedTask(Task):  # type: ignore[misc]
             NotFoundError: There is no such hold of this user's.
         """
         sent = dict(headers or {})
-        own = None
+        is_own = False
         # A retry, and what was put off, are on their way already.
         if HEADER not in sent and AWAY not in sent:
             try:
-                own, held = self._for_message(args, kwargs, task_id, consumption_id)
+                task_id, held_id, is_own = self._for_message(args, kwargs, task_id, consumption_id)
             except CreditsError:
                 # The next of a chain, or a callback: Celery queues it in the run of another task, which has succeeded.
                 # Its own run will say what is wrong.
                 if options.get("parent_id") is None or consumption_id is not None:
                     raise
             else:
-                task_id = held[0]
-                sent[HEADER] = str(held[1])
+                sent[HEADER] = str(held_id)
         try:
             result: Any = super().apply_async(
                 args, kwargs, task_id, producer, link, link_error, shadow, headers=sent, **options
             )
         except Exception:
-            if own is not None:
-                self._release(own, "the task could not be queued")
+            if is_own:
+                self._release(UUID(sent[HEADER]), "the task could not be queued")
             raise
         result.consumption_id = UUID(sent[HEADER]) if HEADER in sent else None
         return result
 
     def _for_message(
         self, args: Any, kwargs: Any, task_id: str | None, given: UUID | str | None
-    ) -> tuple[UUID | None, tuple[str, UUID]]:
-        """The hold for a message and its task's id; first, the hold where it is certain that nobody else uses it."""
+    ) -> tuple[str, UUID, bool]:
+        """A message's task and its hold, and whether it is certain that nobody else uses that."""
         if given is not None:
             held = self._ledger.get_consumption(given)
             if str(held.user_id) != str(self._asked(args, kwargs)["user_id"]):
                 raise NotFoundError(f"no consumption {held.id} of this user's", what="consumption", id=held.id)
             self._check_open(held)
-            return None, (task_id or new_task_id(), held.id)
+            return task_id or new_task_id(), held.id, False
         if task_id is None:
             task_id = new_task_id()
-            fresh = self._hold(args, kwargs, _key(task_id))
-            return fresh.id, (task_id, fresh.id)
+            return task_id, self._hold(args, kwargs, _key(task_id)).id, True
         # As it stands now: a repeated consume gives its first answer.
         held = self._ledger.get_consumption(self._hold(args, kwargs, _key(task_id)).id)
         self._check_open(held)
-        return None, (task_id, held.id)
+        return task_id, held.id, False
 
     @staticmethod
     def _check_open(held: Consumption) -> None:
@@ -414,23 +410,31 @@ class ChargedTask(Task):  # type: ignore[misc]
         try:
             if self.terms.used is not None and usage is None and amount is None:
                 usage = self.terms.used(result)
-            settled = self._jobs.on_job_succeeded(held.id, _exact(usage), amount=amount)
-        except UnavailableError as error:
-            _log.warning("task %s will be charged later: %s", task_id, error)
-            run.has_charged = True
-            terms = {"overage": self.terms.overage, "late": self.terms.late}
-            books(self.app).settle_later(str(held.id), "succeeded", usage=_plain(usage), amount=amount, **terms)
-            return
+            usage = _exact(usage)
+            settled = self._settled(run, held.id, usage, amount)
         except Exception as error:
             # The work is done, and worth what was held for it.
             _log.error("task %s: what it used can't be charged, so what was held is: %s", task_id, error)
-            settled = self._jobs.on_job_succeeded(held.id)
+            settled = self._settled(run, held.id, None, None)
+        if settled is None:
+            return
         run.has_charged = not charge.is_paid
         facts = {"consumption_id": str(held.id), "outcome": settled.outcome, "credits": settled.charged}
         if settled.outcome == "charged":
             _log.info("task %s: charged %s credits", task_id, settled.charged, extra=facts)
         else:
             _log.error("task %s is done, and not paid: its credits were %s", task_id, settled.outcome, extra=facts)
+
+    def _settled(self, run: _Run, consumption_id: UUID, usage: Any, amount: int | None) -> Settlement | None:
+        """None where it is charged once the database is back."""
+        try:
+            return self._jobs.on_job_succeeded(consumption_id, usage, amount=amount)
+        except UnavailableError as error:
+            _log.warning("consumption %s will be charged later: %s", consumption_id, error)
+            run.has_charged = True
+            terms = {"overage": self.terms.overage, "late": self.terms.late}
+            books(self.app).settle_later(str(consumption_id), "succeeded", usage=_plain(usage), amount=amount, **terms)
+            return None
 
     def failed(self, task_id: str, reason: str, request: Any = None, args: Any = None, kwargs: Any = None) -> None:
         """Celery has given the task up: nothing may have been charged for it."""
@@ -450,15 +454,13 @@ class ChargedTask(Task):  # type: ignore[misc]
 
     def _undo(self, task_id: str, run: _Run, reason: str) -> None:
         try:
-            settled = self._jobs.on_job_failed(run.consumption_id, reason[:_REASON_MAX])
+            settled = self._jobs.on_job_failed(run.consumption_id, reason)
             if settled.outcome == "charged" and (run.has_charged or self._is_known_as_failed(task_id)):
-                self._ledger.refund(
-                    run.consumption_id, reason=reason[:_REASON_MAX], idempotency_key=f"{_key(task_id)}:failed"
-                )
+                give_back(self._ledger, run.consumption_id)
         except UnavailableError as error:
             _log.warning("task %s has failed, and is settled later: %s", task_id, error)
             outcome = "undone" if run.has_charged else "failed"
-            books(self.app).settle_later(str(run.consumption_id), outcome, reason=reason[:_REASON_MAX])
+            books(self.app).settle_later(str(run.consumption_id), outcome, reason=reason)
         except CreditsError as error:
             _log.error("task %s has failed, and its credits are not back: %s", task_id, error)
 
@@ -473,7 +475,7 @@ class ChargedTask(Task):  # type: ignore[misc]
     def _release(self, consumption_id: UUID, reason: str) -> None:
         """Where that fails the hold expires by itself."""
         try:
-            self._jobs.on_job_failed(consumption_id, reason[:_REASON_MAX])
+            self._jobs.on_job_failed(consumption_id, reason)
         except CreditsError as error:
             _log.warning("consumption %s was not released: %s", consumption_id, error)
 
@@ -491,7 +493,7 @@ def _plain(usage: Any) -> Any:
     """As JSON has it; exact."""
     if isinstance(usage, Mapping):
         return {name: _plain(number) for name, number in usage.items()}
-    return str(_exact(usage)) if isinstance(usage, Decimal | float) else usage
+    return str(usage) if isinstance(usage, Decimal) else usage
 
 
 def _exact(usage: Any) -> Any:

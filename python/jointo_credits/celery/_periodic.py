@@ -14,13 +14,14 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, Unpack
+from uuid import UUID
 
 from celery import Celery
 from celery.schedules import crontab, schedule
 
-from .. import Ledger, NotFoundError, UnavailableError
+from .. import Consumption, Ledger, NotFoundError, UnavailableError
 from .._arguments import Settings
-from ..jobs import Jobs
+from ..jobs import Jobs, Settlement
 
 _log = logging.getLogger("jointo_credits.celery")
 
@@ -67,6 +68,11 @@ class Books:
         self._app.tasks[self._prefix + "settle_job"].apply_async(
             (consumption_id, outcome), facts, countdown=5, **self.routed
         )
+
+
+def give_back(ledger: Ledger, consumption_id: UUID | str) -> Consumption:
+    """Takes a charge back, once, however often and from wherever it is asked for: Celery has failed its task."""
+    return ledger.refund(consumption_id, reason="the task has failed", idempotency_key=f"failed:{consumption_id}")
 
 
 def books(app: Celery) -> Books:
@@ -192,9 +198,7 @@ def register(
             else:
                 settled = jobs.on_job_failed(consumption_id, reason)
                 if outcome == "undone" and settled.outcome == "charged":
-                    key = f"undone:{consumption_id}"
-                    made.ledger.refund(consumption_id, reason=reason, idempotency_key=key)
-                    settled = jobs.on_job_failed(consumption_id, reason)
+                    settled = Settlement.of(give_back(made.ledger, consumption_id), expired="released")
             return {"outcome": settled.outcome, "charged": settled.charged}
         return {"outcome": "unknown consumption", "charged": 0}
 

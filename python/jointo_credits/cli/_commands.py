@@ -16,9 +16,10 @@ from rich.text import Text
 
 from .. import __version__
 from .._arguments import Late, Overage, Quantity
+from .._plain import as_json, rfc3339
 from .._results import Kind, Source, Status, Transaction
 from ._bulk import gift_many, import_balances
-from ._frame import DOES_NOT_ADD_UP, TIME, UNAVAILABLE, Frame, as_json, command, printable
+from ._frame import DOES_NOT_ADD_UP, TIME, UNAVAILABLE, Frame, command, printable
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -163,7 +164,7 @@ def _write(entries: Iterator[Transaction], form: str, file: TextIO) -> Iterator[
         table.writerow(FIELDS)
     for written, entry in enumerate(entries, 1):
         facts = entry.to_dict()
-        facts["created_at"] = entry.created_at.isoformat().replace("+00:00", "Z")
+        facts["created_at"] = rfc3339(entry.created_at)
         if form == "csv":
             table.writerow(["" if facts[name] is None else facts[name] for name in FIELDS])
         else:

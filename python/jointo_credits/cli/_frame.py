@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, datetime
 from typing import Any, NoReturn
-from uuid import UUID
 
 import click
 from rich.console import Console
@@ -19,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import CreditsError, Ledger, NotFoundError, Page, UnavailableError, ValidationError
+from .._plain import as_json
 
 WRONG_ARGUMENTS, REFUSED, NOT_FOUND, UNAVAILABLE, DOES_NOT_ADD_UP = 2, 3, 4, 5, 6
 
@@ -37,21 +35,6 @@ def exit_code(error: CreditsError) -> int:
             return UNAVAILABLE
         case _:
             return REFUSED
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, (UUID, Decimal)):
-        return str(value)
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    raise TypeError(f"{type(value).__name__} has no JSON")
-
-
-def as_json(value: Any) -> str:
-    """JSON in one line: ids and decimals as text, times in RFC 3339."""
-    return json.dumps(value, default=_plain, ensure_ascii=False)
 
 
 @dataclass

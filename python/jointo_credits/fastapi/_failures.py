@@ -6,21 +6,20 @@ of a dependency of the host's goes to the host's handler, where it has one of it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Coroutine
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID
 
 from fastapi import Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic.alias_generators import to_camel
 from starlette.exceptions import HTTPException
 
 from .. import CreditsError, ValidationError
+from .._plain import as_json
 from ._models import ErrorEnvelope
 
 STATUS = {
@@ -36,7 +35,7 @@ STATUS = {
 #: Words for what the host's own dependencies say.
 _WORDS = {400: "malformed", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 429: "too_many_requests"}
 #: Seconds after which a client may ask again when the database was away.
-_RETRY_AFTER = "1"
+RETRY_AFTER = {"Retry-After": "1"}
 
 #: For the OpenAPI document.
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -54,25 +53,12 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    raise TypeError(f"no JSON for {type(value).__name__}")
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.title() for word in rest)
-
-
 def answer(status: int, word: str, message: str, facts: dict[str, Any], headers: Any = None) -> Response:
     """An error in the envelope."""
-    told = {_camel(name): value for name, value in facts.items() if value is not None}
+    told = {to_camel(name): value for name, value in facts.items() if value is not None}
     envelope = {"code": status, "message": message, "data": {"error": word, **told}}
     # A value that came with a request may be text that UTF-8 can't say.
-    content = json.dumps(envelope, ensure_ascii=False, default=_plain).encode("utf-8", "replace")
+    content = as_json(envelope).encode("utf-8", "replace")
     return Response(content, status, headers=headers, media_type="application/json")
 
 
@@ -80,9 +66,9 @@ def _refused(error: CreditsError) -> Response:
     facts = error.to_dict()
     word, message = facts.pop("code"), facts.pop("message")
     if isinstance(error, ValidationError) and error.field is not None:
-        facts["field"] = _camel(error.field)
+        facts["field"] = to_camel(error.field)
     status = STATUS.get(word, 500)
-    return answer(status, word, message, facts, {"Retry-After": _RETRY_AFTER} if status == 503 else None)
+    return answer(status, word, message, facts, RETRY_AFTER if status == 503 else None)
 
 
 def _malformed(error: RequestValidationError) -> Response:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
 
 from .. import AsyncLedger, UnavailableError
-from ._failures import RESPONSES, answer
+from ._failures import RESPONSES, RETRY_AFTER, answer
 from ._models import Envelope
 from ._router import Dependency, provider
 
@@ -42,7 +42,7 @@ def health_router(ledger: AsyncLedger | Dependency, *, timeout: float = 2.0) -> 
             reason = str(error)
         else:
             return Envelope(data=Health())
-        return answer(503, "unavailable", reason, {}, {"Retry-After": "1"})
+        return answer(503, "unavailable", reason, {}, RETRY_AFTER)
 
     return router
 

@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from .. import Receipt
+from .._plain import rfc3339
 from .._results import Kind, Source, Status
 
 #: Amounts are exact in JSON up to here (2^53 - 1).
@@ -58,12 +59,8 @@ Text = Annotated[str, AfterValidator(_storable)]
 Amount = Annotated[Whole, Field(ge=1, le=AMOUNT_MAX)]
 
 
-def _rfc3339(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
-
-
 Time = Annotated[
-    datetime, PlainSerializer(_rfc3339, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"})
+    datetime, PlainSerializer(rfc3339, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
 #: A price: two decimals at least.
 Price = Annotated[

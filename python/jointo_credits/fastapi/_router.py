@@ -96,9 +96,21 @@ def credits_router(
     the_ledger: Any = Depends(provider(ledger))
     the_user: Any = Depends(current_user)
 
+    the_service: Any = Depends(require_service)
+    service_or_the_user: Any = Depends(service_or_user)
+
+    async def as_service(_: Any = the_service) -> None:
+        """Nobody's own account: a service may act for all."""
+
     def caller_of(what: Literal["consume", "confirm", "refund"]) -> Any:
-        is_for_users = service_or_user is not None and what in users_may
-        return Depends(service_or_user if is_for_users else require_service)
+        if service_or_user is None or what not in users_may:
+            return Depends(as_service)
+
+        async def as_service_or_user(caller: Any = service_or_the_user) -> UUID | None:
+            """The user who calls; None for a service."""
+            return None if caller is None else _id_of(caller)
+
+        return Depends(as_service_or_user)
 
     may_consume, may_confirm, may_refund = caller_of("consume"), caller_of("confirm"), caller_of("refund")
     the_admin: Any = Depends(require_admin)
@@ -108,12 +120,6 @@ def credits_router(
     a_limit: Any = Query(50, ge=1, le=models.PAGE_MAX)
     a_cursor: Any = Query(None, description="`nextCursor` of the page before.")
     catalogue = [Depends(catalogue_access if catalogue_access is not None else current_user)]
-
-    def user_of(what: Literal["consume", "confirm", "refund"], caller: Any) -> UUID | None:
-        """The user that calls; None for a service."""
-        if service_or_user is None or what not in users_may or caller is None:
-            return None
-        return _id_of(caller)
 
     def acting_for(own: UUID | None, user_id: UUID | None) -> UUID | None:
         """Whose account the caller may touch; None for any."""
@@ -166,10 +172,13 @@ def credits_router(
 
     @router.post("/consume", response_model=Envelope[models.ConsumptionOut], responses=_responses(400, 402, 404, 409))
     async def consume(
-        asked: models.ConsumeIn, books: AsyncLedger = the_ledger, caller: Any = may_consume, key: Short | None = the_key
+        asked: models.ConsumeIn,
+        books: AsyncLedger = the_ledger,
+        own: UUID | None = may_consume,
+        key: Short | None = the_key,
     ) -> Response:
         """Holds credits for a job that is about to begin."""
-        user_id = acting_for(user_of("consume", caller), asked.user_id)
+        user_id = acting_for(own, asked.user_id)
         if user_id is None:
             raise ValidationError("userId: say whose credits", field="user_id", problem="is missing")
         held = await books.consume(
@@ -187,10 +196,13 @@ def credits_router(
 
     @router.post("/confirm", response_model=Envelope[models.ConsumptionOut], responses=_responses(400, 402, 404, 409))
     async def confirm(
-        asked: models.ConfirmIn, books: AsyncLedger = the_ledger, caller: Any = may_confirm, key: Short | None = the_key
+        asked: models.ConfirmIn,
+        books: AsyncLedger = the_ledger,
+        own: UUID | None = may_confirm,
+        key: Short | None = the_key,
     ) -> Response:
         """Spends what a hold keeps, or what was really used."""
-        await check_owner(books, asked.consumption_id, acting_for(user_of("confirm", caller), asked.user_id))
+        await check_owner(books, asked.consumption_id, acting_for(own, asked.user_id))
         done = await books.confirm(
             asked.consumption_id,
             amount=asked.amount,
@@ -203,16 +215,18 @@ def credits_router(
 
     @router.post("/refund", response_model=Envelope[models.ConsumptionOut], responses=_responses(400, 404, 409))
     async def refund(
-        asked: models.RefundIn, books: AsyncLedger = the_ledger, caller: Any = may_refund, key: Short | None = the_key
+        asked: models.RefundIn,
+        books: AsyncLedger = the_ledger,
+        own: UUID | None = may_refund,
+        key: Short | None = the_key,
     ) -> Response:
         """Gives credits back: of a hold all, of a confirmed consumption all or a part."""
-        user = user_of("refund", caller)
-        await check_owner(books, asked.consumption_id, acting_for(user, asked.user_id))
+        await check_owner(books, asked.consumption_id, acting_for(own, asked.user_id))
         done = await books.refund(
             asked.consumption_id,
             amount=asked.amount,
             reason=asked.reason,
-            pending_only=asked.pending_only or user is not None,
+            pending_only=asked.pending_only or own is not None,
             idempotency_key=_one_key(key, asked.idempotency_key),
         )
         return _ok(models.ConsumptionOut.model_validate(done))
