@@ -43,6 +43,24 @@ pub enum Error {
         /// The feature.
         feature: String,
     },
+    /// A payment channel's message is not to be trusted, or is not about us.
+    #[error("{channel}: {problem}")]
+    PaymentVerification {
+        /// The channel.
+        channel: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A payment channel said no.
+    #[error("{channel} refused: {message} ({reason})")]
+    PaymentChannel {
+        /// The channel.
+        channel: String,
+        /// Its own code for why.
+        reason: String,
+        /// What it says.
+        message: String,
+    },
     /// The database, or the way to it, failed.
     #[error("{reason}; {remedy}")]
     Unavailable {
@@ -64,6 +82,8 @@ impl Error {
             Error::Card(error) => error.code(),
             Error::Quote(error) => error.code(),
             Error::NotPriced { .. } => "not_found",
+            Error::PaymentVerification { .. } => "payment_verification",
+            Error::PaymentChannel { .. } => "payment_channel",
             Error::Unavailable { .. } => "unavailable",
         }
     }

@@ -33,6 +33,8 @@ mod facade;
 #[cfg(feature = "engine")]
 mod inspect;
 #[cfg(feature = "engine")]
+pub mod payments;
+#[cfg(feature = "engine")]
 mod prices;
 #[cfg(feature = "engine")]
 mod settings;

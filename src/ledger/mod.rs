@@ -26,6 +26,7 @@ mod decide;
 pub(crate) mod id;
 mod journal;
 pub mod limits;
+mod order;
 mod outcome;
 mod refusal;
 mod time;
@@ -41,6 +42,9 @@ pub use command::{
 };
 pub use decide::{Decision, decide, mature, mature_loaded};
 pub use journal::{Effects, Entry, Hash, LotChange};
+pub use order::{
+    Order, OrderNo, OrderRefund, OrderState, OrderStatus, ParseOrderNoError, RefundStatus, TakenBack,
+};
 pub use outcome::{Balance, ClawbackReceipt, Consumption, Expiring, Matured, Outcome, Prior, Receipt};
 pub use refusal::Refusal;
 pub use time::{ParseTimestampError, Timestamp};

@@ -35,6 +35,7 @@ macro_rules! words {
         }
     };
 }
+pub(super) use words;
 
 words! {
     /// Where the credits of a lot come from.
@@ -105,5 +106,7 @@ words! {
         CreditLimit = "credit_limit",
         /// Granted credits were taken back.
         Clawback = "clawback",
+        /// An order was made, or changed without moving credits.
+        Order = "order",
     }
 }

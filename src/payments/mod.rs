@@ -1,0 +1,256 @@
+//! Payment channels: how a channel is asked and understood. What follows for the books is decided by
+//! [`ledger`](crate::ledger) alone.
+//!
+//! Each channel is a [`Channel`]. What it signs, verifies, decrypts and parses is pure; requests go through [`http`],
+//! which has the timeouts. `wechat` and `alipay` are the two that ship, `manual` is for operators and tests, and a host
+//! can bring others.
+//!
+//! # How a channel can mislead us, and what stands against it
+//!
+//! | failure | what prevents it |
+//! | --- | --- |
+//! | a forged notification | the signature is verified over the raw bytes before anything is parsed, with a pinned algorithm, by a key that the configuration names |
+//! | an old one again | the order's state: a settled order is settled; on WeChat Pay also five minutes on the ledger's clock |
+//! | a genuine one of another app or merchant | both are compared with the configuration |
+//! | a genuine one of another order, or of another amount | number, amount and currency are compared with the order by the rules |
+//! | a notice of a refund taken for a payment | only what says that it is paid, and is no refund, is a [`Notice::Paid`] |
+//! | unknown serials or huge bodies that cost us work | nothing is fetched because of what a notification says; a body has a limit |
+//! | a request whose answer is lost | every request can be repeated: the order's or the refund's number makes it the same; unknown outcomes are asked about |
+//! | a request to us that the channel never sends | `reconcile_orders` asks about every open order |
+//! | a key in a log | keys are never part of an error, and their `Debug` says nothing |
+
+#[cfg(feature = "payments")]
+pub mod http;
+
+use crate::Timestamp;
+use crate::error::Result;
+use crate::ledger::{Money, Order, OrderRefund};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+/// A call to a channel that is under way.
+pub type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// The largest body of a notification that is looked at, in bytes.
+pub const NOTIFICATION_BYTES_MAX: usize = 256 * 1024;
+
+/// How somebody is going to pay; each channel says what it understands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Checkout {
+    /// In which way: `native`, `jsapi` or `h5` for WeChat Pay, `page` or `qr` for Alipay; the channel's first where `None`.
+    pub method: Option<String>,
+    /// The payer as the channel knows him, such as the `openid` of WeChat Pay's JSAPI.
+    pub payer: Option<String>,
+    /// The payer's IP address, which WeChat Pay's H5 wants.
+    pub payer_ip: Option<String>,
+    /// Where the payer's browser goes afterwards.
+    pub return_url: Option<String>,
+}
+
+/// What the payer's side needs to pay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// By name, as the channel's own documentation calls them: `code_url`, `h5_url`, `qr_code`, `url`, or what
+    /// `WeixinJSBridge` takes.
+    pub parameters: BTreeMap<String, String>,
+    /// Until when they are good, where the channel says so.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A payment that a channel vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payment {
+    /// The order, as the channel spells it.
+    pub order_no: String,
+    /// The channel's own name for the payment.
+    pub transaction_id: String,
+    /// What the order cost the payer: never less than its price because of the channel's own coupons.
+    pub amount: Money,
+    /// When.
+    pub paid_at: Option<Timestamp>,
+}
+
+/// How a refund stands with the channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefundStanding {
+    /// The channel has taken the request, or has not ended it yet. With what stands in the way, if anything does.
+    Pending {
+        /// What somebody has to look after, such as a closed bank card.
+        problem: Option<String>,
+    },
+    /// The money is back.
+    Succeeded,
+    /// The channel will never do it.
+    Failed {
+        /// Why.
+        problem: String,
+    },
+    /// The channel does not know of it.
+    Unknown,
+}
+
+/// What a channel says of a refund.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundNotice {
+    /// The order, as the channel spells it.
+    pub order_no: String,
+    /// The refund's number, as the channel spells it.
+    pub refund_no: String,
+    /// The channel's own name for it.
+    pub channel_id: Option<String>,
+    /// How much goes back; `None` where the channel does not say.
+    pub amount: Option<Money>,
+    /// How it stands.
+    pub standing: RefundStanding,
+}
+
+/// A genuine notification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// An order was paid.
+    Paid(Payment),
+    /// Something about a refund.
+    Refund(RefundNotice),
+    /// Nothing that the books have to know: a payment that was closed or is still waited for.
+    Other {
+        /// The order, as the channel spells it, if it says so.
+        order_no: Option<String>,
+        /// What it says.
+        event: String,
+    },
+}
+
+/// How an order stands with the channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It does not know of it.
+    Unknown,
+    /// It waits for the payer.
+    Unpaid,
+    /// It was paid, whatever part of the money went back since.
+    Paid(Payment),
+    /// Nobody can pay it any more, and nobody has.
+    Closed,
+}
+
+/// What the channel wants to hear when it has notified us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The type of the body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: String,
+}
+
+/// A line of a channel's bill of a day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BillLine {
+    /// The number of the line in the file, the first one being 1.
+    pub line: u64,
+    /// Whether it is a refund; else it is a payment.
+    pub refund_no: Option<String>,
+    /// The order, as the channel spells it.
+    pub order_no: String,
+    /// The channel's own name for the payment.
+    pub transaction_id: String,
+    /// How much was paid, or went back.
+    pub amount: Money,
+    /// When.
+    pub at: Option<Timestamp>,
+}
+
+/// The headers of a notification, found whatever case they are written in.
+#[derive(Clone, Default)]
+pub struct Headers(Vec<(String, String)>);
+
+impl Headers {
+    /// From names and values; the first of several counts.
+    pub fn new<N: Into<String>, V: Into<String>>(headers: impl IntoIterator<Item = (N, V)>) -> Self {
+        Headers(headers.into_iter().map(|(n, v)| (n.into(), v.into())).collect())
+    }
+
+    /// The value of one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(each, _)| each.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+impl fmt::Debug for Headers {
+    /// Names only: a host may hand over cookies and credentials with the rest.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+/// A payment channel.
+///
+/// Every request may be repeated with the same order or refund, and must then mean the same. Errors:
+/// [`Error::PaymentVerification`](crate::Error::PaymentVerification) where a notification or an answer is not to be
+/// trusted, [`Error::PaymentChannel`](crate::Error::PaymentChannel) where the channel says no,
+/// [`Error::Unavailable`](crate::Error::Unavailable) where it can't be reached (`outcome` says whether it may have taken
+/// the request), and `validation` where the request can't be one.
+pub trait Channel: Send + Sync + 'static {
+    /// What it is called: lower-case letters, digits and underscores. Orders keep it.
+    fn name(&self) -> &str;
+
+    /// Whether an order of this price can be paid here.
+    ///
+    /// # Errors
+    /// `validation`.
+    fn check(&self, price: &Money) -> Result<()>;
+
+    /// Tells the channel of an order, and gets what the payer needs. Repeated, it gets that anew.
+    fn prepare<'a>(
+        &'a self,
+        order: &'a Order,
+        checkout: &'a Checkout,
+        now: Timestamp,
+    ) -> Asking<'a, Prepared>;
+
+    /// Asks how an order stands.
+    fn query<'a>(&'a self, order: &'a Order, now: Timestamp) -> Asking<'a, Standing>;
+
+    /// Makes sure that nobody can pay an order any more. An order that was paid meanwhile stays so, and an order that
+    /// the channel does not know is closed: what it returns is how the order stands afterwards, never
+    /// [`Standing::Unpaid`].
+    fn close<'a>(&'a self, order: &'a Order, now: Timestamp) -> Asking<'a, Standing>;
+
+    /// Asks for the refund of a part of an order, or of all of it.
+    fn refund<'a>(
+        &'a self,
+        order: &'a Order,
+        refund: &'a OrderRefund,
+        now: Timestamp,
+    ) -> Asking<'a, RefundNotice>;
+
+    /// Asks how a refund stands.
+    fn query_refund<'a>(
+        &'a self,
+        order: &'a Order,
+        refund: &'a OrderRefund,
+        now: Timestamp,
+    ) -> Asking<'a, RefundNotice>;
+
+    /// Reads a notification: verified, decrypted, of our app and merchant; or an error. Pure.
+    ///
+    /// # Errors
+    /// [`Error::PaymentVerification`](crate::Error::PaymentVerification).
+    fn notification(&self, headers: &Headers, body: &[u8], now: Timestamp) -> Result<Notice>;
+
+    /// What to answer to a notification: that it was taken, or that it shall come again.
+    fn reply(&self, taken: bool) -> Reply;
+
+    /// Reads the bill of a day, as the channel publishes it. Pure.
+    ///
+    /// # Errors
+    /// `validation`, where it is none.
+    fn read_bill(&self, bill: &[u8]) -> Result<Vec<BillLine>>;
+}
