@@ -20,7 +20,7 @@
 //! | the clocks of two operators differ | who comes second counts from no earlier than the first, up to [`LENIENCE`] |
 
 use crate::error::{Error, Result};
-use crate::ledger::limits::{CREDITS_MAX, REFERENCE_BYTES_MAX};
+use crate::ledger::limits::{CREDITS_MAX, REFERENCE_BYTES_MAX, VALIDITY_DAYS_MAX};
 use crate::ledger::{Hash, Refusal, Timestamp};
 use crate::pricing::catalogue::{CARDS, PACKAGES};
 use crate::pricing::{
@@ -38,8 +38,6 @@ use uuid::Uuid;
 pub const LENIENCE: Duration = Duration::from_secs(60);
 /// The longest description of a package, in bytes of UTF-8.
 pub const DESCRIPTION_BYTES_MAX: usize = 4096;
-/// The longest validity of what a package sells.
-pub const VALIDITY_DAYS_MAX: u32 = 36_600;
 
 /// A package of credits that can be bought, or could be.
 #[derive(Debug, Clone, PartialEq, Eq)]

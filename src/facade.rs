@@ -6,13 +6,15 @@ use crate::error::{Error, Result};
 use crate::ledger::limits::BATCH_COMMANDS_MAX;
 use crate::ledger::{
     Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry,
-    Extend, Gift, Grant, Hold, Kind, Matured, Outcome, Receipt, Refund, Refusal, Rules, SetCreditLimit,
-    State, Status, Timestamp, apply, mature,
+    Extend, Gift, Grant, Hold, Kind, Matured, Outcome, Prior, Receipt, Refund, Refusal, Rules,
+    SetCreditLimit, State, Status, Timestamp, apply, mature,
 };
+use crate::payments::Channel;
 use crate::prices::Prices;
 use crate::settings::{Location, Settings};
 use crate::store::{Due, EntryFilter, HoldFilter, LoadedAccount, Reader, Snapshot, StoreResult};
 use crate::verify::{self, TrialBalance, Verification};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -92,6 +94,7 @@ struct Inner {
     reader: Arc<dyn Reader>,
     prices: Arc<Prices>,
     clock: Arc<dyn Clock>,
+    channels: BTreeMap<String, Arc<dyn Channel>>,
     rules: Rules,
     #[cfg(feature = "postgres")]
     schema: Option<String>,
@@ -172,6 +175,7 @@ impl Settings {
                 prices: Arc::new(Prices::new(Arc::clone(&reader))),
                 reader,
                 clock,
+                channels: self.channels,
                 rules: self.rules,
                 #[cfg(feature = "postgres")]
                 schema: self.schema,
@@ -461,6 +465,13 @@ impl Ledger {
         Ok(found.ok_or(missing)?)
     }
 
+    /// The entry that carries a key of an account.
+    pub(crate) async fn prior(&self, user_id: Uuid, key: &str) -> Result<Option<Prior>> {
+        let wanted = key.to_owned();
+        self.read(move |reader| async move { reader.prior(user_id, wanted).await })
+            .await
+    }
+
     /// How a consumption stands now, whether or not anybody has written down what is due.
     pub(crate) async fn as_of_now(&self, hold: Hold) -> Result<Consumption> {
         let now = self.inner.clock.now();
@@ -660,6 +671,10 @@ impl Ledger {
         &self.inner.prices
     }
 
+    pub(crate) fn channels(&self) -> &BTreeMap<String, Arc<dyn Channel>> {
+        &self.inner.channels
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.clock.now()
     }
@@ -693,7 +708,7 @@ fn stands(hold: Hold, state: Option<&State>, now: Timestamp) -> Consumption {
     }
 }
 
-fn page_limit(limit: usize) -> Result<usize> {
+pub(crate) fn page_limit(limit: usize) -> Result<usize> {
     if (1..=PAGE_LINES_MAX).contains(&limit) {
         Ok(limit)
     } else {
@@ -706,12 +721,12 @@ fn page_limit(limit: usize) -> Result<usize> {
     }
 }
 
-fn bad_cursor(cursor: &str) -> Error {
+pub(crate) fn bad_cursor(cursor: &str) -> Error {
     let shown: String = cursor.chars().take(64).collect();
     Error::invalid("cursor", "is not one of ours", "a page's next_cursor", shown)
 }
 
-fn page<T>(mut items: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Page<T> {
+pub(crate) fn page<T>(mut items: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Page<T> {
     let more = items.len() > limit;
     items.truncate(limit);
     let next_cursor = if more { items.last().map(cursor) } else { None };

@@ -33,6 +33,8 @@ mod facade;
 #[cfg(feature = "engine")]
 mod inspect;
 #[cfg(feature = "engine")]
+mod orders;
+#[cfg(feature = "engine")]
 pub mod payments;
 #[cfg(feature = "engine")]
 mod prices;
@@ -59,9 +61,15 @@ pub use facade::{ConsumptionFilter, Ledger, PAGE_LINES_MAX, Page, TransactionFil
 pub use inspect::{Inspection, Problem};
 pub use ledger::{
     Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry,
-    Expiring, Extend, Gift, Grant, Hash, Kind, Late, Lot, Matured, Metadata, Money, OnLotExpiredWhileHeld,
-    Outcome, Overage, ParseTimestampError, Pin, Priced, Receipt, Refund, Refusal, SetCreditLimit, Shortfall,
-    Source, Status, Timestamp,
+    Expiring, Extend, Gift, Grant, Hash, Kind, Late, LatePayment, Lot, Matured, Metadata, Money,
+    OnLotExpiredWhileHeld, OpenOrder, Order, OrderCommand, OrderNo, OrderPayment, OrderRefund,
+    OrderRefundRequest, OrderState, OrderStatus, OrderStep, Outcome, Overage, ParseOrderNoError,
+    ParseTimestampError, Pin, Priced, Receipt, Refund, RefundNote, RefundStatus, Refusal, SetCreditLimit,
+    Shortfall, Source, Status, TakenBack, Timestamp,
+};
+#[cfg(feature = "engine")]
+pub use orders::{
+    Notification, NotificationEvent, OrderFilter, Reconciled, StatementDifference, StatementReport,
 };
 #[cfg(feature = "engine")]
 pub use prices::{Explanation, PaidFrom, PricedConfirm, PricedConsume};

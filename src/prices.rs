@@ -386,10 +386,7 @@ impl Ledger {
         // The price is no part of what is compared.
         let command = Action::Consume(consume.at(0, String::new(), None)).with_key(Some(key));
         command.validate()?;
-        let wanted = key.to_owned();
-        let prior = self
-            .read(move |reader| async move { reader.prior(user_id, wanted).await })
-            .await?;
+        let prior = self.prior(user_id, key).await?;
         Ok(prior.map(|prior| match prior.replay(&command.fingerprint())? {
             Outcome::Consumption(consumption) => Ok(consumption),
             other => Err(unexpected(&other)),

@@ -3,8 +3,10 @@
 use crate::clock::{Clock, SystemClock};
 use crate::engine::EngineSettings;
 use crate::error::{Error, Result};
-use crate::ledger::limits::{GRACE_MAX, TTL_MAX, TTL_MIN};
-use crate::ledger::{OnLotExpiredWhileHeld, Rules, check_ttl};
+use crate::ledger::limits::{GRACE_MAX, ORDER_TTL_MAX, ORDER_TTL_MIN, TTL_MAX, TTL_MIN};
+use crate::ledger::{LatePayment, OnLotExpiredWhileHeld, Rules, check_ttl};
+use crate::payments::{Channel, Manual};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ pub struct Settings {
     pub(crate) url: String,
     pub(crate) schema: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) channels: BTreeMap<String, Arc<dyn Channel>>,
     pub(crate) rules: Rules,
     pub(crate) max_connections: u32,
     pub(crate) committers: usize,
@@ -41,6 +44,7 @@ impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Settings")
             .field("schema", &self.schema)
+            .field("channels", &self.channels.keys())
             .field("rules", &self.rules)
             .field("max_connections", &self.max_connections)
             .field("committers", &self.committers)
@@ -78,6 +82,7 @@ impl Settings {
             url: url.into(),
             schema: None,
             clock: Arc::new(SystemClock),
+            channels: [(Manual::NAME.to_owned(), Arc::new(Manual) as Arc<dyn Channel>)].into(),
             rules: Rules::default(),
             max_connections: 8,
             committers: 2,
@@ -128,6 +133,27 @@ impl Settings {
     #[must_use]
     pub fn reversal_grace(mut self, grace: Duration) -> Self {
         self.rules.reversal_grace = grace;
+        self
+    }
+
+    /// A payment channel that orders can be paid through, besides [`Manual`]; another one of the same name is replaced.
+    #[must_use]
+    pub fn channel(mut self, channel: impl Channel) -> Self {
+        self.channels.insert(channel.name().to_owned(), Arc::new(channel));
+        self
+    }
+
+    /// How long an order can be paid: 30 min by default.
+    #[must_use]
+    pub fn order_ttl(mut self, ttl: Duration) -> Self {
+        self.rules.order_ttl = ttl;
+        self
+    }
+
+    /// What becomes of a payment that arrives when its order is closed.
+    #[must_use]
+    pub fn late_payment(mut self, choice: LatePayment) -> Self {
+        self.rules.late_payment = choice;
         self
     }
 
@@ -198,6 +224,13 @@ impl Settings {
     /// Checks everything that can be checked without a connection.
     pub(crate) fn validate(&self) -> Result<Location> {
         check_ttl("hold_ttl", self.rules.hold_ttl)?;
+        if self.rules.order_ttl < ORDER_TTL_MIN || self.rules.order_ttl > ORDER_TTL_MAX {
+            let (limit, given) = (
+                format!("{ORDER_TTL_MIN:?} .. {ORDER_TTL_MAX:?}"),
+                format!("{:?}", self.rules.order_ttl),
+            );
+            return Err(Error::invalid("order_ttl", "is out of range", limit, given));
+        }
         for (field, grace) in [
             ("release_grace", self.rules.release_grace),
             ("reversal_grace", self.rules.reversal_grace),

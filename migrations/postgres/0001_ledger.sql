@@ -52,7 +52,7 @@ CREATE DOMAIN {s}credit_ledger_source AS text CHECK (VALUE IN
     ('purchase', 'bonus', 'gift', 'subscription', 'adjustment', 'reversal', 'opening'));
 CREATE DOMAIN {s}credit_ledger_status AS text CHECK (VALUE IN ('pending', 'confirmed', 'refunded', 'expired'));
 CREATE DOMAIN {s}credit_ledger_kind AS text CHECK (VALUE IN ('grant', 'gift', 'consume', 'confirm', 'refund', 'reverse',
-    'extend', 'expire_hold', 'expire_lot', 'adjust', 'credit_limit', 'clawback'));
+    'extend', 'expire_hold', 'expire_lot', 'adjust', 'credit_limit', 'clawback', 'order'));
 
 CREATE TABLE {s}credit_accounts (
     user_id            uuid PRIMARY KEY,

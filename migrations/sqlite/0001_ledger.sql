@@ -97,7 +97,7 @@ CREATE TABLE credit_transactions (
     kind            TEXT NOT NULL CHECK (CASE kind WHEN 'grant' THEN 1 WHEN 'gift' THEN 1 WHEN 'consume' THEN 1
         WHEN 'confirm' THEN 1 WHEN 'refund' THEN 1 WHEN 'reverse' THEN 1 WHEN 'extend' THEN 1
         WHEN 'expire_hold' THEN 1 WHEN 'expire_lot' THEN 1 WHEN 'adjust' THEN 1 WHEN 'credit_limit' THEN 1
-        WHEN 'clawback' THEN 1 ELSE 0 END),
+        WHEN 'clawback' THEN 1 WHEN 'order' THEN 1 ELSE 0 END),
     change          INTEGER NOT NULL,
     held_change     INTEGER NOT NULL,
     available       INTEGER NOT NULL,

@@ -29,6 +29,7 @@ TABLES = frozenset(
         "credit_gifts",
         "credit_lots",
         "credit_migrations",
+        "credit_orders",
         "credit_package_versions",
         "credit_packages",
         "credit_pricing",

@@ -5,11 +5,11 @@
 
 use crate::clock::Moment;
 use crate::error::Result;
-use crate::ledger::{Action, Matured, Outcome};
+use crate::ledger::{Action, Matured, OrderStep, Outcome};
 use crate::stats::{Answers, Histogram, Stats};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-const OPERATIONS: [&str; 10] = [
+const OPERATIONS: [&str; 16] = [
     "grant",
     "gift",
     "consume",
@@ -20,9 +20,15 @@ const OPERATIONS: [&str; 10] = [
     "set_credit_limit",
     "clawback",
     "expire",
+    "open_order",
+    "begin_order",
+    "settle_order",
+    "close_order",
+    "refund_order",
+    "note_refund",
 ];
 /// How a command can end: `ok`, or the code of its error.
-const OUTCOMES: [&str; 8] = [
+const OUTCOMES: [&str; 9] = [
     "ok",
     "insufficient_credits",
     "validation",
@@ -30,6 +36,7 @@ const OUTCOMES: [&str; 8] = [
     "not_found",
     "invalid_state",
     "hold_expired",
+    "payment_verification",
     "unavailable",
 ];
 /// Upper bounds, in microseconds.
@@ -53,6 +60,14 @@ pub(super) fn operation(action: &Action) -> usize {
         Action::SetCreditLimit(_) => 7,
         Action::Clawback(_) => 8,
         Action::Mature { .. } => 9,
+        Action::Order(order) => match order.step {
+            OrderStep::Open(_) => 10,
+            OrderStep::Begin => 11,
+            OrderStep::Settle(_) => 12,
+            OrderStep::Close { .. } => 13,
+            OrderStep::Refund(_) => 14,
+            OrderStep::NoteRefund(_) => 15,
+        },
     }
 }
 

@@ -1,10 +1,12 @@
 //! A batch on paper: from what was loaded and what was asked to what is written and what is answered. Pure.
 
 use crate::ledger::{
-    Action, Command, Entry, Hash, Hold, Lot, Matured, Outcome, Refusal, Rules, Target, Timestamp, apply,
-    decide, mature_loaded,
+    Action, Command, Entry, Hash, Hold, Lot, Matured, OrderNo, Outcome, Refusal, Rules, Target, Timestamp,
+    apply, decide, mature_loaded,
 };
-use crate::store::{AccountWrite, GiftRow, KeyScope, Loaded, LoadedAccount, Needs, StoreError, Writes};
+use crate::store::{
+    AccountWrite, GiftRow, KeyScope, Loaded, LoadedAccount, Needs, OrderNeed, StoreError, Writes,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 
@@ -15,7 +17,7 @@ pub(crate) fn needs<'a>(commands: impl Iterator<Item = &'a Command>, now: Timest
         ..Needs::default()
     };
     let (mut accounts, mut consumptions, mut lots) = (HashSet::new(), HashSet::new(), HashSet::new());
-    let mut keys = HashSet::new();
+    let (mut keys, mut orders) = (HashSet::new(), HashSet::new());
     for command in commands {
         let scope = match command.target() {
             Target::Account(user_id) => {
@@ -24,6 +26,15 @@ pub(crate) fn needs<'a>(commands: impl Iterator<Item = &'a Command>, now: Timest
                 }
                 if let Some(lot) = command.lot().filter(|lot| lots.insert((user_id, *lot))) {
                     needs.lots.push((user_id, lot));
+                }
+                if let Some((order_no, package_id)) = command.order() {
+                    let number = OrderNeed::Number(order_no);
+                    let package = package_id.map(OrderNeed::OfPackage);
+                    for order in [Some(number), package].into_iter().flatten() {
+                        if orders.insert((user_id, order)) {
+                            needs.orders.push((user_id, order));
+                        }
+                    }
                 }
                 KeyScope::Account(user_id)
             }
@@ -105,6 +116,7 @@ struct AccountDraft {
     lots: BTreeSet<Uuid>,
     new_holds: BTreeSet<Uuid>,
     holds: BTreeSet<Uuid>,
+    orders: BTreeSet<OrderNo>,
     /// Holds beyond those loaded are due: the account's commands wait.
     postponed: bool,
     /// A sweep came by and found nothing due: the bounds that brought it here are written anew.
@@ -215,6 +227,8 @@ impl AccountDraft {
             self.holds
                 .extend(entry.consumption_id.filter(|_| effects.hold.is_some()));
             self.holds.extend(effects.funded.iter().map(|(id, _)| *id));
+            self.orders
+                .extend(effects.order.iter().map(|order| order.order_no));
             self.entries.push(entry);
         }
         Ok(())
@@ -250,6 +264,10 @@ impl AccountDraft {
         writes
             .holds
             .extend(self.holds.difference(&self.new_holds).filter_map(hold));
+        let orders = self.orders.iter();
+        writes
+            .orders
+            .extend(orders.filter_map(|number| state.orders.get(number).cloned()));
         writes.gifts.extend(self.entries.iter().filter_map(GiftRow::of));
         writes.entries.extend(self.entries);
     }

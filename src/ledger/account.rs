@@ -1,6 +1,6 @@
 //! What the rules decide on: an account, its lots and its holds.
 
-use super::{Hash, Metadata, Source, Status, Timestamp};
+use super::{Hash, Metadata, Order, OrderNo, Source, Status, Timestamp};
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -250,7 +250,9 @@ impl Hold {
 ///
 /// What a store must load: every lot with something left; every lot that a loaded hold is pinned to; the holds and
 /// lots that commands name; every pending hold that is due (or, with `due_end`, the first of them); and, where
-/// `account.borrowed > 0`, every pending hold that borrowed.
+/// `account.borrowed > 0`, every pending hold that borrowed. For an order that a command names: the order, and its lots.
+/// For a new order of a package that can't be bought without limit: the account's orders of that package that are not
+/// closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// The figures.
@@ -259,6 +261,8 @@ pub struct State {
     pub lots: BTreeMap<Uuid, Lot>,
     /// Holds by consumption id.
     pub holds: BTreeMap<Uuid, Hold>,
+    /// Orders by number.
+    pub orders: BTreeMap<OrderNo, Order>,
     /// Where more holds are due than were loaded: deadline and id of the last that was, in order of these. Others
     /// that are due may have been loaded for another reason; only [`super::mature_loaded`] may be done.
     pub due_end: Option<(Timestamp, Uuid)>,
@@ -272,6 +276,7 @@ impl State {
             account: Account::new(user_id, now),
             lots: BTreeMap::new(),
             holds: BTreeMap::new(),
+            orders: BTreeMap::new(),
             due_end: None,
         }
     }

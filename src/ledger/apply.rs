@@ -52,6 +52,16 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Inconsistent> {
     for (id, after) in &effects.funded {
         change_hold(&mut state.holds, *id, after).map_err(broken)?;
     }
+    if let Some(order) = &effects.order {
+        if state
+            .orders
+            .get(&order.order_no)
+            .is_some_and(|before| !before.is_same_as(order))
+        {
+            return Err(broken("it changes what an order is about"));
+        }
+        state.orders.insert(order.order_no, (**order).clone());
+    }
     let account = &mut state.account;
     change_account(account, entry).map_err(broken)?;
     if account.available != entry.available || account.held != entry.held {

@@ -1,9 +1,10 @@
 //! The journal: what an entry holds, and the hash that chains it to the one before.
 
 use super::account::is_zero;
-use super::{Account, Hold, HoldState, Kind, Lot, Timestamp};
+use super::{Account, Hold, HoldState, Kind, Lot, Order, Timestamp};
 use alloc::{
     borrow::Cow,
+    boxed::Box,
     string::{String, ToString},
     vec::Vec,
 };
@@ -119,6 +120,9 @@ pub struct Effects {
     /// For a new hold: SHA-256 of its frozen quote, which only its own row carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quote_sha256: Option<String>,
+    /// The order that it made, or changed: the whole of it, afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Box<Order>>,
     /// Why, in the caller's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

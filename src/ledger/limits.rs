@@ -22,3 +22,13 @@ pub const GRACE_MAX: Duration = Duration::from_secs(3660 * 24 * 3600);
 pub const BATCH_COMMANDS_MAX: usize = 1_000;
 /// Lot priorities run from minus this to this; lower burns first.
 pub const PRIORITY_MAX: i32 = 1_000_000;
+/// The longest name of a payment channel.
+pub const CHANNEL_BYTES_MAX: usize = 32;
+/// The longest that credits of a package live, in days.
+pub const VALIDITY_DAYS_MAX: u32 = 36_600;
+/// The shortest time an order can be paid: WeChat Pay takes no less than a minute.
+pub const ORDER_TTL_MIN: Duration = Duration::from_secs(60);
+/// The longest time an order can be paid.
+pub const ORDER_TTL_MAX: Duration = Duration::from_secs(15 * 24 * 3600);
+/// The most refunds of one order: WeChat Pay takes no more.
+pub const REFUNDS_MAX: usize = 50;

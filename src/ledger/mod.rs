@@ -17,6 +17,7 @@
 //! | a deadline that depends on when somebody looks | every command first applies what is due, in order of deadline, at the deadlines and not at `now` |
 //! | credits that outlive their lot | what comes back to an expired lot expires with it or moves to a lot with a grace period |
 //! | overflow | each figure is checked against 2^53 - 1 before anything is recorded |
+//! | money paid and no credits, or credits twice | an order's settlement is one decision with the grants of its lots (`order.rs`) |
 //! | a refusal that changes something | `decide` works on a draft; a refusal drops it |
 
 mod account;
@@ -37,8 +38,9 @@ pub use apply::{Inconsistent, apply};
 #[cfg(feature = "engine")]
 pub(crate) use command::ttl as check_ttl;
 pub use command::{
-    Action, Adjust, Clawback, Command, Confirm, Consume, Extend, Gift, Grant, Late, Metadata, Overage,
-    Priced, Refund, SetCreditLimit, Shortfall, Target,
+    Action, Adjust, Clawback, Command, Confirm, Consume, Extend, Gift, Grant, Late, Metadata, OpenOrder,
+    OrderCommand, OrderPayment, OrderRefundRequest, OrderStep, Overage, Priced, Refund, RefundNote,
+    SetCreditLimit, Shortfall, Target,
 };
 pub use decide::{Decision, decide, mature, mature_loaded};
 pub use journal::{Effects, Entry, Hash, LotChange};
@@ -73,6 +75,27 @@ impl OnLotExpiredWhileHeld {
     }
 }
 
+/// What becomes of a payment that arrives when its order is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LatePayment {
+    /// The order is settled after all.
+    #[default]
+    Settle,
+    /// The money goes back.
+    Refund,
+}
+
+impl LatePayment {
+    /// The stable spelling.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LatePayment::Settle => "settle",
+            LatePayment::Refund => "refund",
+        }
+    }
+}
+
 /// The choices that a ledger's settings make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -84,6 +107,10 @@ pub struct Rules {
     pub release_grace: Duration,
     /// How long reversed credits live whose lot has expired.
     pub reversal_grace: Duration,
+    /// How long an order can be paid.
+    pub order_ttl: Duration,
+    /// What becomes of a payment that arrives when its order is closed.
+    pub late_payment: LatePayment,
 }
 
 impl Default for Rules {
@@ -93,6 +120,8 @@ impl Default for Rules {
             on_lot_expired_while_held: OnLotExpiredWhileHeld::Expire,
             release_grace: Duration::from_secs(7 * 24 * 3600),
             reversal_grace: Duration::from_secs(30 * 24 * 3600),
+            order_ttl: Duration::from_secs(30 * 60),
+            late_payment: LatePayment::Settle,
         }
     }
 }

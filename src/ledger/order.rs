@@ -104,6 +104,17 @@ words! {
     }
 }
 
+impl OrderStatus {
+    /// Whether it waits for the channel: for a payment, or for a refund.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(
+            self,
+            OrderStatus::Created | OrderStatus::Paying | OrderStatus::Refunding
+        )
+    }
+}
+
 words! {
     /// How the refund of an order, or of a part of it, stands.
     RefundStatus {
@@ -236,6 +247,24 @@ pub struct Order {
 }
 
 impl Order {
+    /// Whether the other one differs in nothing but its state.
+    pub(super) fn is_same_as(&self, other: &Order) -> bool {
+        let with_other_state = Order {
+            state: other.state.clone(),
+            ..self.clone()
+        };
+        with_other_state == *other
+    }
+
+    /// Whether somebody can still pay it, or has.
+    pub(super) fn counts(&self, now: Timestamp) -> bool {
+        match self.state.status {
+            OrderStatus::Created | OrderStatus::Paying => now < self.expires_at,
+            OrderStatus::Closed | OrderStatus::Refunded => false,
+            OrderStatus::Paid | OrderStatus::Refunding | OrderStatus::PartiallyRefunded => true,
+        }
+    }
+
     /// Money that is on its way back or is back, in minor units.
     #[must_use]
     pub fn refunded(&self) -> i64 {

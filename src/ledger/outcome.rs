@@ -1,8 +1,8 @@
 //! What an accepted command returns. It is derived from the entry that recorded it, so that a replay of the same
 //! key, years later, says exactly what the first call said.
 
-use super::{Entry, Hash, Hold, Kind, Lot, Metadata, Pin, Refusal, State, Status, Timestamp};
-use alloc::{string::String, vec::Vec};
+use super::{Entry, Hash, Hold, Kind, Lot, Metadata, Order, Pin, Refusal, State, Status, Timestamp};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use uuid::Uuid;
 
 /// A consumption as it was after one command.
@@ -157,6 +157,8 @@ pub enum Outcome {
     Receipt(Receipt),
     /// Of clawback.
     Clawback(ClawbackReceipt),
+    /// Of every step of an order.
+    Order(Box<Order>),
     /// Of writing down deadlines.
     Matured(Matured),
 }
@@ -166,6 +168,9 @@ impl Outcome {
     /// state: only what never changes is read from it.
     #[must_use]
     pub fn of(entry: &Entry, hold: Option<&Hold>) -> Option<Outcome> {
+        if let Some(order) = &entry.effects.order {
+            return Some(Outcome::Order(order.clone()));
+        }
         if let Some(state) = &entry.effects.hold {
             let hold = hold?;
             let then = Hold {

@@ -1,6 +1,6 @@
 //! Why a command was refused. A refusal is data: it changes nothing and says what the caller should do.
 
-use super::{Status, Timestamp};
+use super::{OrderNo, OrderStatus, Status, Timestamp};
 use alloc::string::String;
 use uuid::Uuid;
 
@@ -29,7 +29,7 @@ pub enum Refusal {
     /// There is no such thing.
     #[error("no {what} {id}")]
     NotFound {
-        /// `consumption` or `lot`.
+        /// `consumption`, `lot` or `order`.
         what: &'static str,
         /// The id that was asked for.
         id: Uuid,
@@ -43,6 +43,30 @@ pub enum Refusal {
         state: Status,
         /// What can't be done, and what to do.
         problem: &'static str,
+    },
+    /// The order is not in a state that allows this.
+    #[error("order {order_no} is {state}: {problem}")]
+    InvalidOrder {
+        /// The order.
+        order_no: OrderNo,
+        /// The state it is in.
+        state: OrderStatus,
+        /// What can't be done, and what to do.
+        problem: &'static str,
+    },
+    /// A payment does not fit the order that it names.
+    #[error(
+        "the payment of order {order_no} {problem} (expected {expected}, got {value}); somebody has to look into it"
+    )]
+    WrongPayment {
+        /// The order.
+        order_no: OrderNo,
+        /// What does not fit.
+        problem: &'static str,
+        /// What the order says.
+        expected: String,
+        /// What the payment says.
+        value: String,
     },
     /// The hold's deadline has passed.
     #[error(
@@ -72,7 +96,8 @@ impl Refusal {
             Refusal::Invalid { .. } => "validation",
             Refusal::IdempotencyConflict { .. } => "idempotency_conflict",
             Refusal::NotFound { .. } => "not_found",
-            Refusal::InvalidState { .. } => "invalid_state",
+            Refusal::InvalidState { .. } | Refusal::InvalidOrder { .. } => "invalid_state",
+            Refusal::WrongPayment { .. } => "payment_verification",
             Refusal::HoldExpired { .. } => "hold_expired",
             Refusal::Insufficient { .. } => "insufficient_credits",
         }

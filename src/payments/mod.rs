@@ -21,6 +21,9 @@
 
 #[cfg(feature = "payments")]
 pub mod http;
+mod manual;
+
+pub use manual::Manual;
 
 use crate::Timestamp;
 use crate::error::Result;

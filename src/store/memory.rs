@@ -2,11 +2,13 @@
 
 use super::{
     CatalogueChange, CatalogueRows, Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter,
-    Inspected, KeyScope, Loaded, LoadedAccount, Needs, Page, Reader, Reading, Snapshot, StoreError,
-    StoreResult, StoredEntry, Sums, Writes,
+    Inspected, KeyScope, Loaded, LoadedAccount, Needs, OrderFilter, OrderNeed, Page, Reader, Reading,
+    Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums, Writes,
 };
 use crate::catalogue::Package;
-use crate::ledger::{Account, Effects, Entry, Hash, Hold, Lot, Prior, State, Status, Timestamp};
+use crate::ledger::{
+    Account, Effects, Entry, Hash, Hold, Lot, Order, OrderNo, OrderStatus, Prior, State, Status, Timestamp,
+};
 use crate::stats::PendingHolds;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -42,6 +44,7 @@ pub(crate) struct Books {
     /// The number of the entry that carries a key.
     keys: HashMap<(Uuid, String), i64>,
     pub(crate) gifts: BTreeMap<(Uuid, Uuid), GiftRow>,
+    pub(crate) orders: BTreeMap<(Uuid, OrderNo), Order>,
     catalogue: CatalogueRows,
     package_versions: BTreeMap<(Uuid, u32), Package>,
     /// The committer that asked for a lock and has not appended yet.
@@ -177,6 +180,17 @@ impl Books {
                     account.state.lots.insert(*lot_id, lot.clone());
                 }
             }
+            for (_, need) in needs.orders.iter().filter(|(owner, _)| *owner == user_id) {
+                for order in self.needed_orders(user_id, *need) {
+                    let lots = [order.state.lot_id, order.state.bonus_lot_id];
+                    for lot_id in lots.into_iter().flatten() {
+                        if let Some(lot) = self.lots.get(&(user_id, lot_id)) {
+                            account.state.lots.insert(lot_id, lot.clone());
+                        }
+                    }
+                    account.state.orders.insert(order.order_no, order.clone());
+                }
+            }
             loaded.accounts.insert(user_id, account);
         }
         for (scope, key) in &needs.keys {
@@ -204,6 +218,17 @@ impl Books {
             }
         }
         loaded
+    }
+
+    fn needed_orders(&self, user_id: Uuid, need: OrderNeed) -> impl Iterator<Item = &Order> {
+        let range = (user_id, OrderNo(Uuid::nil()))..=(user_id, OrderNo(Uuid::max()));
+        let orders = self.orders.range(range).map(|(_, order)| order);
+        orders.filter(move |order| match need {
+            OrderNeed::Number(order_no) => order.order_no == order_no,
+            OrderNeed::OfPackage(package_id) => {
+                order.package_id == package_id && order.state.status != OrderStatus::Closed
+            }
+        })
     }
 
     /// An account with `named` and whatever else [`State`] asks for, but at most `due_max` due holds.
@@ -319,6 +344,9 @@ impl Books {
         let gifts = writes.gifts.iter().filter(|gift| fresh(&gift.user_id));
         self.gifts
             .extend(gifts.map(|gift| ((gift.user_id, gift.lot_id), gift.clone())));
+        let orders = writes.orders.iter().filter(|order| fresh(&order.user_id));
+        self.orders
+            .extend(orders.map(|order| ((order.user_id, order.order_no), order.clone())));
         for entry in writes.entries.iter().filter(|entry| fresh(&entry.user_id)) {
             if let Some(key) = &entry.idempotency_key {
                 self.keys.insert((entry.user_id, key.clone()), entry.seq);
@@ -432,6 +460,49 @@ impl Reader for MemoryStore {
 
     fn hold(&self, consumption_id: Uuid) -> Reading<'_, Option<Hold>> {
         self.read(|books| books.hold(consumption_id).cloned())
+    }
+
+    fn order(&self, order_no: OrderNo) -> Reading<'_, Option<Order>> {
+        self.read(|books| {
+            books
+                .orders
+                .values()
+                .find(|order| order.order_no == order_no)
+                .cloned()
+        })
+    }
+
+    fn orders(&self, filter: OrderFilter) -> Reading<'_, Vec<Order>> {
+        self.read(|books| {
+            let mut orders: Vec<Order> = books
+                .orders
+                .values()
+                .filter(|order| {
+                    filter.user_id.is_none_or(|user_id| order.user_id == user_id)
+                        && filter.status.is_none_or(|status| order.state.status == status)
+                        && filter.before.is_none_or(|before| order.order_no < before)
+                })
+                .cloned()
+                .collect();
+            orders.sort_by_key(|order| std::cmp::Reverse(order.order_no));
+            orders.truncate(filter.limit);
+            orders
+        })
+    }
+
+    fn open_orders(&self, until: Timestamp, after: Option<OrderNo>, limit: usize) -> Reading<'_, Vec<Order>> {
+        self.read(|books| {
+            let mut orders: Vec<Order> = books
+                .orders
+                .values()
+                .filter(|order| order.state.status.is_open())
+                .filter(|order| order.created_at <= until && after.is_none_or(|after| order.order_no > after))
+                .cloned()
+                .collect();
+            orders.sort_by_key(|order| order.order_no);
+            orders.truncate(limit);
+            orders
+        })
     }
 
     fn pending_holds(&self, now: Timestamp) -> Reading<'_, PendingHolds> {
@@ -582,6 +653,14 @@ impl Snapshot for Books {
             later(&self.holds, after)
                 .take(limit)
                 .map(|(_, hold)| hold.clone()),
+        )
+    }
+
+    fn orders(&mut self, after: Option<(Uuid, OrderNo)>, limit: usize) -> Reading<'_, Page<StoredOrder>> {
+        page(
+            later(&self.orders, after)
+                .take(limit)
+                .map(|(_, order)| Ok(order.clone())),
         )
     }
 

@@ -28,6 +28,7 @@ pub(crate) mod contract_tests;
 pub(crate) mod memory;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) mod migrations;
+mod order_row;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
@@ -35,8 +36,13 @@ pub(crate) mod sqlite;
 
 use crate::catalogue::Package;
 use crate::inspect::Problem;
-use crate::ledger::{Account, Entry, Hash, Hold, Kind, Lot, Prior, State, Status, Timestamp};
+use crate::ledger::{
+    Account, Entry, Hash, Hold, Kind, Lot, Order, OrderNo, OrderStatus, Prior, State, Status, Timestamp,
+};
 use crate::stats::PendingHolds;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use order_row::OrderRow;
+pub(crate) use order_row::StoredOrder;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
@@ -55,6 +61,15 @@ pub(crate) enum KeyScope {
     Consumption(Uuid),
 }
 
+/// Orders of an account that a batch needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum OrderNeed {
+    /// This one, and its lots.
+    Number(OrderNo),
+    /// Those of this package that are not closed.
+    OfPackage(Uuid),
+}
+
 /// What a batch needs to know. Lists hold no duplicates.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Needs {
@@ -66,6 +81,8 @@ pub(crate) struct Needs {
     pub(crate) consumptions: Vec<Uuid>,
     /// Lots of an account, by id, whether anything is left in them or not.
     pub(crate) lots: Vec<(Uuid, Uuid)>,
+    /// Orders, by account.
+    pub(crate) orders: Vec<(Uuid, OrderNeed)>,
     /// Keys that may be there already.
     pub(crate) keys: Vec<(KeyScope, String)>,
     /// Lock the accounts, so that the `append` can't find them stale. For accounts that lost too many races.
@@ -159,6 +176,8 @@ pub(crate) struct Writes {
     /// Only `state` differs from what is stored.
     pub(crate) holds: Vec<Hold>,
     pub(crate) gifts: Vec<GiftRow>,
+    /// New ones, and others of which only `state` differs from what is stored.
+    pub(crate) orders: Vec<Order>,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -243,6 +262,17 @@ pub(crate) struct HoldFilter {
     pub(crate) limit: usize,
 }
 
+/// Which orders are wanted, newest number first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OrderFilter {
+    /// Of one account; of all where `None`.
+    pub(crate) user_id: Option<Uuid>,
+    pub(crate) status: Option<OrderStatus>,
+    /// `order_no < before`.
+    pub(crate) before: Option<OrderNo>,
+    pub(crate) limit: usize,
+}
+
 /// What a sweep looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
@@ -265,6 +295,15 @@ pub(crate) trait Reader: Send + Sync + 'static {
 
     /// One consumption.
     fn hold(&self, consumption_id: Uuid) -> Reading<'_, Option<Hold>>;
+
+    /// One order.
+    fn order(&self, order_no: OrderNo) -> Reading<'_, Option<Order>>;
+
+    /// Orders, newest first.
+    fn orders(&self, filter: OrderFilter) -> Reading<'_, Vec<Order>>;
+
+    /// Orders that wait for a payment or a refund, made at or before `until`, oldest number first, after the given one.
+    fn open_orders(&self, until: Timestamp, after: Option<OrderNo>, limit: usize) -> Reading<'_, Vec<Order>>;
 
     /// The entry that carries a key of an account.
     fn prior(&self, user_id: Uuid, key: String) -> Reading<'_, Option<Prior>>;
@@ -408,6 +447,8 @@ pub(crate) trait Snapshot: Send {
     fn lots(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<(Uuid, Lot)>>;
     /// Consumptions after the given (account, consumption), by account and consumption.
     fn holds(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<Hold>>;
+    /// Orders after the given (account, number), by account and number.
+    fn orders(&mut self, after: Option<(Uuid, OrderNo)>, limit: usize) -> Reading<'_, Page<StoredOrder>>;
     /// Gifts after the given (account, lot), by account and lot.
     fn gifts(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<GiftRow>>;
     /// Those of these lots of an account that are there, in any order.

@@ -1,9 +1,11 @@
 //! What the entries make of one account, and how its rows compare.
 
-use super::feed::{PAGE, Rows};
+use super::feed::{PAGE, Rows, place};
 use super::{Fault, FaultKind, Verification};
-use crate::ledger::{Account, Entry, Hash, Hold, Lot, State, Status, Timestamp, apply};
-use crate::store::{GiftRow, StoreResult, StoredEntry};
+use crate::ledger::{
+    Account, Entry, Hash, Hold, Kind, Lot, OrderNo, Source, State, Status, Timestamp, apply,
+};
+use crate::store::{GiftRow, StoreResult, StoredEntry, StoredOrder};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use uuid::Uuid;
@@ -88,6 +90,8 @@ pub(super) struct Books {
     state: State,
     /// Of those of these holds that have metadata or a quote: what their entries tell of them.
     texts: HashMap<Uuid, Texts>,
+    /// Lots whose reference is an order's number, that no order has named yet.
+    unnamed: BTreeMap<(OrderNo, Uuid), Lot>,
     /// The gifts that are not put aside.
     gifts: BTreeMap<Uuid, GiftRow>,
     /// What was found to be as its row says, and is not kept any more.
@@ -129,6 +133,7 @@ impl Books {
         Books {
             state: State::new(user_id, Timestamp::MIN),
             texts: HashMap::new(),
+            unnamed: BTreeMap::new(),
             gifts: BTreeMap::new(),
             aside: Aside::default(),
             not_kept: Aside::default(),
@@ -202,6 +207,7 @@ impl Books {
         if let Some(gift) = GiftRow::of(entry) {
             self.gifts.insert(gift.lot_id, gift);
         }
+        self.match_order(entry, found);
         if let Err(problem) = apply(&mut self.state, entry) {
             found.fault(self.fault(Some(entry.seq), None, FaultKind::Entry, problem.problem.into()));
             self.broken = true;
@@ -212,6 +218,50 @@ impl Books {
             self.kept_max = self.kept_floor.max(self.kept() * 2);
         }
         Ok(())
+    }
+
+    /// A settled order names its lots, each of which was granted with it.
+    fn match_order(&mut self, entry: &Entry, found: &mut Verification) {
+        let granted = entry
+            .effects
+            .new_lots
+            .iter()
+            .filter(|_| entry.kind == Kind::Grant);
+        for lot in granted.filter(|lot| matches!(lot.source, Source::Purchase | Source::Bonus)) {
+            if let Some(order_no) = lot.reference.as_ref().and_then(|text| text.parse().ok()) {
+                self.unnamed.insert((order_no, lot.lot_id), lot.clone());
+            }
+        }
+        let Some(order) = &entry.effects.order else {
+            return;
+        };
+        let before = self.state.orders.get(&order.order_no).map(|order| &order.state);
+        for (named, known, source, credits) in [
+            (
+                order.state.lot_id,
+                before.and_then(|b| b.lot_id),
+                Source::Purchase,
+                order.credits,
+            ),
+            (
+                order.state.bonus_lot_id,
+                before.and_then(|b| b.bonus_lot_id),
+                Source::Bonus,
+                order.bonus_credits,
+            ),
+        ] {
+            let lot = match (named, known) {
+                (named, known) if named == known => continue,
+                (Some(lot_id), None) => self.unnamed.remove(&(order.order_no, lot_id)),
+                _ => None,
+            };
+            if lot.is_none_or(|lot| lot.source != source || lot.amount != credits) {
+                let detail =
+                    format!("it names no {source} lot of {credits} credits that was granted with it");
+                let id = Some(order.order_no.0);
+                found.fault(self.fault(Some(entry.seq), id, FaultKind::Order, detail));
+            }
+        }
     }
 
     fn kept(&self) -> usize {
@@ -348,6 +398,34 @@ impl Books {
         found.fault(self.fault(None, Some(row.lot_id), FaultKind::Gift, detail));
     }
 
+    pub(super) fn check_order(&mut self, row: StoredOrder, found: &mut Verification) {
+        let derived = self.state.orders.remove(&place(&row).1);
+        let row = match row {
+            Ok(row) => row,
+            Err(damaged) => {
+                let id = Some(damaged.order_no.0);
+                return found.fault(self.fault(None, id, FaultKind::Order, damaged.problem));
+            }
+        };
+        if self.broken {
+            return;
+        }
+        let names = |lot_id: &Uuid| [row.state.lot_id, row.state.bonus_lot_id].contains(&Some(*lot_id));
+        let of_order = (row.order_no, Uuid::nil())..=(row.order_no, Uuid::max());
+        for ((_, lot_id), lot) in self.unnamed.range(of_order) {
+            if !names(lot_id) {
+                let detail = format!("a {} lot has its number, and it does not name that", lot.source);
+                found.fault(self.fault(None, Some(*lot_id), FaultKind::Lot, detail));
+            }
+        }
+        let detail = match derived {
+            Some(derived) if derived == row => return,
+            Some(derived) => format!("it is {row:?}, and the entries make it {derived:?}"),
+            None => "it is in no entry".into(),
+        };
+        found.fault(self.fault(None, Some(row.order_no.0), FaultKind::Order, detail));
+    }
+
     /// What entries made and no row shows; after all rows were checked.
     pub(super) fn check_missing(&mut self, found: &mut Verification) {
         if self.broken {
@@ -357,8 +435,10 @@ impl Books {
         let lots = self.state.lots.keys().map(|id| gone(id, FaultKind::Lot));
         let holds = self.state.holds.keys().map(|id| gone(id, FaultKind::Hold));
         let gifts = self.gifts.keys().map(|id| gone(id, FaultKind::Gift));
+        let orders = self.state.orders.keys().map(|id| gone(&id.0, FaultKind::Order));
         lots.chain(holds)
             .chain(gifts)
+            .chain(orders)
             .for_each(|fault| found.fault(fault));
         self.state.lots.values().for_each(|lot| self.totals.lot(lot));
         self.state.holds.values().for_each(|hold| self.totals.hold(hold));

@@ -5,8 +5,8 @@
 //! with the one before, so at the most two pages of each table are in memory. Decoding a page is done by a third thread.
 
 use super::sha256::Messages;
-use crate::ledger::{Account, Hash, Hold, Lot};
-use crate::store::{GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry};
+use crate::ledger::{Account, Hash, Hold, Lot, OrderNo};
+use crate::store::{GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -22,6 +22,7 @@ enum Request {
     Lots(Option<(Uuid, Uuid)>, Reply<(Uuid, Lot)>),
     Holds(Option<(Uuid, Uuid)>, Reply<Hold>),
     Gifts(Option<(Uuid, Uuid)>, Reply<GiftRow>),
+    Orders(Option<(Uuid, OrderNo)>, Reply<StoredOrder>),
     LotsOf(Uuid, Vec<Uuid>, Reply<(Uuid, Lot)>),
     HoldsOf(Uuid, Vec<Uuid>, Reply<Hold>),
     GiftsOf(Uuid, Vec<Uuid>, Reply<GiftRow>),
@@ -55,6 +56,7 @@ impl Server {
                 Request::Lots(after, reply) => answer(reply, snapshot.lots(after, PAGE)).await,
                 Request::Holds(after, reply) => answer(reply, snapshot.holds(after, PAGE)).await,
                 Request::Gifts(after, reply) => answer(reply, snapshot.gifts(after, PAGE)).await,
+                Request::Orders(after, reply) => answer(reply, snapshot.orders(after, PAGE)).await,
                 Request::LotsOf(user_id, ids, reply) => answer(reply, snapshot.lots_of(user_id, ids)).await,
                 Request::HoldsOf(user_id, ids, reply) => answer(reply, snapshot.holds_of(user_id, ids)).await,
                 Request::GiftsOf(user_id, ids, reply) => answer(reply, snapshot.gifts_of(user_id, ids)).await,
@@ -226,7 +228,16 @@ pub(super) struct Tables {
     pub(super) lots: Ahead<(Uuid, Uuid), (Uuid, Lot)>,
     pub(super) holds: Ahead<(Uuid, Uuid), Hold>,
     pub(super) gifts: Ahead<(Uuid, Uuid), GiftRow>,
+    pub(super) orders: Ahead<(Uuid, OrderNo), StoredOrder>,
     pub(super) rows: Rows,
+}
+
+/// Where an order stands in the table.
+pub(super) fn place(order: &StoredOrder) -> (Uuid, OrderNo) {
+    match order {
+        Ok(order) => (order.user_id, order.order_no),
+        Err(damaged) => (damaged.user_id, damaged.order_no),
+    }
 }
 
 impl Tables {
@@ -239,6 +250,7 @@ impl Tables {
                 (hold.user_id, hold.consumption_id)
             }),
             gifts: Ahead::new(&client, Request::Gifts, |gift| (gift.user_id, gift.lot_id)),
+            orders: Ahead::new(&client, Request::Orders, place),
             rows: Rows(client),
         }
     }

@@ -3,7 +3,8 @@
 //! For each account, in order of id, its entries are replayed. Checked are, entry by entry, the number, the hash chain
 //! and that the balance follows; and at the end that the account's figures, every lot, every consumption and every line
 //! in the register of gifts are what the entries made them, that nothing is there without an entry, and that the
-//! figures agree with one another.
+//! figures agree with one another. So is every order; and that each settled one has the lots that it was paid for, and
+//! no others.
 //!
 //! # What runs beside what
 //!
@@ -17,7 +18,8 @@
 //!
 //! - two pages of each table ([`feed::PAGE`] rows), and
 //! - of one account, up to [`books::KEPT_MAX`] lots, consumptions and gifts; more only where more of them are *open*
-//!   at once, at any place in its journal: then twice as many as are open.
+//!   at once, at any place in its journal: then twice as many as are open; and
+//! - of one account, all its orders.
 //!
 //! For a consumption that was settled may be reversed years later, and a lot that is empty can get credits back, so
 //! nothing is ever done with while there are entries to come. But the rows already say how everything will end. When
@@ -66,6 +68,8 @@ pub enum FaultKind {
     Hold,
     /// A line in the register of gifts is not what the entries make it.
     Gift,
+    /// An order is not what the entries make it, or has not the lots that it was paid for.
+    Order,
 }
 
 impl fmt::Display for FaultKind {
@@ -78,6 +82,7 @@ impl fmt::Display for FaultKind {
             FaultKind::Lot => "lot",
             FaultKind::Hold => "hold",
             FaultKind::Gift => "gift",
+            FaultKind::Order => "order",
         })
     }
 }
@@ -89,7 +94,7 @@ pub struct Fault {
     pub user_id: Uuid,
     /// The entry, where it is about one.
     pub seq: Option<i64>,
-    /// The lot or consumption, where it is about one; for a gift, the lot that was given.
+    /// The lot, consumption or order, where it is about one; for a gift, the lot that was given.
     pub id: Option<Uuid>,
     /// What kind.
     pub kind: FaultKind,
@@ -121,6 +126,8 @@ pub struct Verification {
     pub lots: u64,
     /// Consumptions audited.
     pub holds: u64,
+    /// Orders audited.
+    pub orders: u64,
     /// Faults found.
     pub fault_count: u64,
     /// The first [`FAULTS_NAMED_MAX`] of them.
@@ -208,6 +215,10 @@ fn audit(mut tables: Tables, kept_max: usize) -> StoreResult<Verification> {
         while let Some(gift) = tables.gifts.take(|gift| gift.user_id == user_id)? {
             books.check_gift(&gift, &mut found);
         }
+        while let Some(order) = tables.orders.take(|order| feed::place(order).0 == user_id)? {
+            found.orders += 1;
+            books.check_order(order, &mut found);
+        }
         books.check_missing(&mut found);
         let row = tables.accounts.take(|account| account.user_id == user_id)?;
         books.check_account(row.as_ref(), &mut found);
@@ -223,6 +234,7 @@ fn next_user(tables: &mut Tables) -> StoreResult<Option<Uuid>> {
         tables.lots.peek()?.map(|(user_id, _)| *user_id),
         tables.holds.peek()?.map(|hold| hold.user_id),
         tables.gifts.peek()?.map(|gift| gift.user_id),
+        tables.orders.peek()?.map(|order| feed::place(order).0),
     ];
     Ok(heads.into_iter().flatten().min())
 }
@@ -271,6 +283,7 @@ fn replay(state: &mut State, mut entry: Entry) -> StoreResult<()> {
         });
     }
     apply(state, &entry).map_err(|problem| damaged_books(entry.user_id, entry.seq, problem.problem))?;
+    state.orders.clear();
     let settled = |id: &Uuid| {
         state
             .holds

@@ -238,8 +238,32 @@ fn tables() -> Vec<Table> {
                 both("updated_at", "", Time(1)),
             ],
         ),
+        table(
+            "credit_orders",
+            vec![
+                both("order_no", "order_no", text(ORDER_NO)),
+                both("user_id", "", Id(1)),
+                both("status", "order_status", text("paid")),
+                both("channel", "key", long(255)),
+                both("package_id", "", Id(5)),
+                both("price_minor", "amount", Int(990)),
+                both("currency", "currency", text("CNY")),
+                both("credits", "positive", Int(100)),
+                both("bonus_credits", "amount", Int(10)),
+                both("refunded_minor", "amount", Int(990)),
+                both("transaction_id", "text", long(255)),
+                both("lot_id", "", Id(2)),
+                both("bonus_lot_id", "", Id(3)),
+                both("data", "", text("{}")),
+                both("created_at", "", Time(1)),
+                both("expires_at", "", Time(2)),
+                both("paid_at", "", Time(2)),
+            ],
+        ),
     ]
 }
+
+const ORDER_NO: &str = "0123456789abcdef0123456789abcdef";
 
 /// Values that a domain does not take.
 fn outside(domain: Domain) -> Vec<Value> {
@@ -252,7 +276,14 @@ fn outside(domain: Domain) -> Vec<Value> {
         "key" => vec![text(""), long(256), text(&"字".repeat(86))],
         "document" => vec![long(16_385)],
         "currency" => vec![text("cny"), text("CN"), text("CNYX"), text("")],
-        "source" | "status" | "kind" => vec![text("stolen"), text(""), text("PURCHASE")],
+        "order_no" => vec![
+            text(""),
+            text(&ORDER_NO[1..]),
+            text(&format!("{ORDER_NO}0")),
+            text(&ORDER_NO.to_uppercase()),
+            text(&ORDER_NO.replace('a', "g")),
+        ],
+        "source" | "status" | "order_status" | "kind" => vec![text("stolen"), text(""), text("PURCHASE")],
         _ => Vec::new(),
     }
 }
@@ -261,6 +292,9 @@ fn outside(domain: Domain) -> Vec<Value> {
 fn rule_in_sqlite(table: &str, column: &str, domain: Domain) -> String {
     match (table, column, domain) {
         ("credit_accounts", "borrowed", _) => "borrowed BETWEEN 0 AND debt".into(),
+        ("credit_orders", "refunded_minor", _) => "refunded_minor BETWEEN 0 AND price_minor".into(),
+        ("credit_orders", "order_no", _) => "length(order_no) = 32 AND order_no NOT GLOB".into(),
+        ("credit_orders", "status", _) => "status IN".into(),
         (_, "reversed", _) => "reversed BETWEEN 0 AND captured".into(),
         (.., "amount") => format!("{column} BETWEEN 0 AND 9007199254740991"),
         (.., "positive") => format!("{column} BETWEEN 1 AND 9007199254740991"),
@@ -302,6 +336,17 @@ fn broken() -> Vec<Broken> {
             "(idempotency_key IS NULL) = (request_hash IS NULL)",
         )
     };
+    let orders = |values: &[_], sqlite| rule("credit_orders", values, "credit_orders_state", sqlite);
+    let order = |status, transaction: bool, lot: bool| {
+        [
+            ("status", text(status)),
+            ("transaction_id", if transaction { text("4200") } else { Null }),
+            ("lot_id", if lot { Id(2) } else { Null }),
+            ("bonus_lot_id", Null),
+        ]
+    };
+    let unpaid = "status NOT IN ('created', 'paying', 'closed')";
+    let paid = "status NOT IN ('paid', 'partially_refunded')";
     let packages =
         |column, value, postgres, sqlite| rule("credit_packages", &[(column, value)], postgres, sqlite);
     let state = |status, captured, reversed, settled: bool| {
@@ -364,6 +409,20 @@ fn broken() -> Vec<Broken> {
         ),
         journal(&[("idempotency_key", Null)]),
         journal(&[("request_hash", Null)]),
+        orders(
+            &[("refunded_minor", Int(991))],
+            "refunded_minor BETWEEN 0 AND price_minor",
+        ),
+        orders(&order("created", true, false), unpaid),
+        orders(&order("paying", false, true), unpaid),
+        orders(&order("closed", true, true), unpaid),
+        orders(&order("paid", false, true), paid),
+        orders(&order("partially_refunded", true, false), paid),
+        orders(
+            &[("status", text("refunding")), ("lot_id", Null)],
+            "bonus_lot_id IS NULL OR lot_id IS NOT NULL",
+        ),
+        rule("credit_orders", &[("data", text("{"))], "", "json_valid(data)"),
         packages("version", Int(0), "credit_packages_version_check", "version >= 1"),
         packages("name", text(""), "credit_packages_name_check", "name <> ''"),
         packages("price", Int(-1), "credit_packages_price_check", ""),

@@ -2,8 +2,12 @@
 
 use crate::child::ALICE;
 use crate::database::{Database, Kind};
-use jointo_credits::{Confirm, Consume, FaultKind, Gift, Grant, Ledger, Metadata, Source};
+use jointo_credits::{
+    Action, Confirm, Consume, FaultKind, Gift, Grant, Ledger, Metadata, Money, OpenOrder, OrderCommand,
+    OrderNo, OrderPayment, OrderRefundRequest, OrderStep, Source,
+};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use uuid::Uuid;
 
 /// What is done, and the kind of fault that must be named. `{lot}` and `{hold}` are filled in.
 const DAMAGE: &[(&str, FaultKind)] = &[
@@ -51,6 +55,18 @@ const DAMAGE: &[(&str, FaultKind)] = &[
     ("UPDATE credit_gifts SET reason = 'other'", FaultKind::Gift),
     ("UPDATE credit_gifts SET operator = NULL", FaultKind::Gift),
     ("DELETE FROM credit_gifts", FaultKind::Gift),
+    ("UPDATE credit_orders SET status = 'paid'", FaultKind::Order),
+    ("UPDATE credit_orders SET credits = credits + 1", FaultKind::Order),
+    (
+        "UPDATE credit_orders SET transaction_id = 'other'",
+        FaultKind::Order,
+    ),
+    ("UPDATE credit_orders SET data = '{}'", FaultKind::Order),
+    (
+        "UPDATE credit_orders SET data = replace(data, 'opened by mistake', 'opened on purpose')",
+        FaultKind::Order,
+    ),
+    ("DELETE FROM credit_orders", FaultKind::Order),
     (
         "UPDATE credit_transactions SET change = change + 1 WHERE seq = 2",
         FaultKind::Hash,
@@ -84,7 +100,7 @@ const DAMAGE: &[(&str, FaultKind)] = &[
         FaultKind::Sequence,
     ),
     (
-        "DELETE FROM credit_transactions WHERE seq = 5",
+        "DELETE FROM credit_transactions WHERE seq = (SELECT max(seq) FROM credit_transactions)",
         FaultKind::Account,
     ),
     ("DELETE FROM credit_transactions", FaultKind::Account),
@@ -107,8 +123,50 @@ async fn books(database: &Database) -> Ledger {
         .gift(Gift::new(ALICE, 8, "welcome").operator("Zoë"), None)
         .await
         .unwrap();
-    assert!(ledger.verify().await.unwrap().is_clean());
+    pay_for_a_package(&ledger).await;
+    let verification = ledger.verify().await.unwrap();
+    assert!(verification.is_clean(), "{verification:#?}");
+    assert_eq!(verification.orders, 1);
     ledger
+}
+
+/// An order that was paid, and of which a part is on its way back.
+async fn pay_for_a_package(ledger: &Ledger) {
+    let cny = |minor| Money {
+        minor,
+        currency: "CNY".into(),
+    };
+    let order_no = OrderNo(Uuid::from_u128(0x0123_4567));
+    for step in [
+        OrderStep::Open(OpenOrder {
+            channel: "manual".into(),
+            package_id: Uuid::from_u128(77),
+            package_version: 1,
+            subject: "入门套餐".into(),
+            price: cny(990),
+            credits: 100,
+            bonus_credits: 10,
+            validity_days: None,
+            purchase_limit: None,
+        }),
+        OrderStep::Settle(OrderPayment {
+            transaction_id: "4200".into(),
+            amount: cny(990),
+            paid_at: None,
+        }),
+        OrderStep::Refund(OrderRefundRequest {
+            minor: Some(99),
+            reason: Some("opened by mistake".into()),
+            ..OrderRefundRequest::default()
+        }),
+    ] {
+        let order = OrderCommand {
+            user_id: ALICE,
+            order_no,
+            step,
+        };
+        ledger.run(Action::Order(order).with_key(None)).await.unwrap();
+    }
 }
 
 async fn assert_named(ledger: &Ledger, sql: &str, kind: FaultKind) {
@@ -187,6 +245,7 @@ async fn rows_without_entries_are_named() {
         "credit_lots",
         "credit_consumption_logs",
         "credit_gifts",
+        "credit_orders",
     ] {
         let columns = sqlx::query_scalar::<_, String>(
             "SELECT string_agg(column_name, ', ') FROM information_schema.columns \

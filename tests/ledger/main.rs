@@ -24,6 +24,7 @@ mod full_disk;
 mod inspect;
 mod migrations;
 mod model;
+mod orders;
 mod pgbouncer;
 mod prices;
 mod retries;

@@ -41,6 +41,7 @@ mod lazy_deadlines;
 mod limits;
 mod lot_expires_while_held;
 mod one_instant;
+mod orders;
 mod priced;
 mod refund;
 mod refusals;

@@ -90,6 +90,7 @@ impl History {
                 .pick(&[OnLotExpiredWhileHeld::Expire, OnLotExpiredWhileHeld::Grace]),
             release_grace: Duration::from_secs(rng.pick(&[1, 60, 7 * 86_400])),
             reversal_grace: Duration::from_secs(rng.pick(&[1, 60, 30 * 86_400])),
+            ..Rules::default()
         };
         let users = (0..rng.pick(&[1, 1, 2, 4]))
             .map(|i| Uuid::from_u64_pair(rng.next(), 0x8000_0000_0000_0000 | i))

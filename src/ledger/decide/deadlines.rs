@@ -152,7 +152,8 @@ impl Draft<'_> {
                 returned.push(pin.lot_id);
             }
             if let (Some(grace), 1..) = (grace, moved) {
-                self.add_reversal_lot(moved, t, t.plus(grace), priority, reference, Some(pin.lot_id));
+                let until = Some(t.plus(grace));
+                self.add_reversal_lot(moved, t, until, priority, reference, Some(pin.lot_id));
             }
         }
         returned
@@ -162,13 +163,14 @@ impl Draft<'_> {
         &mut self,
         amount: i64,
         created_at: Timestamp,
-        expires_at: Timestamp,
+        expires_at: Option<Timestamp>,
         priority: i32,
         reference: Option<alloc::string::String>,
         origin: Option<Uuid>,
-    ) {
+    ) -> Uuid {
+        let lot_id = self.new_id(created_at);
         let lot = Lot {
-            lot_id: self.new_id(created_at),
+            lot_id,
             source: Source::Reversal,
             amount,
             remaining: amount,
@@ -176,13 +178,14 @@ impl Draft<'_> {
             clawed: 0,
             claim: 0,
             priority,
-            expires_at: Some(expires_at),
+            expires_at,
             cost: None,
             reference,
             origin,
             created_at,
         };
         self.add_lot(lot);
+        lot_id
     }
 
     /// What lots can't keep of what came back to them at `t`: what a clawback still claims is taken, and what is left

@@ -8,10 +8,10 @@ use crate::ledger::apply::change_lot;
 use crate::ledger::command::invalid;
 use crate::ledger::limits::CREDITS_MAX;
 use crate::ledger::{
-    Account, Command, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, LotChange, Pin, Refusal, Rules,
-    State, Status, Timestamp, id,
+    Account, Command, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, LotChange, Order, OrderNo, Pin,
+    Refusal, Rules, State, Status, Timestamp, id,
 };
-use alloc::{borrow::Cow, collections::BTreeMap, string::String, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, collections::BTreeMap, string::String, vec::Vec};
 use uuid::Uuid;
 
 pub(super) struct Draft<'a> {
@@ -88,6 +88,15 @@ impl<'a> Draft<'a> {
             .or_else(|| self.base.holds.get(&consumption_id))
     }
 
+    /// As it was when the command came: a command changes its order once.
+    pub(super) fn order(&self, order_no: OrderNo) -> Option<&Order> {
+        self.base.orders.get(&order_no)
+    }
+
+    pub(super) fn orders(&self) -> impl Iterator<Item = &Order> {
+        self.base.orders.values()
+    }
+
     pub(super) fn lots(&self) -> impl Iterator<Item = &Lot> {
         let untouched = self
             .base
@@ -160,6 +169,11 @@ impl<'a> Draft<'a> {
         self.held_change += after.held() - hold.held();
         self.effects.hold = Some(after.state.clone());
         self.holds.insert(after.consumption_id, after);
+    }
+
+    /// The order stands like this afterwards.
+    pub(super) fn set_order(&mut self, order: Order) {
+        self.effects.order = Some(Box::new(order));
     }
 
     /// `borrowed` is the part of the change that belongs to pending holds.

@@ -6,9 +6,10 @@ use crate::ledger::journal::issued;
 use crate::ledger::limits::CREDITS_MAX;
 use crate::ledger::{
     Adjust, Clawback, Gift, Grant, Kind, Lot, LotChange, Money, Outcome, Refusal, SetCreditLimit, Shortfall,
-    Source, Timestamp,
+    Source, TakenBack, Timestamp,
 };
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
+use uuid::Uuid;
 
 /// Closes the entry that records the command, and tells what it did. Entries of these kinds always do.
 fn sealed(draft: &mut Draft<'_>, kind: Kind, source: Source, about: About) -> Outcome {
@@ -42,7 +43,7 @@ pub(super) fn gift(draft: &mut Draft<'_>, c: &Gift) -> Result<Outcome, Refusal> 
 }
 
 /// A new lot, which pays debt first.
-fn add(
+pub(super) fn add(
     draft: &mut Draft<'_>,
     amount: i64,
     source: Source,
@@ -119,11 +120,8 @@ pub(super) fn clawback(draft: &mut Draft<'_>, c: &Clawback) -> Result<Outcome, R
             id: c.lot_id,
         });
     };
-    // What expired is nobody's any more, and what was taken, booked or forgiven before is not taken twice; nor is more
-    // taken than was ever granted (credits that moved to a `reversal` lot may have been taken there).
-    let most = (lot.amount - lot.expired - lot.clawed - lot.claim)
-        .min(draft.account.granted)
-        .max(0);
+    let (source, reference) = (lot.source, lot.reference.clone());
+    let most = most_to_take(draft, lot);
     let wanted = c.amount.unwrap_or(most);
     if wanted > most {
         return Err(invalid(
@@ -133,44 +131,115 @@ pub(super) fn clawback(draft: &mut Draft<'_>, c: &Clawback) -> Result<Outcome, R
             wanted,
         ));
     }
-    let taken = wanted.min(lot.free(draft.now));
-    let shortfall = wanted - taken;
-    let (source, reference) = (lot.source, lot.reference.clone());
-    let mut change = LotChange {
-        remaining: -taken,
-        clawed: taken,
-        ..LotChange::of(c.lot_id)
-    };
-    match c.shortfall {
-        Shortfall::Forgive => change.claim = shortfall,
-        Shortfall::Debt => {
-            if draft.account.debt + shortfall > CREDITS_MAX {
-                return Err(invalid(
-                    "shortfall",
-                    "would take the debt past the limit",
-                    CREDITS_MAX,
-                    shortfall,
-                ));
-            }
-            change.clawed += shortfall;
-            draft.effects().clawback_debt = Some(shortfall);
-        }
-    }
-    draft.change_lot(change);
-    draft.effects().shortfall = Some(shortfall);
+    take(draft, c.lot_id, wanted, c.shortfall, &[])?;
     draft.effects().reason.clone_from(&c.reason);
-    let debt = if c.shortfall == Shortfall::Debt {
-        shortfall
-    } else {
-        0
-    };
-    draft.effects().granted = -(taken + debt);
-    draft.change_debt(debt, 0);
-    draft.pay_debt(draft.now);
     let about = About {
         lot_id: Some(c.lot_id),
         reference,
         ..About::default()
     };
     Ok(sealed(draft, Kind::Clawback, source, about))
+}
+
+/// What expired is nobody's any more, and what was taken, booked or forgiven before is not taken twice; nor is more
+/// taken than was ever granted (credits that moved to a `reversal` lot may have been taken there).
+fn most_to_take(draft: &Draft<'_>, lot: &Lot) -> i64 {
+    (lot.amount - lot.expired - lot.clawed - lot.claim)
+        .min(draft.account.granted)
+        .max(0)
+}
+
+/// Takes up to `wanted` credits of an order's lot back, also out of the lots that came of it: those have the order's
+/// number as their reference.
+pub(super) fn take_back(
+    draft: &mut Draft<'_>,
+    lot_id: Uuid,
+    wanted: i64,
+    shortfall: Shortfall,
+    order_no: &str,
+) -> Result<TakenBack, Refusal> {
+    let Some(lot) = draft.lot(lot_id) else {
+        return Err(Refusal::NotFound {
+            what: "lot",
+            id: lot_id,
+        });
+    };
+    let wanted = wanted.min(most_to_take(draft, lot));
+    let mut came_of_it: Vec<(Timestamp, Uuid)> = draft
+        .lots()
+        .filter(|lot| lot.source == Source::Reversal && lot.reference.as_deref() == Some(order_no))
+        .map(|lot| (lot.created_at, lot.lot_id))
+        .collect();
+    came_of_it.sort_unstable();
+    let came_of_it: Vec<Uuid> = came_of_it.into_iter().map(|(_, lot_id)| lot_id).collect();
+    if wanted == 0 {
+        return Ok(TakenBack {
+            lot_id,
+            taken: 0,
+            forgiven: 0,
+            debt: 0,
+        });
+    }
+    take(draft, lot_id, wanted, shortfall, &came_of_it)
+}
+
+/// Takes `wanted` credits out of a lot, then out of `others`; what is missing is forgiven or booked as debt.
+fn take(
+    draft: &mut Draft<'_>,
+    lot_id: Uuid,
+    wanted: i64,
+    policy: Shortfall,
+    others: &[Uuid],
+) -> Result<TakenBack, Refusal> {
+    let free = |draft: &Draft<'_>, id: Uuid| draft.lot(id).map_or(0, |lot| lot.free(draft.now));
+    let taken = wanted.min(free(draft, lot_id));
+    let mut missing = wanted - taken;
+    let mut elsewhere = Vec::new();
+    for &other in others {
+        let amount = missing.min(free(draft, other));
+        if amount > 0 {
+            missing -= amount;
+            elsewhere.push((other, amount));
+        }
+    }
+    let debt = match policy {
+        Shortfall::Forgive => 0,
+        Shortfall::Debt => missing,
+    };
+    if draft.account.debt + debt > CREDITS_MAX {
+        return Err(invalid(
+            "shortfall",
+            "would take the debt past the limit",
+            CREDITS_MAX,
+            missing,
+        ));
+    }
+    let found = wanted - missing;
+    draft.change_lot(LotChange {
+        remaining: -taken,
+        // Also what was found elsewhere, or is owed now: it is not taken twice.
+        clawed: found + debt,
+        claim: missing - debt,
+        ..LotChange::of(lot_id)
+    });
+    for (other, amount) in elsewhere {
+        draft.change_lot(LotChange {
+            remaining: -amount,
+            clawed: amount,
+            ..LotChange::of(other)
+        });
+    }
+    draft.effects().shortfall = Some(missing);
+    if policy == Shortfall::Debt {
+        draft.effects().clawback_debt = Some(debt);
+    }
+    draft.effects().granted = -(found + debt);
+    draft.change_debt(debt, 0);
+    draft.pay_debt(draft.now);
+    Ok(TakenBack {
+        lot_id,
+        taken: found,
+        forgiven: missing - debt,
+        debt,
+    })
 }

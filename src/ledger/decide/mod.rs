@@ -5,6 +5,7 @@ mod consume;
 mod deadlines;
 mod draft;
 mod grant;
+mod order;
 mod refund;
 
 pub use deadlines::{mature, mature_loaded};
@@ -45,6 +46,7 @@ pub fn decide(state: &State, command: &Command, now: Timestamp, rules: &Rules) -
         Action::Extend(c) => consume::extend(&mut draft, c)?,
         Action::Confirm(c) => confirm::confirm(&mut draft, c)?,
         Action::Refund(c) => refund::refund(&mut draft, c)?,
+        Action::Order(c) => order::order(&mut draft, c)?,
         Action::Mature { .. } => {
             let mut matured = Matured::default();
             draft.entries().iter().for_each(|entry| matured.count(entry));

@@ -99,7 +99,7 @@ fn reverse(draft: &mut Draft<'_>, hold: &Hold, amount: Option<i64>, c: &Refund) 
     draft.effects().spent = -amount;
     draft.effects().reason.clone_from(&c.reason);
 
-    let grace_end = draft.now.plus(draft.rules.reversal_grace);
+    let grace_end = Some(draft.now.plus(draft.rules.reversal_grace));
     let owed = draft.account.debt - draft.account.borrowed;
     let forgiven = from_credit.min(owed);
     draft.change_debt(-forgiven, 0);

@@ -7,20 +7,21 @@
 //! ```
 
 mod loading;
+mod orders;
 mod reading;
 mod rows;
 mod snapshots;
 mod writing;
 
-pub(crate) use {loading::*, reading::*, rows::*, snapshots::*, writing::*};
+pub(crate) use {loading::*, orders::*, reading::*, rows::*, snapshots::*, writing::*};
 
 use super::{
     AccountWrite, Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter, KeyScope, LoadedAccount,
-    Needs, Reader, StoreError, StoreResult, Writes,
+    Needs, OrderNeed, Reader, StoreError, StoreResult, Writes,
 };
 use crate::ledger::{
     Account, Action, Clawback, Command, Confirm, Consume, Effects, Entry, Extend, Gift, Grant, Hash, Hold,
-    HoldState, Kind, Late, Lot, LotChange, Metadata, Money, Outcome, Overage, Pin, Refund, Rules,
+    HoldState, Kind, Late, Lot, LotChange, Metadata, Money, OrderNo, Outcome, Overage, Pin, Refund, Rules,
     SetCreditLimit, Shortfall, Source, State, Status, Timestamp, apply, decide, limits,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +66,9 @@ macro_rules! contract_tests {
             a_snapshot_does_not_move,
             a_snapshot_is_read_in_pages,
             sums_pass_2_to_the_63,
+            orders_come_back_with_their_lots,
+            orders_are_read_in_pages_and_filtered,
+            an_order_of_a_stale_account_is_not_written,
             a_closed_store_is_lost,
         }
     };
@@ -87,6 +91,8 @@ const RULES: Rules = Rules {
     on_lot_expired_while_held: crate::ledger::OnLotExpiredWhileHeld::Expire,
     release_grace: Duration::from_secs(7 * 24 * 3600),
     reversal_grace: Duration::from_secs(30 * 24 * 3600),
+    order_ttl: Duration::from_secs(30 * 60),
+    late_payment: crate::ledger::LatePayment::Settle,
 };
 
 /// What an append returns where no account is stale.
@@ -211,6 +217,10 @@ fn writes(before: &LoadedAccount, entries: &[Entry]) -> Writes {
             .map(|id| state.holds[id].clone())
             .collect(),
         gifts: entries.iter().filter_map(gift).collect(),
+        orders: entries
+            .iter()
+            .filter_map(|entry| entry.effects.order.as_deref().cloned())
+            .collect(),
         entries: entries.to_vec(),
     }
 }
@@ -224,6 +234,7 @@ fn together(all: impl IntoIterator<Item = Writes>) -> Writes {
         sum.new_holds.extend(writes.new_holds);
         sum.holds.extend(writes.holds);
         sum.gifts.extend(writes.gifts);
+        sum.orders.extend(writes.orders);
         sum.entries.extend(writes.entries);
     }
     sum
@@ -239,6 +250,12 @@ fn needs(command: &Command, now: Timestamp) -> Needs {
         Target::Account(user_id) => {
             needs.accounts.push(user_id);
             needs.lots.extend(command.lot().map(|lot| (user_id, lot)));
+            if let Some((order_no, package_id)) = command.order() {
+                needs.orders.push((user_id, OrderNeed::Number(order_no)));
+                needs
+                    .orders
+                    .extend(package_id.map(|id| (user_id, OrderNeed::OfPackage(id))));
+            }
         }
         Target::Consumption(id) => needs.consumptions.push(id),
     }

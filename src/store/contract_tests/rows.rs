@@ -10,6 +10,10 @@ pub(crate) async fn absent_things_are_absent(store: impl Subject) {
         accounts: vec![user],
         consumptions: vec![id(2)],
         lots: vec![(user, id(3))],
+        orders: vec![
+            (user, OrderNeed::Number(OrderNo(id(4)))),
+            (user, OrderNeed::OfPackage(id(5))),
+        ],
         keys: vec![
             (KeyScope::Account(user), "key".into()),
             (KeyScope::Consumption(id(2)), "key".into()),

@@ -14,7 +14,7 @@
 use super::columns::{Columns, From, Texts, Values, array_literal};
 use super::{Statements, during_write};
 use crate::ledger::{Entry, Hold, Lot, Timestamp};
-use crate::store::{AccountWrite, GiftRow, StoreResult, Writes};
+use crate::store::{AccountWrite, GiftRow, OrderRow, StoreResult, Writes};
 use sqlx::{PgConnection, Row};
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -30,6 +30,7 @@ const GIFTS: u16 = 64;
 const ENTRIES: u16 = 128;
 /// No table gets more than one row.
 const LONE: u16 = 256;
+const ORDERS: u16 = 512;
 
 fn text(mask: u16) -> String {
     let lone = mask & LONE != 0;
@@ -152,6 +153,29 @@ fn text(mask: u16) -> String {
         let from = texts.from(|c| gifts(c, &[]));
         with.push(insert("gifts", "credit_gifts", &from, "", ""));
     }
+    if mask & ORDERS != 0 {
+        let from = texts.from(|c| orders(c, &[]));
+        let changing = [
+            "status",
+            "refunded_minor",
+            "transaction_id",
+            "lot_id",
+            "bonus_lot_id",
+            "data",
+            "paid_at",
+        ];
+        let sets = changing
+            .map(|name| format!("{name} = EXCLUDED.{name}"))
+            .join(", ");
+        let write = format!(
+            "INSERT INTO {{s}}credit_orders ({}) SELECT {} FROM {} WHERE {guard} \
+             ON CONFLICT (order_no, user_id) DO UPDATE SET {sets}",
+            from.names.join(", "),
+            from.values(),
+            from.text
+        );
+        with.push(format!("orders AS ({write})"));
+    }
     format!("WITH {} SELECT user_id FROM won", with.join(", "))
 }
 
@@ -174,6 +198,7 @@ pub(super) async fn append(
         (writes.new_holds.len(), NEW_HOLDS),
         (writes.holds.len(), HOLDS),
         (writes.gifts.len(), GIFTS),
+        (writes.orders.len(), ORDERS),
     ];
     let mut mask = tables
         .iter()
@@ -182,6 +207,7 @@ pub(super) async fn append(
     if lone {
         mask |= LONE;
     }
+    let order_rows: Vec<OrderRow> = writes.orders.iter().map(OrderRow::of).collect();
     // In the order of `text`.
     let mut values = Values::new(lone);
     if !changed.is_empty() {
@@ -213,6 +239,9 @@ pub(super) async fn append(
     }
     if !writes.gifts.is_empty() {
         gifts(&mut values, &writes.gifts);
+    }
+    if !writes.orders.is_empty() {
+        orders(&mut values, &order_rows);
     }
     let arguments = values.finish().map_err(during_write)?;
     let rows = sqlx::query_with(statements.text("append", mask, || text(mask)), arguments)
@@ -361,4 +390,24 @@ fn gifts(c: &mut impl Columns, rows: &[GiftRow]) {
     c.column("operator", rows, |g| g.operator.as_deref());
     c.column("expires_at", rows, |g| g.expires_at);
     c.column("created_at", rows, |g| g.created_at);
+}
+
+fn orders(c: &mut impl Columns, rows: &[OrderRow]) {
+    c.column("order_no", rows, |o| o.order_no.as_str());
+    c.column("user_id", rows, |o| o.user_id);
+    c.column("status", rows, |o| o.status.as_str());
+    c.column("channel", rows, |o| o.channel.as_str());
+    c.column("package_id", rows, |o| o.package_id);
+    c.column("price_minor", rows, |o| o.price_minor);
+    c.column("currency", rows, |o| o.currency.as_str());
+    c.column("credits", rows, |o| o.credits);
+    c.column("bonus_credits", rows, |o| o.bonus_credits);
+    c.column("refunded_minor", rows, |o| o.refunded_minor);
+    c.column("transaction_id", rows, |o| o.transaction_id.as_deref());
+    c.column("lot_id", rows, |o| o.lot_id);
+    c.column("bonus_lot_id", rows, |o| o.bonus_lot_id);
+    c.column("data", rows, |o| o.data.as_str());
+    c.column("created_at", rows, |o| o.created_at);
+    c.column("expires_at", rows, |o| o.expires_at);
+    c.column("paid_at", rows, |o| o.paid_at);
 }

@@ -11,8 +11,10 @@
 
 use super::rows::{Packed, account_columns, deadline_columns, entry_columns, hold_columns, lot_columns};
 use super::{Statements, during_read};
-use crate::ledger::{Hash, Hold, Prior, State, Timestamp};
-use crate::store::{DUE_HOLDS_MAX, KeyScope, Loaded, LoadedAccount, Needs, StoreError, StoreResult};
+use crate::ledger::{Hash, Hold, Order, Prior, State, Timestamp};
+use crate::store::{
+    DUE_HOLDS_MAX, KeyScope, Loaded, LoadedAccount, Needs, OrderNeed, OrderRow, StoreError, StoreResult,
+};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use std::collections::HashMap;
@@ -251,6 +253,9 @@ pub(super) async fn load_with(
         loaded.priors.extend(again.priors);
     }
     name_holds_of_priors(connection, statements, &mut loaded).await?;
+    if !needs.orders.is_empty() {
+        load_orders(connection, statements, needs, &mut loaded).await?;
+    }
     Ok(loaded)
 }
 
@@ -290,6 +295,7 @@ fn more_to_know(needs: &Needs, loaded: &Loaded) -> Needs {
             .cloned()
             .collect(),
         accounts,
+        orders: Vec::new(),
         lock: needs.lock,
     }
 }
@@ -483,6 +489,122 @@ async fn name_holds_of_priors(
     }
     for prior in loaded.priors.values_mut() {
         prior.hold = prior.entry.consumption_id.and_then(|id| holds.get(&id).cloned());
+    }
+    Ok(())
+}
+
+/// The columns of [`order_row`].
+pub(super) const ORDER: &str = "order_no::text, user_id, status::text, channel::text, package_id, price_minor::int8, \
+     currency::text, credits::int8, bonus_credits::int8, refunded_minor::int8, transaction_id::text, lot_id, \
+     bonus_lot_id, data, created_at, expires_at, paid_at";
+
+pub(super) fn order_row(row: &PgRow) -> StoreResult<OrderRow> {
+    let read = || -> Result<OrderRow, sqlx::Error> {
+        Ok(OrderRow {
+            order_no: row.try_get(0)?,
+            user_id: row.try_get(1)?,
+            status: row.try_get(2)?,
+            channel: row.try_get(3)?,
+            package_id: row.try_get(4)?,
+            price_minor: row.try_get(5)?,
+            currency: row.try_get(6)?,
+            credits: row.try_get(7)?,
+            bonus_credits: row.try_get(8)?,
+            refunded_minor: row.try_get(9)?,
+            transaction_id: row.try_get(10)?,
+            lot_id: row.try_get(11)?,
+            bonus_lot_id: row.try_get(12)?,
+            data: row.try_get(13)?,
+            created_at: row.try_get(14)?,
+            expires_at: row.try_get(15)?,
+            paid_at: row.try_get(16)?,
+        })
+    };
+    read().map_err(during_read)
+}
+
+pub(super) fn order(row: &PgRow) -> StoreResult<Order> {
+    order_row(row)?.sound()
+}
+
+/// Orders are rare beside consumptions, so they are read in statements of their own. Every change of an order moves its
+/// account's journal on: what is read here is at least as new as the account's row, and where it is newer the write finds
+/// the account stale.
+async fn load_orders(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    needs: &Needs,
+    loaded: &mut Loaded,
+) -> StoreResult<()> {
+    let text = statements.text("orders", 0, || {
+        format!(
+            "SELECT {ORDER} FROM unnest($1::uuid[], $2::text[]) AS n(owner, number) CROSS JOIN LATERAL \
+             (SELECT * FROM {{s}}credit_orders o WHERE o.order_no = n.number AND o.user_id = n.owner LIMIT 1) o \
+             UNION ALL SELECT {ORDER} FROM unnest($3::uuid[], $4::uuid[]) AS n(owner, package) CROSS JOIN LATERAL \
+             (SELECT * FROM {{s}}credit_orders o WHERE o.user_id = n.owner AND o.package_id = n.package \
+              AND o.status <> 'closed' OFFSET 0) o"
+        )
+    });
+    let (mut owners, mut numbers) = (Vec::new(), Vec::new());
+    let (mut buyers, mut packages) = (Vec::new(), Vec::new());
+    for (user_id, need) in &needs.orders {
+        match need {
+            OrderNeed::Number(order_no) => {
+                owners.push(*user_id);
+                numbers.push(order_no.to_string());
+            }
+            OrderNeed::OfPackage(package_id) => {
+                buyers.push(*user_id);
+                packages.push(*package_id);
+            }
+        }
+    }
+    let rows = sqlx::query(text)
+        .persistent(statements.persistent)
+        .bind(owners)
+        .bind(numbers)
+        .bind(buyers)
+        .bind(packages)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(during_read)?;
+    let (mut accounts, mut lots) = (Vec::new(), Vec::new());
+    for row in &rows {
+        let order = order(row)?;
+        for lot_id in [order.state.lot_id, order.state.bonus_lot_id]
+            .into_iter()
+            .flatten()
+        {
+            accounts.push(order.user_id);
+            lots.push(lot_id);
+        }
+        if let Some(account) = loaded.accounts.get_mut(&order.user_id) {
+            account.state.orders.insert(order.order_no, order);
+        }
+    }
+    if lots.is_empty() {
+        return Ok(());
+    }
+    let text = statements.text("order_lots", 0, || {
+        format!(
+            "SELECT {} FROM unnest($1::uuid[], $2::uuid[]) AS n(user_id, id) CROSS JOIN LATERAL \
+             (SELECT * FROM {{s}}credit_lots l WHERE l.user_id = n.user_id AND l.lot_id = n.id LIMIT 1) l",
+            lot_columns(LOT, "l")
+        )
+    });
+    let rows = sqlx::query(text)
+        .persistent(statements.persistent)
+        .bind(accounts)
+        .bind(lots)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(during_read)?;
+    for row in &rows {
+        let packed = Packed::read(row)?;
+        if let Some(account) = loaded.accounts.get_mut(&packed.user_id) {
+            let lot = packed.lot()?;
+            account.state.lots.insert(lot.lot_id, lot);
+        }
     }
     Ok(())
 }

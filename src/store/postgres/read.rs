@@ -7,11 +7,11 @@ use super::{
     session_options,
 };
 use crate::catalogue::Package;
-use crate::ledger::{Entry, Hold, Prior, Status, Timestamp};
+use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Status, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
     CatalogueChange, CatalogueRows, Changed, Due, EntryFilter, HoldFilter, Inspected, Loaded, LoadedAccount,
-    Needs, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry,
+    Needs, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -209,6 +209,66 @@ impl Reader for PostgresStore {
                 .rows(|| self.query(text.clone()).bind(consumption_id))
                 .await?;
             packed(&rows).next().map(|row| row?.hold()).transpose()
+        })
+    }
+
+    fn order(&self, order_no: OrderNo) -> Reading<'_, Option<Order>> {
+        Box::pin(async move {
+            let text = self.statements.text("order", 0, || {
+                format!(
+                    "SELECT {} FROM {{s}}credit_orders WHERE order_no = $1 LIMIT 1",
+                    load::ORDER
+                )
+            });
+            let number = order_no.to_string();
+            let rows = self
+                .rows(|| self.query(text.clone()).bind(number.clone()))
+                .await?;
+            rows.first().map(load::order).transpose()
+        })
+    }
+
+    fn orders(&self, filter: OrderFilter) -> Reading<'_, Vec<Order>> {
+        Box::pin(async move {
+            let (mask, owner) = match filter.user_id {
+                Some(_) => (1, "user_id = $1"),
+                None => (0, "$1::uuid IS NULL"),
+            };
+            let text = self.statements.text("all_orders_of", mask, || {
+                format!(
+                    "SELECT {} FROM {{s}}credit_orders WHERE {owner} AND ($2::text IS NULL OR order_no < $2) \
+                     AND ($3::text IS NULL OR status = $3) ORDER BY order_no DESC LIMIT $4",
+                    load::ORDER
+                )
+            });
+            let make = || {
+                self.query(text.clone())
+                    .bind(filter.user_id)
+                    .bind(filter.before.map(|order_no| order_no.to_string()))
+                    .bind(filter.status.map(|status| status.as_str()))
+                    .bind(limit(filter.limit))
+            };
+            self.rows(make).await?.iter().map(load::order).collect()
+        })
+    }
+
+    fn open_orders(&self, until: Timestamp, after: Option<OrderNo>, count: usize) -> Reading<'_, Vec<Order>> {
+        Box::pin(async move {
+            let text = self.statements.text("open_orders", 0, || {
+                format!(
+                    "SELECT {} FROM {{s}}credit_orders WHERE status IN ('created', 'paying', 'refunding') \
+                     AND order_no > $1 AND created_at <= $2 ORDER BY order_no LIMIT $3",
+                    load::ORDER
+                )
+            });
+            let after = after.map(|order_no| order_no.to_string()).unwrap_or_default();
+            let make = || {
+                self.query(text.clone())
+                    .bind(after.clone())
+                    .bind(until)
+                    .bind(limit(count))
+            };
+            self.rows(make).await?.iter().map(load::order).collect()
         })
     }
 

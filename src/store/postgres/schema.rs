@@ -7,11 +7,18 @@ use crate::store::migrations::{Applied, Migration, check as check_history, objec
 use crate::store::{Inspected, StoreResult};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "ledger",
-    sql: include_str!("../../../migrations/postgres/0001_ledger.sql"),
-}];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "ledger",
+        sql: include_str!("../../../migrations/postgres/0001_ledger.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "orders",
+        sql: include_str!("../../../migrations/postgres/0002_orders.sql"),
+    },
+];
 
 /// PostgreSQL 14, as `server_version_num` says it.
 const VERSION_MIN: i64 = 140_000;

@@ -5,10 +5,12 @@
 //! one place where millions of rows are read.
 
 use super::read::limit;
-use super::{Statements, during_read};
-use crate::ledger::{Account, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Pin, Source, Status};
+use super::{Statements, during_read, load};
+use crate::ledger::{
+    Account, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, OrderNo, Pin, Source, Status,
+};
 use crate::store::{
-    DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, Sums,
+    DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums,
 };
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -332,6 +334,28 @@ impl Snapshot for PostgresSnapshot {
         Box::pin(async move {
             let rows = self.page(&GIFTS, after, count).await?;
             Ok(Page::of(move || all(&rows, "a gift", gift)))
+        })
+    }
+
+    fn orders(&mut self, after: Option<(Uuid, OrderNo)>, count: usize) -> Reading<'_, Page<StoredOrder>> {
+        Box::pin(async move {
+            let text = self.statements.text("all_orders", 0, || {
+                format!(
+                    "SELECT {} FROM {{s}}credit_orders WHERE (user_id, order_no) > ($1, $2::text) \
+                     ORDER BY user_id, order_no LIMIT $3",
+                    load::ORDER
+                )
+            });
+            let (user_id, order_no) = after.unzip();
+            let order_no = order_no.map(|order_no| order_no.to_string()).unwrap_or_default();
+            let query = sqlx::query(text)
+                .bind(user_id.unwrap_or_default())
+                .bind(order_no)
+                .bind(limit(count));
+            let rows = self.rows(query).await?;
+            Ok(Page::of(move || {
+                rows.iter().map(|row| load::order_row(row)?.stored()).collect()
+            }))
         })
     }
 

@@ -2,8 +2,8 @@
 
 use super::failure::{self, Attempt, Failure};
 use super::rows::{blob, micros};
-use crate::ledger::{Entry, Hold, Lot, Timestamp};
-use crate::store::{GiftRow, StoreResult, Writes};
+use crate::ledger::{Entry, Hold, Lot, Order, Timestamp};
+use crate::store::{GiftRow, OrderRow, StoreResult, Writes};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, params};
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
@@ -57,6 +57,10 @@ fn write(connection: &Connection, writes: &Writes, except: BTreeSet<Uuid>) -> At
     gifts(
         connection,
         writes.gifts.iter().filter(|gift| fresh(&gift.user_id)),
+    )?;
+    orders(
+        connection,
+        writes.orders.iter().filter(|order| fresh(&order.user_id)),
     )?;
     Ok(Appended::But(stale))
 }
@@ -363,6 +367,39 @@ fn gifts<'a>(connection: &Connection, rows: impl Iterator<Item = &'a GiftRow>) -
             gift.operator,
             gift.expires_at.map(micros),
             micros(gift.created_at),
+        ])?;
+    }
+    Ok(())
+}
+
+const WRITE_ORDER: &str = "INSERT INTO credit_orders (order_no, user_id, status, channel, package_id, price_minor, \
+     currency, credits, bonus_credits, refunded_minor, transaction_id, lot_id, bonus_lot_id, data, created_at, \
+     expires_at, paid_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) \
+     ON CONFLICT (order_no, user_id) DO UPDATE SET status = ?3, refunded_minor = ?10, transaction_id = ?11, \
+     lot_id = ?12, bonus_lot_id = ?13, data = ?14, paid_at = ?17";
+
+fn orders<'a>(connection: &Connection, rows: impl Iterator<Item = &'a Order>) -> Attempt<()> {
+    let mut write = Prepared::new(connection, WRITE_ORDER);
+    for order in rows {
+        let row = OrderRow::of(order);
+        write.execute(params![
+            row.order_no,
+            blob(&row.user_id),
+            row.status,
+            row.channel,
+            blob(&row.package_id),
+            row.price_minor,
+            row.currency,
+            row.credits,
+            row.bonus_credits,
+            row.refunded_minor,
+            row.transaction_id,
+            row.lot_id.as_ref().map(blob),
+            row.bonus_lot_id.as_ref().map(blob),
+            row.data,
+            micros(row.created_at),
+            micros(row.expires_at),
+            row.paid_at.map(micros),
         ])?;
     }
     Ok(())

@@ -1,9 +1,11 @@
 //! Reading what a batch needs to know, row by row with cached statements.
 
 use super::failure::{Attempt, Failure};
-use super::rows::{self, Shape, account_columns, blob, entry_columns, hold_columns, lot_columns, micros};
-use crate::ledger::{Account, Entry, Hold, Lot, Prior, State, Timestamp};
-use crate::store::{DUE_HOLDS_MAX, KeyScope, Loaded, LoadedAccount, Needs, StoreResult};
+use super::rows::{
+    self, Shape, account_columns, blob, entry_columns, hold_columns, lot_columns, micros, order_columns,
+};
+use crate::ledger::{Account, Entry, Hold, Lot, Order, OrderNo, Prior, State, Timestamp};
+use crate::store::{DUE_HOLDS_MAX, KeyScope, Loaded, LoadedAccount, Needs, OrderNeed, StoreResult};
 use rusqlite::{Connection, Params, params};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -39,6 +41,16 @@ pub(super) fn hold(connection: &Connection, consumption_id: Uuid) -> Attempt<Opt
         " FROM credit_consumption_logs WHERE consumption_id = ?1"
     );
     one(connection, SQL, [blob(&consumption_id)], rows::HOLD)
+}
+
+/// An order, whosever it is.
+pub(super) fn order(connection: &Connection, order_no: OrderNo) -> Attempt<Option<Order>> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        order_columns!(),
+        " FROM credit_orders WHERE order_no = ?1"
+    );
+    one(connection, SQL, [order_no.to_string()], rows::ORDER)
 }
 
 /// The rows of a query.
@@ -86,7 +98,10 @@ impl Books<'_> {
             }
         }
         for (user_id, named) in wanted {
-            let account = self.account(user_id, needs.now, named, &needs.lots, DUE_HOLDS_MAX)?;
+            let mut account = self.account(user_id, needs.now, named, &needs.lots, DUE_HOLDS_MAX)?;
+            for (_, need) in needs.orders.iter().filter(|(owner, _)| *owner == user_id) {
+                self.orders(*need, &mut account.state)?;
+            }
             loaded.accounts.insert(user_id, account);
         }
         for (scope, key) in &needs.keys {
@@ -173,6 +188,40 @@ impl Books<'_> {
             looked_up_due: due_at.is_some(),
             next_pending,
         })
+    }
+
+    /// Adds the orders that are needed, and their lots.
+    fn orders(&self, need: OrderNeed, state: &mut State) -> Attempt<()> {
+        const OF_PACKAGE: &str = concat!(
+            "SELECT ",
+            order_columns!(),
+            " FROM credit_orders WHERE user_id = ?1 AND package_id = ?2 AND status <> 'closed'"
+        );
+        let user_id = state.account.user_id;
+        let orders = match need {
+            OrderNeed::Number(order_no) => order(self.connection, order_no)?
+                .filter(|order| order.user_id == user_id)
+                .into_iter()
+                .collect(),
+            OrderNeed::OfPackage(package_id) => many(
+                self.connection,
+                OF_PACKAGE,
+                [blob(&user_id), blob(&package_id)],
+                rows::ORDER,
+            )?,
+        };
+        for order in orders {
+            for lot_id in [order.state.lot_id, order.state.bonus_lot_id]
+                .into_iter()
+                .flatten()
+            {
+                if let Some(lot) = self.lot(user_id, lot_id)? {
+                    state.lots.insert(lot_id, lot);
+                }
+            }
+            state.orders.insert(order.order_no, order);
+        }
+        Ok(())
     }
 
     fn account_row(&self, user_id: Uuid) -> Attempt<Option<Account>> {

@@ -44,11 +44,11 @@ pub(crate) use committer::SqliteCommitter;
 pub(crate) use open::{Location, SqliteSettings};
 
 use crate::catalogue::Package;
-use crate::ledger::{Entry, Hold, Prior, Timestamp};
+use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
-    CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, Inspected, LoadedAccount, Reader, Reading,
-    Snapshot, StoreError, StoreResult,
+    CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, Inspected, LoadedAccount, OrderFilter,
+    Reader, Reading, Snapshot, StoreError, StoreResult,
 };
 use failure::Attempt;
 use fork::Counted;
@@ -259,6 +259,18 @@ impl Reader for SqliteStore {
 
     fn hold(&self, consumption_id: Uuid) -> Reading<'_, Option<Hold>> {
         self.read(move |connection| load::hold(connection, consumption_id))
+    }
+
+    fn order(&self, order_no: OrderNo) -> Reading<'_, Option<Order>> {
+        self.read(move |connection| load::order(connection, order_no))
+    }
+
+    fn orders(&self, filter: OrderFilter) -> Reading<'_, Vec<Order>> {
+        self.read(move |connection| read::orders(connection, &filter))
+    }
+
+    fn open_orders(&self, until: Timestamp, after: Option<OrderNo>, limit: usize) -> Reading<'_, Vec<Order>> {
+        self.read(move |connection| read::open_orders(connection, until, after, limit))
     }
 
     fn prior(&self, user_id: Uuid, key: String) -> Reading<'_, Option<Prior>> {

@@ -2,10 +2,10 @@
 
 use super::failure::Attempt;
 use super::load::many;
-use super::rows::{self, blob, entry_columns, hold_columns, micros};
-use crate::ledger::{Entry, Hold, Status, Timestamp};
+use super::rows::{self, blob, entry_columns, hold_columns, micros, order_columns};
+use crate::ledger::{Entry, Hold, Order, OrderNo, Status, Timestamp};
 use crate::stats::PendingHolds;
-use crate::store::{Due, EntryFilter, HoldFilter};
+use crate::store::{Due, EntryFilter, HoldFilter, OrderFilter};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
@@ -84,6 +84,56 @@ pub(super) fn pending_holds(connection: &Connection, now: Timestamp) -> Attempt<
         })
     };
     Ok(connection.prepare_cached(sql)?.query_row([micros(now)], read)?)
+}
+
+/// By `credit_orders_user`; of all accounts by the primary key.
+pub(super) fn orders(connection: &Connection, filter: &OrderFilter) -> Attempt<Vec<Order>> {
+    const OF_ACCOUNT: &str = concat!(
+        "SELECT ",
+        order_columns!(),
+        " FROM credit_orders WHERE user_id = ?1 AND (?2 IS NULL OR order_no < ?2) AND (?3 IS NULL OR status = ?3) \
+          ORDER BY order_no DESC LIMIT ?4"
+    );
+    const OF_ALL: &str = concat!(
+        "SELECT ",
+        order_columns!(),
+        " FROM credit_orders WHERE ?1 IS NULL AND (?2 IS NULL OR order_no < ?2) AND (?3 IS NULL OR status = ?3) \
+          ORDER BY order_no DESC LIMIT ?4"
+    );
+    let sql = if filter.user_id.is_some() {
+        OF_ACCOUNT
+    } else {
+        OF_ALL
+    };
+    let values = params![
+        filter.user_id.as_ref().map(blob),
+        filter.before.map(|order_no| order_no.to_string()),
+        filter.status.map(|status| status.as_str()),
+        rows_max(filter.limit),
+    ];
+    many(connection, sql, values, rows::ORDER)
+}
+
+/// By `credit_orders_open`.
+pub(super) fn open_orders(
+    connection: &Connection,
+    until: Timestamp,
+    after: Option<OrderNo>,
+    limit: usize,
+) -> Attempt<Vec<Order>> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        order_columns!(),
+        " FROM credit_orders WHERE status IN ('created', 'paying', 'refunding') AND order_no > ?1 \
+          AND created_at <= ?2 ORDER BY order_no LIMIT ?3"
+    );
+    let after = after.map(|order_no| order_no.to_string()).unwrap_or_default();
+    many(
+        connection,
+        SQL,
+        params![after, micros(until), rows_max(limit)],
+        rows::ORDER,
+    )
 }
 
 /// By `credit_accounts_hold_deadline` and `credit_accounts_lot_deadline`.

@@ -5,10 +5,11 @@
 use super::failure::{Attempt, Failure};
 use crate::catalogue::Package;
 use crate::ledger::{
-    Account, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Source, Status, Timestamp,
+    Account, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Order, Source, Status,
+    Timestamp,
 };
 use crate::pricing::Decimal;
-use crate::store::{CardRow, DamagedEntry, GiftRow, StoredEntry};
+use crate::store::{CardRow, DamagedEntry, GiftRow, OrderRow, StoredEntry, StoredOrder};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, ToSql};
 use std::borrow::Cow;
@@ -61,8 +62,16 @@ macro_rules! gift_columns {
     };
 }
 
+macro_rules! order_columns {
+    () => {
+        "order_no, user_id, status, channel, package_id, price_minor, currency, credits, bonus_credits, \
+         refunded_minor, transaction_id, lot_id, bonus_lot_id, data, created_at, expires_at, paid_at"
+    };
+}
+
 pub(super) use {
-    account_columns, card_columns, entry_columns, gift_columns, hold_columns, lot_columns, package_columns,
+    account_columns, card_columns, entry_columns, gift_columns, hold_columns, lot_columns, order_columns,
+    package_columns,
 };
 
 /// What is wrong with a row.
@@ -103,6 +112,16 @@ pub(super) const STORED_ENTRY: Shape<StoredEntry> = Shape {
 pub(super) const GIFT: Shape<GiftRow> = Shape {
     what: "gift",
     decode: gift,
+};
+/// [`order_columns`]
+pub(super) const ORDER: Shape<Order> = Shape {
+    what: "order",
+    decode: |row| order_row(row)?.sound().map_err(|e| Damage(e.to_string())),
+};
+/// [`order_columns`], where a damaged row is reported and not an end to reading.
+pub(super) const STORED_ORDER: Shape<StoredOrder> = Shape {
+    what: "order",
+    decode: |row| order_row(row)?.stored().map_err(|e| Damage(e.to_string())),
 };
 /// [`card_columns`]
 pub(super) const CARD: Shape<CardRow> = Shape {
@@ -145,6 +164,7 @@ fn key(row: &Row<'_>) -> String {
             Uuid::from_slice(bytes).map_or_else(|_| format!("{} bytes", bytes.len()), |id| id.to_string())
         }
         Ok(ValueRef::Integer(n)) => n.to_string(),
+        Ok(ValueRef::Text(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
         Ok(other) => other.data_type().to_string(),
         Err(_) => "?".into(),
     };
@@ -338,6 +358,29 @@ fn gift(row: &Row<'_>) -> Decoded<GiftRow> {
         operator: f.optional_string()?,
         expires_at: f.optional_time()?,
         created_at: f.time()?,
+    })
+}
+
+fn order_row(row: &Row<'_>) -> Decoded<OrderRow> {
+    let mut f = Fields::of(row);
+    Ok(OrderRow {
+        order_no: f.text()?.to_owned(),
+        user_id: f.id()?,
+        status: f.text()?.to_owned(),
+        channel: f.text()?.to_owned(),
+        package_id: f.id()?,
+        price_minor: f.integer()?,
+        currency: f.text()?.to_owned(),
+        credits: f.integer()?,
+        bonus_credits: f.integer()?,
+        refunded_minor: f.integer()?,
+        transaction_id: f.optional_string()?,
+        lot_id: f.optional_id()?,
+        bonus_lot_id: f.optional_id()?,
+        data: f.text()?.to_owned(),
+        created_at: f.time()?,
+        expires_at: f.time()?,
+        paid_at: f.optional_time()?,
     })
 }
 

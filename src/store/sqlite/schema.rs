@@ -8,18 +8,26 @@ use rusqlite::{Connection, ErrorCode, params};
 use std::time::Duration;
 
 /// Every migration, oldest first.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "ledger",
-    sql: include_str!("../../../migrations/sqlite/0001_ledger.sql"),
-}];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "ledger",
+        sql: include_str!("../../../migrations/sqlite/0001_ledger.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "orders",
+        sql: include_str!("../../../migrations/sqlite/0002_orders.sql"),
+    },
+];
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "credit_accounts",
     "credit_lots",
     "credit_consumption_logs",
     "credit_transactions",
     "credit_gifts",
+    "credit_orders",
     "credit_catalogue",
     "credit_package_versions",
     "credit_packages",

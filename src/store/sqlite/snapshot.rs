@@ -9,10 +9,12 @@ use super::fork::Counted;
 use super::load::many;
 use super::read::rows_max;
 use super::rows::{
-    self, Shape, account_columns, blob, entry_columns, gift_columns, hold_columns, lot_columns,
+    self, Shape, account_columns, blob, entry_columns, gift_columns, hold_columns, lot_columns, order_columns,
 };
-use crate::ledger::{Account, Hold, Lot};
-use crate::store::{GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, Sums};
+use crate::ledger::{Account, Hold, Lot, OrderNo};
+use crate::store::{
+    GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums,
+};
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -150,6 +152,21 @@ impl Snapshot for SqliteSnapshot {
         self.page(move |connection| {
             let values = params![key(user_id.as_ref()), key(lot_id.as_ref()), rows_max(limit)];
             many(connection, SQL, values, rows::GIFT)
+        })
+    }
+
+    /// By `credit_orders_user`.
+    fn orders(&mut self, after: Option<(Uuid, OrderNo)>, limit: usize) -> Reading<'_, Page<StoredOrder>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            order_columns!(),
+            " FROM credit_orders WHERE (user_id, order_no) > (?1, ?2) ORDER BY user_id, order_no LIMIT ?3"
+        );
+        let (user_id, order_no) = after.unzip();
+        let order_no = order_no.map(|order_no| order_no.to_string()).unwrap_or_default();
+        self.page(move |connection| {
+            let values = params![key(user_id.as_ref()), order_no, rows_max(limit)];
+            many(connection, SQL, values, rows::STORED_ORDER)
         })
     }
 

@@ -90,7 +90,7 @@ async fn a_newer_an_edited_and_a_lost_schema_are_told_apart() {
     tool.execute("INSERT INTO credit_migrations VALUES (9, 'future', 'x', 0)", [])
         .unwrap();
     let newer = (
-        "the database has migration 9, this library knows up to 1".to_owned(),
+        "the database has migration 9, this library knows up to 2".to_owned(),
         "upgrade jointo_credits",
     );
     assert_eq!(check().await, newer);
@@ -99,8 +99,11 @@ async fn a_newer_an_edited_and_a_lost_schema_are_told_apart() {
     tool.execute("DELETE FROM credit_migrations WHERE version = 9", [])
         .unwrap();
 
-    tool.execute("UPDATE credit_migrations SET checksum = 'other'", [])
-        .unwrap();
+    tool.execute(
+        "UPDATE credit_migrations SET checksum = 'other' WHERE version = 1",
+        [],
+    )
+    .unwrap();
     let edited = check().await;
     assert_eq!(
         edited.0,
@@ -108,7 +111,7 @@ async fn a_newer_an_edited_and_a_lost_schema_are_told_apart() {
     );
     assert_eq!(failed(fresh().migrate().await), edited);
     tool.execute(
-        "UPDATE credit_migrations SET checksum = ?1",
+        "UPDATE credit_migrations SET checksum = ?1 WHERE version = 1",
         [schema::MIGRATIONS[0].checksum()],
     )
     .unwrap();

@@ -116,6 +116,20 @@ async fn reads_use_the_index_that_was_made_for_them() {
             "SELECT amount FROM credit_consumption_logs WHERE consumption_id = ?1",
             "consumption_id=?",
         ),
+        (
+            "SELECT data FROM credit_orders WHERE user_id = ?1 AND order_no < ?2 ORDER BY order_no DESC LIMIT ?3",
+            "credit_orders_user",
+        ),
+        (
+            "SELECT data FROM credit_orders WHERE user_id = ?1 AND package_id = ?2 AND status <> 'closed'",
+            "credit_orders_user",
+        ),
+        (
+            "SELECT data FROM credit_orders WHERE status IN ('created', 'paying', 'refunding') AND order_no > ?1 \
+             AND created_at <= ?2 ORDER BY order_no LIMIT ?3",
+            "credit_orders_open",
+        ),
+        ("SELECT data FROM credit_orders WHERE order_no = ?1", "order_no=?"),
     ] {
         let plan = plan(sql);
         assert!(

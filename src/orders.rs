@@ -1,0 +1,757 @@
+//! The part of [`Ledger`] about orders: packages that somebody buys through a payment channel.
+//!
+//! The rules decide every step ([`ledger`](crate::ledger), `order.rs`); here the channel is asked, before or after. The
+//! order of the two is what keeps money safe:
+//!
+//! | step | order of things | if we die in between |
+//! | --- | --- | --- |
+//! | paying begins | written down, then the channel is told | it is asked about and closed like any other |
+//! | a payment | the channel vouches for it, then order and lots are written at once | the channel tells again, or is asked |
+//! | closing | the channel closes it, then it is written down | closing it again is the same |
+//! | a refund | credits are taken back and it is written down, then the channel is asked | it is asked again, with the same number |
+//!
+//! What the channel is asked can be repeated without harm, and [`Ledger::reconcile_orders`] repeats it.
+
+use crate::catalogue::Package;
+use crate::error::{Error, Result, Written};
+use crate::facade::{Ledger, Page, bad_cursor, page, page_limit, unexpected};
+use crate::ledger::limits::REFERENCE_BYTES_MAX;
+use crate::ledger::{
+    Action, Command, Money, OpenOrder, Order, OrderCommand, OrderNo, OrderPayment, OrderRefund,
+    OrderRefundRequest, OrderStatus, OrderStep, Outcome, RefundNote, RefundStatus, Refusal, Timestamp,
+};
+use crate::payments::{
+    BillLine, Channel, Checkout, Headers, NOTIFICATION_BYTES_MAX, Notice, Payment, Prepared, RefundNotice,
+    RefundStanding, Reply, Standing,
+};
+use crate::pricing::Decimal;
+use crate::store::OrderFilter as StoredFilter;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How many orders a reconciliation reads at a time.
+const RECONCILE_PAGE: usize = 100;
+/// How many problems it names; all are counted.
+const PROBLEMS_NAMED_MAX: usize = 100;
+/// An order is paid within this time of being made, or is looked for in vain in a day's bill.
+const PAID_WITHIN: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// Which orders are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderFilter {
+    /// Only of this account.
+    pub user_id: Option<Uuid>,
+    /// Only those that stand like this.
+    pub status: Option<OrderStatus>,
+    /// How many, 1 to [`PAGE_LINES_MAX`](crate::PAGE_LINES_MAX).
+    pub limit: usize,
+    /// The page before's `next_cursor`.
+    pub cursor: Option<String>,
+}
+
+impl Default for OrderFilter {
+    fn default() -> Self {
+        OrderFilter {
+            user_id: None,
+            status: None,
+            limit: 50,
+            cursor: None,
+        }
+    }
+}
+
+/// What became of a notification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notification {
+    /// What it meant.
+    pub event: NotificationEvent,
+    /// The order as it stands now; `None` where it was about none of ours.
+    pub order: Option<Order>,
+}
+
+/// What a notification meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotificationEvent {
+    /// An order was paid: now, or it was known already.
+    Paid,
+    /// Something about a refund.
+    Refund,
+    /// Nothing that the books have to know.
+    Ignored,
+}
+
+impl NotificationEvent {
+    /// The stable spelling.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            NotificationEvent::Paid => "paid",
+            NotificationEvent::Refund => "refund",
+            NotificationEvent::Ignored => "ignored",
+        }
+    }
+}
+
+/// What a reconciliation did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reconciled {
+    /// Orders that were looked at.
+    pub orders: u64,
+    /// Orders found paid, and settled.
+    pub settled: u64,
+    /// Orders closed, because their time is over and nobody has paid.
+    pub closed: u64,
+    /// Refunds that were found to have ended.
+    pub refunds: u64,
+    /// Orders about which something went wrong; they are looked at again next time.
+    pub failed: u64,
+    /// What went wrong with the first of these.
+    pub problems: Vec<(OrderNo, Error)>,
+}
+
+/// What a channel's bill and the books say differently.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StatementReport {
+    /// Lines of the bill that are as the books say.
+    pub matched: u64,
+    /// What does not fit.
+    pub differences: Vec<StatementDifference>,
+}
+
+/// One thing that a bill and the books say differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StatementDifference {
+    /// The bill has it, and the books don't know the order, or the refund.
+    Unknown(BillLine),
+    /// The books have the order, and not as paid.
+    NotSettled(BillLine, Order),
+    /// The books have it with another amount, or another transaction.
+    Different(BillLine, Order),
+    /// The books have the payment of that time, and the bill does not.
+    MissingPayment(Order),
+    /// The books have the refund, and the bill does not: its number.
+    MissingRefund(Order, String),
+}
+
+fn channel_error(channel: &str, problem: impl Into<String>) -> Error {
+    Error::PaymentVerification {
+        channel: channel.into(),
+        problem: problem.into(),
+    }
+}
+
+fn not_found(order_no: OrderNo) -> Error {
+    Error::Refused(Refusal::NotFound {
+        what: "order",
+        id: order_no.0,
+    })
+}
+
+/// A number that nobody can guess: 74 random bits after the time.
+fn draw(now: Timestamp) -> Result<OrderNo> {
+    let mut random = [0; 10];
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an order's number must not be derived from anything"
+    )]
+    getrandom::fill(&mut random).map_err(|error| Error::Unavailable {
+        outcome: Written::No,
+        reason: format!("the system has no random numbers: {error}"),
+        remedy: "try again".into(),
+    })?;
+    let millis = u64::try_from(now.as_micros() / 1_000).unwrap_or(0);
+    let number = uuid::Builder::from_unix_timestamp_millis(millis, &random);
+    Ok(OrderNo(number.into_uuid()))
+}
+
+/// Before every number drawn at this time.
+fn first_number_at(at: Timestamp) -> OrderNo {
+    let millis = u64::try_from(at.as_micros() / 1_000).unwrap_or(0);
+    OrderNo(uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid())
+}
+
+/// A price in minor units. Packages have two digits behind the point at the most.
+fn minor(package: &Package) -> Result<Money> {
+    let cents = package
+        .price
+        .checked_mul(Decimal::ONE_HUNDRED)
+        .map(|cents| cents.normalize());
+    match cents
+        .filter(|cents| cents.is_integer())
+        .and_then(|cents| i64::try_from(cents).ok())
+    {
+        Some(minor) => Ok(Money {
+            minor,
+            currency: package.currency.clone(),
+        }),
+        None => Err(Error::invalid(
+            "price",
+            "can't be paid",
+            "whole minor units",
+            package.price,
+        )),
+    }
+}
+
+fn order_command(user_id: Uuid, order_no: OrderNo, step: OrderStep, key: Option<&str>) -> Command {
+    let command = OrderCommand {
+        user_id,
+        order_no,
+        step,
+    };
+    Action::Order(command).with_key(key)
+}
+
+fn ordered(outcome: Outcome) -> Result<Order> {
+    match outcome {
+        Outcome::Order(order) => Ok(*order),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// As much of a text as an entry can keep.
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(REFERENCE_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().replace('\0', " ")
+}
+
+impl Ledger {
+    /// Writes down that somebody buys a package. Price and credits are frozen; [`Ledger::pay_order`] is next.
+    ///
+    /// With a `key`, repeating it gives the first order again, as it was then.
+    ///
+    /// # Errors
+    /// `validation` where the package is not for sale or the channel takes no such price; `not_found`,
+    /// `idempotency_conflict`, `unavailable`.
+    pub async fn create_order(
+        &self,
+        user_id: Uuid,
+        package_id: Uuid,
+        channel: &str,
+        key: Option<&str>,
+    ) -> Result<Order> {
+        let payments = self.channel(channel)?;
+        let package = self.package(package_id).await?;
+        let step = OrderStep::Open(OpenOrder {
+            channel: channel.to_owned(),
+            package_id,
+            package_version: package.version,
+            price: minor(&package)?,
+            subject: package.name,
+            credits: package.credits,
+            bonus_credits: package.bonus_credits,
+            validity_days: package.validity_days,
+            purchase_limit: package.purchase_limit,
+        });
+        let order_no = draw(self.now())?;
+        let for_sale = match &step {
+            OrderStep::Open(open) if package.active => payments.check(&open.price),
+            _ => Err(Error::invalid(
+                "package_id",
+                "is not for sale any more",
+                "an active package",
+                package_id,
+            )),
+        };
+        let command = order_command(user_id, order_no, step, key);
+        if let Err(error) = for_sale {
+            // What was ordered with this key before it went off sale is ordered.
+            let before = match key {
+                Some(key) => self.prior(user_id, key).await?,
+                None => None,
+            };
+            return match before {
+                Some(prior) => ordered(prior.replay(&command.fingerprint())?),
+                None => Err(error),
+            };
+        }
+        ordered(self.run(command).await?)
+    }
+
+    /// Tells the channel of an order and gets what the payer needs. Repeated, it gets that anew; so a payer can change
+    /// his mind about how to pay.
+    ///
+    /// # Errors
+    /// `not_found`, `invalid_state` where the order can't be paid (any more), `validation` for what the channel needs,
+    /// `payment_channel`, `payment_verification`, `unavailable`.
+    pub async fn pay_order(&self, order_no: OrderNo, checkout: &Checkout) -> Result<Prepared> {
+        let order = self.order(order_no).await?;
+        let channel = self.channel(&order.channel)?;
+        let order = self.step(order.user_id, order_no, OrderStep::Begin, None).await?;
+        channel.prepare(&order, checkout, self.now()).await
+    }
+
+    /// An order, as it stands.
+    ///
+    /// # Errors
+    /// `not_found`, `unavailable`.
+    pub async fn order(&self, order_no: OrderNo) -> Result<Order> {
+        let found = self
+            .read(move |reader| async move { reader.order(order_no).await })
+            .await?;
+        found.ok_or_else(|| not_found(order_no))
+    }
+
+    /// A page of orders, newest first.
+    ///
+    /// # Errors
+    /// `validation` for a limit or cursor that is none; `unavailable`.
+    pub async fn orders(&self, filter: OrderFilter) -> Result<Page<Order>> {
+        let limit = page_limit(filter.limit)?;
+        let before = match &filter.cursor {
+            None => None,
+            Some(cursor) => Some(cursor.parse::<OrderNo>().map_err(|_| bad_cursor(cursor))?),
+        };
+        let wanted = StoredFilter {
+            user_id: filter.user_id,
+            status: filter.status,
+            before,
+            limit: limit + 1,
+        };
+        let items = self
+            .read(move |reader| async move { reader.orders(wanted).await })
+            .await?;
+        Ok(page(items, limit, |order| order.order_no.to_string()))
+    }
+
+    /// Reads what a channel sends, and settles what it says is paid: once, however often it comes.
+    ///
+    /// `body` is the request's, byte for byte. Answer with [`Ledger::notification_reply`]: taken where this is `Ok`.
+    ///
+    /// # Errors
+    /// `payment_verification` where it is not genuine or not about what we sold; `not_found` where the order is not ours;
+    /// `validation` for a channel that there is not; `unavailable`: the channel will send it again.
+    pub async fn handle_notification(
+        &self,
+        channel: &str,
+        headers: &Headers,
+        body: &[u8],
+    ) -> Result<Notification> {
+        let payments = self.channel(channel)?;
+        if body.len() > NOTIFICATION_BYTES_MAX {
+            return Err(channel_error(channel, "the notification is too long to be one"));
+        }
+        let notice = payments.notification(headers, body, self.now())?;
+        match notice {
+            Notice::Paid(payment) => {
+                let order = self.order_of(channel, &payment.order_no).await?;
+                let order = self.settle(&order, payment).await?;
+                Ok(Notification {
+                    event: NotificationEvent::Paid,
+                    order: Some(order),
+                })
+            }
+            Notice::Refund(notice) => {
+                let order = self.order_of(channel, &notice.order_no).await?;
+                let order = self.note(order, &notice).await?;
+                Ok(Notification {
+                    event: NotificationEvent::Refund,
+                    order: Some(order),
+                })
+            }
+            Notice::Other { order_no, event } => {
+                tracing::info!(channel, order_no, event, "a notification that changes nothing");
+                Ok(Notification {
+                    event: NotificationEvent::Ignored,
+                    order: None,
+                })
+            }
+        }
+    }
+
+    /// What to answer to a channel's notification: that it was taken, or that it shall come again.
+    ///
+    /// # Errors
+    /// `validation` for a channel that there is not.
+    pub fn notification_reply(&self, channel: &str, taken: bool) -> Result<Reply> {
+        Ok(self.channel(channel)?.reply(taken))
+    }
+
+    /// Settles an order by hand: for channels without notifications, and for operators who see the money.
+    ///
+    /// # Errors
+    /// `not_found`; `payment_verification` where amount or transaction are not the order's; `validation`, `unavailable`.
+    pub async fn settle_order(&self, order_no: OrderNo, payment: OrderPayment) -> Result<Order> {
+        let order = self.order(order_no).await?;
+        self.step(order.user_id, order_no, OrderStep::Settle(payment), None)
+            .await
+    }
+
+    /// Makes sure that nobody can pay an order any more. One that was paid meanwhile is settled, and returned as that.
+    ///
+    /// # Errors
+    /// `not_found`, `invalid_state` where it was paid; `payment_channel`, `payment_verification`, `unavailable`.
+    pub async fn close_order(&self, order_no: OrderNo) -> Result<Order> {
+        let order = self.order(order_no).await?;
+        let channel_agrees = match order.state.status {
+            OrderStatus::Paying => {
+                let channel = self.channel(&order.channel)?;
+                match channel.close(&order, self.now()).await? {
+                    Standing::Paid(payment) => return self.settle(&order, payment).await,
+                    Standing::Closed | Standing::Unknown => true,
+                    Standing::Unpaid => return Err(still_open(&order)),
+                }
+            }
+            _ => false,
+        };
+        let step = OrderStep::Close { channel_agrees };
+        self.step(order.user_id, order_no, step, None).await
+    }
+
+    /// Sends money of an order back, and takes the credits back that it bought, in proportion: first in the books, then
+    /// the channel is asked. What the channel has not ended yet is `refunding`; [`Ledger::reconcile_orders`] follows it up.
+    ///
+    /// # Errors
+    /// `not_found`, `invalid_state`, `validation`, `idempotency_conflict`, `unavailable`; `payment_channel` where the
+    /// channel refuses, and then the credits are back.
+    pub async fn refund_order(
+        &self,
+        order_no: OrderNo,
+        request: OrderRefundRequest,
+        key: Option<&str>,
+    ) -> Result<Order> {
+        let order = self.order(order_no).await?;
+        self.channel(&order.channel)?;
+        let order = self
+            .step(order.user_id, order_no, OrderStep::Refund(request), key)
+            .await?;
+        // With a key that is repeated this is the order of then; the refund may have gone on.
+        let order = self.order(order.order_no).await?;
+        self.push_refunds(order).await
+    }
+
+    /// Asks the channels about every open order made at least `min_age` ago: settles the paid, closes those whose time is
+    /// over, follows up refunds. Orders are independent of one another; what fails is counted and looked at next time.
+    ///
+    /// # Errors
+    /// `unavailable` where the database is away.
+    pub async fn reconcile_orders(&self, min_age: Duration) -> Result<Reconciled> {
+        let micros = i64::try_from(min_age.as_micros()).unwrap_or(i64::MAX);
+        let until = Timestamp::from_micros(self.now().as_micros().saturating_sub(micros));
+        let mut done = Reconciled::default();
+        let mut after = None;
+        loop {
+            let open = self
+                .read(move |reader| async move { reader.open_orders(until, after, RECONCILE_PAGE).await })
+                .await?;
+            let is_last = open.len() < RECONCILE_PAGE;
+            after = open.last().map(|order| order.order_no);
+            for order in open {
+                let order_no = order.order_no;
+                done.orders += 1;
+                if let Err(error) = self.reconcile(order, &mut done).await {
+                    tracing::warn!(%order_no, %error, "an order could not be reconciled");
+                    done.failed += 1;
+                    if done.problems.len() < PROBLEMS_NAMED_MAX {
+                        done.problems.push((order_no, error));
+                    }
+                }
+            }
+            if is_last {
+                return Ok(done);
+            }
+        }
+    }
+
+    async fn reconcile(&self, order: Order, done: &mut Reconciled) -> Result<()> {
+        let is_over = self.now() >= order.expires_at;
+        match order.state.status {
+            OrderStatus::Created if is_over => {
+                done.closed += 1;
+                self.close_order(order.order_no).await.map(drop)
+            }
+            OrderStatus::Paying => {
+                let channel = self.channel(&order.channel)?;
+                match channel.query(&order, self.now()).await? {
+                    Standing::Paid(payment) => {
+                        self.settle(&order, payment).await?;
+                        done.settled += 1;
+                    }
+                    Standing::Closed => {
+                        let step = OrderStep::Close { channel_agrees: true };
+                        self.step(order.user_id, order.order_no, step, None).await?;
+                        done.closed += 1;
+                    }
+                    Standing::Unknown | Standing::Unpaid if is_over => {
+                        match self.close_order(order.order_no).await?.state.status {
+                            OrderStatus::Closed => done.closed += 1,
+                            _ => done.settled += 1,
+                        }
+                    }
+                    Standing::Unknown | Standing::Unpaid => {}
+                }
+                Ok(())
+            }
+            OrderStatus::Refunding => {
+                let pending = |order: &Order| {
+                    let refunds = order.state.refunds.iter();
+                    refunds
+                        .filter(|refund| refund.status == RefundStatus::Pending)
+                        .count()
+                };
+                let before = pending(&order);
+                let after = pending(&self.push_refunds(order).await?);
+                done.refunds += u64::try_from(before.saturating_sub(after)).unwrap_or(0);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares a channel's bill with the books. `from` and `until` are the time that the bill is of: payments of that time
+    /// which it does not have are told as well. Changes nothing.
+    ///
+    /// # Errors
+    /// `validation` where it is no bill, `unavailable`.
+    pub async fn reconcile_statement(
+        &self,
+        channel: &str,
+        bill: &[u8],
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<StatementReport> {
+        let lines = self.channel(channel)?.read_bill(bill)?;
+        let mut report = StatementReport::default();
+        let mut payments = BTreeMap::new();
+        let mut refunds = BTreeMap::new();
+        for line in lines {
+            let order = match line.order_no.parse() {
+                Ok(order_no) => match self.order(order_no).await {
+                    Ok(order) if order.channel == channel => Some(order),
+                    Ok(_) | Err(Error::Refused(Refusal::NotFound { .. })) => None,
+                    Err(error) => return Err(error),
+                },
+                Err(_) => None,
+            };
+            let Some(order) = order else {
+                report.differences.push(StatementDifference::Unknown(line));
+                continue;
+            };
+            let fits = match &line.refund_no {
+                None => {
+                    payments.insert(order.order_no, ());
+                    if order.state.transaction_id.is_none() {
+                        report
+                            .differences
+                            .push(StatementDifference::NotSettled(line, order));
+                        continue;
+                    }
+                    order.price == line.amount
+                        && order.state.transaction_id.as_deref() == Some(line.transaction_id.as_str())
+                }
+                Some(refund_no) => {
+                    refunds.insert(refund_no.clone(), ());
+                    let Some(refund) = order.refund(refund_no) else {
+                        report.differences.push(StatementDifference::Unknown(line));
+                        continue;
+                    };
+                    refund.minor == line.amount.minor && order.price.currency == line.amount.currency
+                }
+            };
+            if fits {
+                report.matched += 1;
+            } else {
+                report
+                    .differences
+                    .push(StatementDifference::Different(line, order));
+            }
+        }
+        let within = |at: Option<Timestamp>| at.is_some_and(|at| from <= at && at < until);
+        let mut filter = StoredFilter {
+            before: Some(first_number_at(until)),
+            limit: 1_000,
+            ..StoredFilter::default()
+        };
+        let micros = i64::try_from(PAID_WITHIN.as_micros()).unwrap_or(i64::MAX);
+        let oldest = first_number_at(Timestamp::from_micros(from.as_micros().saturating_sub(micros)));
+        loop {
+            let wanted = filter.clone();
+            let orders = self
+                .read(move |reader| async move { reader.orders(wanted).await })
+                .await?;
+            let last = orders.last().map(|order| order.order_no);
+            let is_last = orders.len() < filter.limit || last.is_none_or(|last| last < oldest);
+            for order in orders.into_iter().filter(|order| order.channel == channel) {
+                for refund in &order.state.refunds {
+                    let refund_no = refund.refund_no(order.order_no);
+                    let is_due = refund.status == RefundStatus::Succeeded && within(refund.settled_at);
+                    if is_due && !refunds.contains_key(&refund_no) {
+                        let missing = StatementDifference::MissingRefund(order.clone(), refund_no);
+                        report.differences.push(missing);
+                    }
+                }
+                if within(order.state.paid_at) && !payments.contains_key(&order.order_no) {
+                    report
+                        .differences
+                        .push(StatementDifference::MissingPayment(order));
+                }
+            }
+            if is_last {
+                return Ok(report);
+            }
+            filter.before = last;
+        }
+    }
+
+    fn channel(&self, name: &str) -> Result<Arc<dyn Channel>> {
+        self.channels().get(name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = self.channels().keys().map(String::as_str).collect();
+            let shown: String = name.chars().take(64).collect();
+            Error::invalid("channel", "is not one of this ledger's", known.join(", "), shown)
+        })
+    }
+
+    async fn step(
+        &self,
+        user_id: Uuid,
+        order_no: OrderNo,
+        step: OrderStep,
+        key: Option<&str>,
+    ) -> Result<Order> {
+        ordered(self.run(order_command(user_id, order_no, step, key)).await?)
+    }
+
+    /// The order that a channel means.
+    async fn order_of(&self, channel: &str, order_no: &str) -> Result<Order> {
+        let Ok(number) = order_no.parse() else {
+            return Err(channel_error(channel, "it is about an order that is not ours"));
+        };
+        let order = self.order(number).await?;
+        if order.channel == channel {
+            Ok(order)
+        } else {
+            Err(channel_error(
+                channel,
+                format!("order {number} is to be paid through {}", order.channel),
+            ))
+        }
+    }
+
+    async fn settle(&self, order: &Order, payment: Payment) -> Result<Order> {
+        if payment.order_no != order.order_no.to_string() {
+            let problem = format!(
+                "it was asked about order {} and answers about another",
+                order.order_no
+            );
+            return Err(channel_error(&order.channel, problem));
+        }
+        let step = OrderStep::Settle(OrderPayment {
+            transaction_id: payment.transaction_id,
+            amount: payment.amount,
+            paid_at: payment.paid_at,
+        });
+        let settled = self.step(order.user_id, order.order_no, step, None).await;
+        if let Err(error) = &settled {
+            tracing::error!(order_no = %order.order_no, %error, "a payment was not settled");
+        }
+        settled
+    }
+
+    /// Writes down what a channel says of a refund.
+    async fn note(&self, order: Order, notice: &RefundNotice) -> Result<Order> {
+        let Some(refund) = order.refund(&notice.refund_no) else {
+            // Made by hand at the channel, perhaps. The books know nothing of it, so somebody has to look into it.
+            tracing::error!(
+                order_no = %order.order_no,
+                refund_no = notice.refund_no,
+                "the channel tells of a refund that nobody has asked for here"
+            );
+            return Err(channel_error(
+                &order.channel,
+                format!("order {} has no such refund", order.order_no),
+            ));
+        };
+        if let Some(amount) = &notice.amount
+            && (amount.minor, &amount.currency) != (refund.minor, &order.price.currency)
+        {
+            return Err(Error::Refused(Refusal::WrongPayment {
+                order_no: order.order_no,
+                problem: "goes back with another amount",
+                expected: format!("{} {}", refund.minor, order.price.currency),
+                value: format!("{} {}", amount.minor, amount.currency),
+            }));
+        }
+        let (status, problem) = match &notice.standing {
+            RefundStanding::Pending { problem } => (RefundStatus::Pending, problem.as_deref()),
+            RefundStanding::Succeeded => (RefundStatus::Succeeded, None),
+            RefundStanding::Failed { problem } => (RefundStatus::Failed, Some(problem.as_str())),
+            RefundStanding::Unknown => return Ok(order),
+        };
+        let step = OrderStep::NoteRefund(RefundNote {
+            number: refund.number,
+            status,
+            channel_id: notice.channel_id.as_deref().map(cut),
+            problem: problem.map(cut),
+        });
+        self.step(order.user_id, order.order_no, step, None).await
+    }
+
+    /// Asks the channel for the refunds that it has not ended. One that it does not know of it is asked for, again.
+    async fn push_refunds(&self, mut order: Order) -> Result<Order> {
+        let pending: Vec<OrderRefund> = order
+            .state
+            .refunds
+            .iter()
+            .filter(|refund| refund.status == RefundStatus::Pending)
+            .cloned()
+            .collect();
+        let channel = self.channel(&order.channel)?;
+        for refund in pending {
+            let known = channel.query_refund(&order, &refund, self.now()).await;
+            let notice = match known {
+                Ok(notice) if notice.standing == RefundStanding::Unknown => {
+                    match channel.refund(&order, &refund, self.now()).await {
+                        Ok(notice) => notice,
+                        Err(error) => return self.refund_refused(order, &refund, error).await,
+                    }
+                }
+                Ok(notice) => notice,
+                Err(error @ Error::Unavailable { .. }) => return self.later(order, &error),
+                Err(error) => return Err(error),
+            };
+            order = self.note(order, &notice).await?;
+        }
+        Ok(order)
+    }
+
+    /// A refusal counts as one only where the channel, asked, does not know of the refund.
+    async fn refund_refused(&self, order: Order, refund: &OrderRefund, error: Error) -> Result<Order> {
+        let Error::PaymentChannel { reason, message, .. } = &error else {
+            return self.later(order, &error);
+        };
+        let channel = self.channel(&order.channel)?;
+        let notice = channel.query_refund(&order, refund, self.now()).await?;
+        if notice.standing != RefundStanding::Unknown {
+            return self.note(order, &notice).await;
+        }
+        let refused = RefundNotice {
+            standing: RefundStanding::Failed {
+                problem: format!("{reason}: {message}"),
+            },
+            ..notice
+        };
+        self.note(order, &refused).await?;
+        Err(error)
+    }
+
+    /// The refund stays pending: it is asked for again.
+    fn later(&self, order: Order, error: &Error) -> Result<Order> {
+        tracing::warn!(order_no = %order.order_no, %error, "a refund is asked for again later");
+        Ok(order)
+    }
+}
+
+fn still_open(order: &Order) -> Error {
+    Error::Unavailable {
+        outcome: Written::Unknown,
+        reason: format!("{} has not closed order {}", order.channel, order.order_no),
+        remedy: "try again".into(),
+    }
+}

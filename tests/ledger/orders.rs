@@ -1,0 +1,592 @@
+//! Orders on every database, through a channel that a test can make do anything.
+
+use crate::child::ALICE;
+use crate::database::{self, Database, Kind, START, clock};
+use crate::on_every_database;
+use jointo_credits::payments::{
+    Asking, BillLine, Channel, Checkout, Headers, Notice, Payment, Prepared, RefundNotice, RefundStanding,
+    Reply, Standing,
+};
+use jointo_credits::{
+    Error, LatePayment, Ledger, ManualClock, Money, NotificationEvent, Order, OrderFilter, OrderNo,
+    OrderPayment, OrderRefund, OrderRefundRequest, OrderStatus, RefundStatus, Result, SavePackage,
+    StatementDifference, Timestamp, Written, pricing::parse_decimal,
+};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How a stand-in channel behaves, and what it has.
+#[derive(Default)]
+struct Bank {
+    /// What it knows of orders.
+    orders: BTreeMap<String, Standing>,
+    refunds: BTreeMap<String, RefundStanding>,
+    /// What it answers to a new refund; succeeds where `None`.
+    refunds_end: Option<RefundStanding>,
+    /// It refuses refunds.
+    refuses: bool,
+    /// Nobody can reach it.
+    is_away: bool,
+    /// What it was asked.
+    asked: Vec<String>,
+}
+
+#[derive(Clone, Default)]
+struct StandIn(Arc<Mutex<Bank>>);
+
+fn cny(minor: i64) -> Money {
+    Money {
+        minor,
+        currency: "CNY".into(),
+    }
+}
+
+fn payment(order: &Order) -> Payment {
+    Payment {
+        order_no: order.order_no.to_string(),
+        transaction_id: format!("t-{}", order.order_no),
+        amount: order.price.clone(),
+        paid_at: Some(START),
+    }
+}
+
+impl StandIn {
+    fn bank<T>(&self, f: impl FnOnce(&mut Bank) -> T) -> T {
+        f(&mut self.0.lock().unwrap())
+    }
+
+    fn pays(&self, order: &Order) {
+        self.bank(|bank| {
+            bank.orders
+                .insert(order.order_no.to_string(), Standing::Paid(payment(order)))
+        });
+    }
+
+    fn ask<'a, T: Send + 'a>(&self, what: String, f: impl FnOnce(&mut Bank) -> Result<T>) -> Asking<'a, T> {
+        let answer = self.bank(|bank| {
+            bank.asked.push(what);
+            if bank.is_away {
+                return Err(Error::Unavailable {
+                    outcome: Written::Unknown,
+                    reason: "the bank is away".into(),
+                    remedy: "wait".into(),
+                });
+            }
+            f(bank)
+        });
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn notice(order: &Order, refund: &OrderRefund, standing: RefundStanding) -> RefundNotice {
+        RefundNotice {
+            order_no: order.order_no.to_string(),
+            refund_no: refund.refund_no(order.order_no),
+            channel_id: Some("c-1".into()),
+            amount: Some(cny(refund.minor)),
+            standing,
+        }
+    }
+}
+
+impl Channel for StandIn {
+    fn name(&self) -> &str {
+        "bank"
+    }
+
+    fn check(&self, price: &Money) -> Result<()> {
+        if price.currency == "CNY" {
+            return Ok(());
+        }
+        Err(Error::Refused(jointo_credits::Refusal::Invalid {
+            field: "currency",
+            problem: "is not taken",
+            limit: "CNY".into(),
+            value: price.currency.clone(),
+        }))
+    }
+
+    fn prepare<'a>(&'a self, order: &'a Order, _: &'a Checkout, _: Timestamp) -> Asking<'a, Prepared> {
+        let number = order.order_no.to_string();
+        self.ask(format!("prepare {number}"), |bank| {
+            bank.orders.entry(number.clone()).or_insert(Standing::Unpaid);
+            Ok(Prepared {
+                parameters: [("code_url".to_owned(), format!("bank://{number}"))].into(),
+                expires_at: None,
+            })
+        })
+    }
+
+    fn query<'a>(&'a self, order: &'a Order, _: Timestamp) -> Asking<'a, Standing> {
+        let number = order.order_no.to_string();
+        self.ask(format!("query {number}"), |bank| {
+            Ok(bank.orders.get(&number).cloned().unwrap_or(Standing::Unknown))
+        })
+    }
+
+    fn close<'a>(&'a self, order: &'a Order, _: Timestamp) -> Asking<'a, Standing> {
+        let number = order.order_no.to_string();
+        self.ask(format!("close {number}"), |bank| {
+            let standing = bank.orders.entry(number.clone()).or_insert(Standing::Closed);
+            if *standing == Standing::Unpaid {
+                *standing = Standing::Closed;
+            }
+            Ok(standing.clone())
+        })
+    }
+
+    fn refund<'a>(
+        &'a self,
+        order: &'a Order,
+        refund: &'a OrderRefund,
+        _: Timestamp,
+    ) -> Asking<'a, RefundNotice> {
+        let number = refund.refund_no(order.order_no);
+        self.ask(format!("refund {number}"), |bank| {
+            if bank.refuses {
+                return Err(Error::PaymentChannel {
+                    channel: "bank".into(),
+                    reason: "NOT_ENOUGH".into(),
+                    message: "余额不足".into(),
+                });
+            }
+            let end = bank.refunds_end.clone().unwrap_or(RefundStanding::Succeeded);
+            bank.refunds.insert(number.clone(), end.clone());
+            Ok(StandIn::notice(order, refund, end))
+        })
+    }
+
+    fn query_refund<'a>(
+        &'a self,
+        order: &'a Order,
+        refund: &'a OrderRefund,
+        _: Timestamp,
+    ) -> Asking<'a, RefundNotice> {
+        let number = refund.refund_no(order.order_no);
+        self.ask(format!("query {number}"), |bank| {
+            let standing = bank
+                .refunds
+                .get(&number)
+                .cloned()
+                .unwrap_or(RefundStanding::Unknown);
+            Ok(StandIn::notice(order, refund, standing))
+        })
+    }
+
+    /// `paid NUMBER AMOUNT TRANSACTION`, `refund NUMBER REFUND AMOUNT STATUS`, or something else; signed with "ours".
+    fn notification(&self, headers: &Headers, body: &[u8], _: Timestamp) -> Result<Notice> {
+        if headers.get("signature") != Some("ours") {
+            return Err(Error::PaymentVerification {
+                channel: "bank".into(),
+                problem: "its signature is not the bank's".into(),
+            });
+        }
+        let words: Vec<String> = String::from_utf8_lossy(body)
+            .split(' ')
+            .map(str::to_owned)
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        Ok(match words.as_slice() {
+            ["paid", order_no, amount, transaction_id] => Notice::Paid(Payment {
+                order_no: (*order_no).into(),
+                transaction_id: (*transaction_id).into(),
+                amount: cny(amount.parse().unwrap()),
+                paid_at: None,
+            }),
+            ["refund", order_no, refund_no, amount, status] => Notice::Refund(RefundNotice {
+                order_no: (*order_no).into(),
+                refund_no: (*refund_no).into(),
+                channel_id: None,
+                amount: Some(cny(amount.parse().unwrap())),
+                standing: match *status {
+                    "succeeded" => RefundStanding::Succeeded,
+                    "failed" => RefundStanding::Failed {
+                        problem: "账户注销".into(),
+                    },
+                    problem => RefundStanding::Pending {
+                        problem: Some(problem.into()),
+                    },
+                },
+            }),
+            event => Notice::Other {
+                order_no: None,
+                event: event.join(" "),
+            },
+        })
+    }
+
+    fn reply(&self, taken: bool) -> Reply {
+        Reply {
+            status: if taken { 204 } else { 500 },
+            content_type: "text/plain",
+            body: String::new(),
+        }
+    }
+
+    /// `NUMBER TRANSACTION AMOUNT [REFUND]`, a line each.
+    fn read_bill(&self, bill: &[u8]) -> Result<Vec<BillLine>> {
+        let text = String::from_utf8_lossy(bill).into_owned();
+        let read = |(at, line): (usize, &str)| {
+            let words: Vec<&str> = line.split(' ').collect();
+            BillLine {
+                line: at as u64 + 1,
+                order_no: words[0].into(),
+                transaction_id: words[1].into(),
+                amount: cny(words[2].parse().unwrap()),
+                refund_no: words.get(3).map(|refund| (*refund).to_owned()),
+                at: None,
+            }
+        };
+        Ok(text.lines().enumerate().map(read).collect())
+    }
+}
+
+/// A ledger with the stand-in and a package of 9.90 for 100 and 10 credits.
+struct Shop {
+    ledger: Ledger,
+    bank: StandIn,
+    clock: ManualClock,
+    package_id: Uuid,
+}
+
+impl Shop {
+    async fn open(database: &Database, late: LatePayment) -> Self {
+        let (bank, clock) = (StandIn::default(), clock());
+        let settings = database
+            .settings()
+            .clock(clock.clone())
+            .channel(bank.clone())
+            .late_payment(late);
+        let ledger = database.open(settings).await;
+        let package = SavePackage::new("入门套餐", parse_decimal("9.90").unwrap(), 100).bonus_credits(10);
+        let package_id = ledger.save_package(package).await.unwrap().package_id;
+        Shop {
+            ledger,
+            bank,
+            clock,
+            package_id,
+        }
+    }
+
+    async fn order(&self, key: Option<&str>) -> Order {
+        self.ledger
+            .create_order(ALICE, self.package_id, "bank", key)
+            .await
+            .unwrap()
+    }
+
+    /// An order that the bank knows.
+    async fn paying(&self) -> Order {
+        let order = self.order(None).await;
+        let prepared = self
+            .ledger
+            .pay_order(order.order_no, &Checkout::default())
+            .await
+            .unwrap();
+        assert_eq!(
+            prepared.parameters["code_url"],
+            format!("bank://{}", order.order_no)
+        );
+        self.ledger.order(order.order_no).await.unwrap()
+    }
+
+    async fn paid(&self) -> Order {
+        let order = self.paying().await;
+        self.bank.pays(&order);
+        self.told(&format!("paid {} 990 t-{}", order.order_no, order.order_no))
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// The bank notifies us, and means it.
+    async fn told(&self, body: &str) -> Result<Option<Order>> {
+        let headers = Headers::new([("Signature", "ours")]);
+        let told = self
+            .ledger
+            .handle_notification("bank", &headers, body.as_bytes())
+            .await;
+        told.map(|notification| notification.order)
+    }
+
+    async fn available(&self) -> i64 {
+        self.ledger.balance(ALICE).await.unwrap().available
+    }
+
+    async fn close(self) {
+        let verification = self.ledger.verify().await.unwrap();
+        assert!(verification.is_clean(), "{verification:#?}");
+        assert!(self.ledger.trial_balance().await.unwrap().is_balanced());
+        self.ledger.close().await;
+    }
+}
+
+fn code(error: &Error) -> &'static str {
+    error.code()
+}
+
+on_every_database! {
+    async fn a_package_is_bought(database: Database) {
+        let shop = Shop::open(&database, LatePayment::Settle).await;
+        let order = shop.order(Some("checkout-1")).await;
+        assert_eq!((order.state.status, &order.price, order.credits, order.bonus_credits), (OrderStatus::Created, &cny(990), 100, 10));
+        // The package changes and goes; what was ordered is ordered.
+        let mut dearer = SavePackage::new("入门套餐", parse_decimal("99.90").unwrap(), 1).active(false);
+        dearer.package_id = Some(shop.package_id);
+        shop.ledger.save_package(dearer).await.unwrap();
+        assert_eq!(shop.order(Some("checkout-1")).await, order);
+        let refused = shop.ledger.create_order(ALICE, shop.package_id, "bank", None).await.unwrap_err();
+        assert_eq!(code(&refused), "validation");
+
+        for _ in 0..2 {
+            shop.ledger.pay_order(order.order_no, &Checkout::default()).await.unwrap();
+        }
+        assert_eq!(shop.ledger.order(order.order_no).await.unwrap().state.status, OrderStatus::Paying);
+        shop.clock.advance(Duration::from_secs(60));
+        for _ in 0..3 {
+            let paid = shop.told(&format!("paid {} 990 4200", order.order_no)).await.unwrap().unwrap();
+            assert_eq!(paid.state.status, OrderStatus::Paid);
+        }
+        assert_eq!(shop.available().await, 110);
+        let trial = shop.ledger.trial_balance().await.unwrap();
+        assert_eq!((trial.counter_accounts["issued.purchase"], trial.counter_accounts["issued.bonus"]), (-100, -10));
+        let listed = shop.ledger.orders(OrderFilter { user_id: Some(ALICE), ..OrderFilter::default() }).await.unwrap();
+        assert_eq!((listed.items.len(), listed.next_cursor), (1, None));
+        assert_eq!(shop.ledger.notification_reply("bank", true).unwrap().status, 204);
+        shop.close().await;
+    }
+}
+
+on_every_database! {
+    async fn what_a_channel_says_is_not_always_true(database: Database) {
+        let shop = Shop::open(&database, LatePayment::Settle).await;
+        let (order, paid) = (shop.paying().await, shop.paid().await);
+        let (mine, other) = (order.order_no, paid.order_no);
+        let number = OrderNo(Uuid::from_u128(5));
+        for (body, expected) in [
+            (format!("paid {mine} 989 4200"), "payment_verification"),
+            (format!("paid {mine} 0 4200"), "payment_verification"),
+            (format!("paid {other} 990 another"), "payment_verification"),
+            (format!("paid {number} 990 4200"), "not_found"),
+            (format!("paid {}- 990 4200", &mine.to_string()[1..]), "payment_verification"),
+            (format!("paid {} 990 4200", mine.to_string().to_uppercase()), "payment_verification"),
+            (format!("refund {mine} {mine}R1 990 succeeded"), "payment_verification"),
+            (format!("refund {other} {mine}R1 990 succeeded"), "payment_verification"),
+        ] {
+            assert_eq!(code(&shop.told(&body).await.unwrap_err()), expected, "{body}");
+        }
+        let forged = shop.ledger.handle_notification("bank", &Headers::default(), format!("paid {mine} 990 4200").as_bytes()).await;
+        assert_eq!(code(&forged.unwrap_err()), "payment_verification");
+        let long = vec![b'x'; 256 * 1024 + 1];
+        assert_eq!(code(&shop.ledger.handle_notification("bank", &Headers::new([("signature", "ours")]), &long).await.unwrap_err()), "payment_verification");
+        assert_eq!(code(&shop.ledger.handle_notification("manual", &Headers::default(), b"").await.unwrap_err()), "payment_verification");
+        assert_eq!(code(&shop.ledger.handle_notification("paypal", &Headers::default(), b"").await.unwrap_err()), "validation");
+        let ignored = shop.ledger.handle_notification("bank", &Headers::new([("SIGNATURE", "ours")]), b"hello").await.unwrap();
+        assert_eq!((ignored.event, ignored.order), (NotificationEvent::Ignored, None));
+        // An order of another channel.
+        let by_hand = shop.ledger.create_order(ALICE, shop.package_id, "manual", None).await.unwrap();
+        let error = shop.told(&format!("paid {} 990 4200", by_hand.order_no)).await.unwrap_err();
+        assert_eq!(code(&error), "payment_verification");
+        assert_eq!(shop.available().await, 110);
+        assert_eq!(shop.ledger.order(mine).await.unwrap(), order);
+        shop.close().await;
+    }
+}
+
+on_every_database! {
+    async fn a_lost_notification_is_found_out(database: Database) {
+        let shop = Shop::open(&database, LatePayment::Settle).await;
+        let (paid, unpaid, unknown, created) = (shop.paying().await, shop.paying().await, shop.paying().await, shop.order(None).await);
+        shop.bank.pays(&paid);
+        shop.bank.bank(|bank| bank.orders.remove(&unknown.order_no.to_string()));
+        // Too young to be asked about.
+        let none = shop.ledger.reconcile_orders(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(none.orders, 0);
+        shop.clock.advance(Duration::from_secs(61));
+        let first = shop.ledger.reconcile_orders(Duration::from_secs(60)).await.unwrap();
+        assert_eq!((first.orders, first.settled, first.closed, first.failed), (4, 1, 0, 0));
+        assert_eq!(shop.available().await, 110);
+        shop.clock.advance(Duration::from_secs(30 * 60));
+        shop.bank.bank(|bank| bank.is_away = true);
+        let away = shop.ledger.reconcile_orders(Duration::from_secs(60)).await.unwrap();
+        assert_eq!((away.orders, away.closed, away.failed), (3, 1, 2));
+        assert!(away.problems.iter().all(|(_, error)| code(error) == "unavailable"));
+        shop.bank.bank(|bank| bank.is_away = false);
+        let last = shop.ledger.reconcile_orders(Duration::from_secs(60)).await.unwrap();
+        assert_eq!((last.orders, last.closed, last.failed), (2, 2, 0));
+        for order in [&unpaid, &unknown, &created] {
+            assert_eq!(shop.ledger.order(order.order_no).await.unwrap().state.status, OrderStatus::Closed);
+        }
+        let nothing = shop.ledger.reconcile_orders(Duration::ZERO).await.unwrap();
+        assert_eq!(nothing.orders, 0);
+        shop.close().await;
+    }
+}
+
+on_every_database! {
+    async fn a_payment_that_comes_too_late(database: Database) {
+        let shop = Shop::open(&database, LatePayment::Settle).await;
+        let order = shop.paying().await;
+        let closed = shop.ledger.close_order(order.order_no).await.unwrap();
+        assert_eq!(closed.state.status, OrderStatus::Closed);
+        assert_eq!(code(&shop.ledger.pay_order(order.order_no, &Checkout::default()).await.unwrap_err()), "invalid_state");
+        shop.told(&format!("paid {} 990 4200", order.order_no)).await.unwrap();
+        assert_eq!(shop.available().await, 110);
+        // Who closes what was just paid is told so.
+        let raced = shop.paying().await;
+        shop.bank.pays(&raced);
+        assert_eq!(shop.ledger.close_order(raced.order_no).await.unwrap().state.status, OrderStatus::Paid);
+        assert_eq!(code(&shop.ledger.close_order(raced.order_no).await.unwrap_err()), "invalid_state");
+        shop.close().await;
+    }
+}
+
+on_every_database! {
+    async fn a_late_payment_is_sent_back(database: Database) {
+        let shop = Shop::open(&database, LatePayment::Refund).await;
+        let order = shop.paying().await;
+        shop.ledger.close_order(order.order_no).await.unwrap();
+        let late = shop.told(&format!("paid {} 990 4200", order.order_no)).await.unwrap().unwrap();
+        assert_eq!(late.state.status, OrderStatus::Refunding);
+        let done = shop.ledger.reconcile_orders(Duration::ZERO).await.unwrap();
+        assert_eq!((done.orders, done.refunds, done.failed), (1, 1, 0));
+        assert_eq!(shop.ledger.order(order.order_no).await.unwrap().state.status, OrderStatus::Refunded);
+        assert_eq!(shop.available().await, 0);
+        shop.close().await;
+    }
+}
+
+on_every_database! {
+    async fn money_goes_back(database: Database) {
+        let shop = Shop::open(&database, LatePayment::Settle).await;
+        let order = shop.paid().await;
+        let part = |minor| OrderRefundRequest { minor: Some(minor), reason: Some("不满意".into()), ..OrderRefundRequest::default() };
+        let back = shop.ledger.refund_order(order.order_no, part(495), Some("r-1")).await.unwrap();
+        assert_eq!((back.state.status, back.state.refunds[0].status), (OrderStatus::PartiallyRefunded, RefundStatus::Succeeded));
+        assert_eq!(shop.available().await, 55);
+        let again = shop.ledger.refund_order(order.order_no, part(495), Some("r-1")).await.unwrap();
+        assert_eq!(again, back);
+
+        // The channel takes its time, and then can't: the credits are back.
+        shop.bank.bank(|bank| bank.refunds_end = Some(RefundStanding::Pending { problem: None }));
+        let slow = shop.ledger.refund_order(order.order_no, part(99), Some("r-2")).await.unwrap();
+        assert_eq!((slow.state.status, shop.available().await), (OrderStatus::Refunding, 44));
+        let number = order.order_no;
+        shop.told(&format!("refund {number} {number}R2 99 卡已注销")).await.unwrap();
+        let stuck = shop.ledger.order(number).await.unwrap();
+        assert_eq!(stuck.state.refunds[1].problem.as_deref(), Some("卡已注销"));
+        assert_eq!(code(&shop.told(&format!("refund {number} {number}R2 100 succeeded")).await.unwrap_err()), "payment_verification");
+        shop.bank.bank(|bank| bank.refunds.insert(format!("{number}R2"), RefundStanding::Failed { problem: "退款关闭".into() }));
+        let done = shop.ledger.reconcile_orders(Duration::ZERO).await.unwrap();
+        assert_eq!((done.refunds, done.failed), (1, 0));
+        assert_eq!(shop.available().await, 55);
+
+        // It refuses: nothing is on its way, and the caller knows why.
+        shop.bank.bank(|bank| bank.refuses = true);
+        let refused = shop.ledger.refund_order(number, part(99), Some("r-3")).await.unwrap_err();
+        assert!(matches!(&refused, Error::PaymentChannel { reason, .. } if reason == "NOT_ENOUGH"), "{refused}");
+        assert_eq!(shop.available().await, 55);
+        assert_eq!(shop.ledger.order(number).await.unwrap().state.status, OrderStatus::PartiallyRefunded);
+
+        // It is away: the refund is asked for when it is back, with the same number.
+        shop.bank.bank(|bank| (bank.refuses, bank.is_away, bank.refunds_end) = (false, true, None));
+        let waits = shop.ledger.refund_order(number, OrderRefundRequest::default(), Some("r-4")).await.unwrap();
+        assert_eq!((waits.state.status, shop.available().await), (OrderStatus::Refunding, 0));
+        shop.bank.bank(|bank| bank.is_away = false);
+        assert_eq!(shop.ledger.reconcile_orders(Duration::ZERO).await.unwrap().refunds, 1);
+        let whole = shop.ledger.order(number).await.unwrap();
+        assert_eq!(whole.state.status, OrderStatus::Refunded);
+        let asked = shop.bank.bank(|bank| bank.asked.clone());
+        assert_eq!(asked.iter().filter(|what| **what == format!("refund {number}R4")).count(), 1);
+        shop.close().await;
+    }
+}
+
+on_every_database! {
+    async fn an_operator_settles_and_refunds_by_hand(database: Database) {
+        let shop = Shop::open(&database, LatePayment::Settle).await;
+        let order = shop.ledger.create_order(ALICE, shop.package_id, "manual", None).await.unwrap();
+        shop.ledger.pay_order(order.order_no, &Checkout::default()).await.unwrap();
+        let paid = OrderPayment { transaction_id: "bank transfer 7".into(), amount: cny(990), paid_at: None };
+        shop.ledger.settle_order(order.order_no, paid).await.unwrap();
+        assert_eq!(shop.available().await, 110);
+        let back = shop.ledger.refund_order(order.order_no, OrderRefundRequest::default(), None).await.unwrap();
+        assert_eq!((back.state.status, shop.available().await), (OrderStatus::Refunded, 0));
+        shop.close().await;
+    }
+}
+
+on_every_database! {
+    async fn a_bill_is_compared_with_the_books(database: Database) {
+        let shop = Shop::open(&database, LatePayment::Settle).await;
+        let (fits, unpaid, other, missing, refunded) =
+            (shop.paid().await, shop.paying().await, shop.paid().await, shop.paid().await, shop.paid().await);
+        shop.bank.pays(&missing);
+        let settle = |order: &Order| OrderPayment { transaction_id: payment(order).transaction_id, amount: cny(990), paid_at: Some(START) };
+        // Those that have a time are looked for.
+        let dated = shop.paying().await;
+        shop.ledger.settle_order(dated.order_no, settle(&dated)).await.unwrap();
+        shop.ledger.refund_order(refunded.order_no, OrderRefundRequest { minor: Some(90), ..Default::default() }, None).await.unwrap();
+        let bill = format!(
+            "{f} t-{f} 990\n{u} t-{u} 990\n{o} t-{o} 991\n{r} t-{r} 990\n{r} t-{r} 90 {r}R1\n{r} t-{r} 90 {r}R2\nnobody t-1 5",
+            f = fits.order_no, u = unpaid.order_no, o = other.order_no, r = refunded.order_no,
+        );
+        let day = Duration::from_secs(24 * 3600);
+        let report = shop.ledger.reconcile_statement("bank", bill.as_bytes(), START, START.plus(day)).await.unwrap();
+        assert_eq!(report.matched, 3);
+        let told: Vec<String> = report.differences.iter().map(|difference| match difference {
+            StatementDifference::Unknown(line) => format!("unknown {}", line.line),
+            StatementDifference::NotSettled(line, order) => format!("not settled {} {}", line.line, order.order_no),
+            StatementDifference::Different(line, order) => format!("different {} {}", line.line, order.order_no),
+            StatementDifference::MissingPayment(order) => format!("no payment {}", order.order_no),
+            StatementDifference::MissingRefund(_, refund_no) => format!("no refund {refund_no}"),
+            other => format!("{other:?}"),
+        }).collect();
+        assert_eq!(told, [
+            format!("not settled 2 {}", unpaid.order_no),
+            format!("different 3 {}", other.order_no),
+            "unknown 6".into(),
+            "unknown 7".into(),
+            format!("no payment {}", dated.order_no),
+        ]);
+        let empty = shop.ledger.reconcile_statement("bank", b"", START, START.plus(day)).await.unwrap();
+        assert!(empty.differences.iter().any(|d| matches!(d, StatementDifference::MissingRefund(_, no) if *no == format!("{}R1", refunded.order_no))));
+        shop.close().await;
+    }
+}
+
+/// 100 copies of a notification at once, through four ledgers: one settlement.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notification_comes_a_hundred_times_at_once() {
+    let database = Database::fresh(Kind::Postgres).await;
+    let shop = Shop::open(&database, LatePayment::Settle).await;
+    let order = shop.paying().await;
+    let mut ledgers = vec![shop.ledger.clone()];
+    for _ in 0..3 {
+        ledgers.push(
+            database
+                .open(database.settings().channel(StandIn::default()))
+                .await,
+        );
+    }
+    let body = format!("paid {} 990 4200", order.order_no);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..100 {
+        let (ledger, body) = (ledgers[n % 4].clone(), body.clone());
+        tasks.spawn(async move {
+            let headers = Headers::new([("signature", "ours")]);
+            ledger
+                .handle_notification("bank", &headers, body.as_bytes())
+                .await
+        });
+    }
+    for told in tasks.join_all().await {
+        assert_eq!(told.unwrap().order.unwrap().state.status, OrderStatus::Paid);
+    }
+    assert_eq!(shop.available().await, 110);
+    for ledger in ledgers.drain(1..) {
+        ledger.close().await;
+    }
+    shop.close().await;
+}
