@@ -69,7 +69,7 @@ pub use ledger::{
 };
 #[cfg(feature = "engine")]
 pub use orders::{
-    Notification, NotificationEvent, OrderFilter, Reconciled, StatementDifference, StatementReport,
+    Notification, NotificationEvent, OrderFilter, Reconciled, StatementDifference, StatementReport, money,
 };
 #[cfg(feature = "engine")]
 pub use prices::{Explanation, PaidFrom, PricedConfirm, PricedConsume};

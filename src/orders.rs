@@ -12,7 +12,6 @@
 //!
 //! What the channel is asked can be repeated without harm, and [`Ledger::reconcile_orders`] repeats it.
 
-use crate::catalogue::Package;
 use crate::error::{Error, Result, Written};
 use crate::facade::{Ledger, Page, bad_cursor, page, page_limit, unexpected};
 use crate::ledger::limits::REFERENCE_BYTES_MAX;
@@ -174,10 +173,19 @@ fn first_number_at(at: Timestamp) -> OrderNo {
     OrderNo(uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid())
 }
 
-/// A price in minor units. Packages have two digits behind the point at the most.
-fn minor(package: &Package) -> Result<Money> {
-    let cents = package
-        .price
+/// An amount as it is written, in the minor units that orders count in: hundredths, whatever the currency.
+///
+/// ```
+/// use jointo_credits::{money, pricing::parse_decimal};
+/// assert_eq!(money(parse_decimal("9.90")?, "CNY")?.minor, 990);
+/// assert!(money(parse_decimal("9.905")?, "CNY").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// `validation` where it has more than two digits behind the point, or is too large.
+pub fn money(amount: Decimal, currency: &str) -> Result<Money> {
+    let cents = amount
         .checked_mul(Decimal::ONE_HUNDRED)
         .map(|cents| cents.normalize());
     match cents
@@ -186,13 +194,13 @@ fn minor(package: &Package) -> Result<Money> {
     {
         Some(minor) => Ok(Money {
             minor,
-            currency: package.currency.clone(),
+            currency: currency.to_owned(),
         }),
         None => Err(Error::invalid(
-            "price",
+            "amount",
             "can't be paid",
-            "whole minor units",
-            package.price,
+            "two digits behind the point",
+            amount,
         )),
     }
 }
@@ -243,7 +251,7 @@ impl Ledger {
             channel: channel.to_owned(),
             package_id,
             package_version: package.version,
-            price: minor(&package)?,
+            price: money(package.price, &package.currency)?,
             subject: package.name,
             credits: package.credits,
             bonus_credits: package.bonus_credits,

@@ -64,6 +64,11 @@ class Settings(TypedDict, total=False):
     patience: Duration
     #: How long to wait for a connection, and for another process that writes a SQLite file: 5 s by default.
     connect_timeout: Duration
+    #: How long an order can be paid: 30 min by default.
+    order_ttl: Duration
+    #: What becomes of a payment that arrives when its order is closed: the order is settled after all (the default), or
+    #: the money goes back.
+    late_payment: Literal["settle", "refund"]
     #: Whether a pooler in transaction mode (PgBouncer) stands before PostgreSQL.
     pgbouncer: bool
 

@@ -14,6 +14,7 @@ __all__ = [
     "InsufficientCreditsError",
     "InvalidStateError",
     "NotFoundError",
+    "PaymentChannelError",
     "PaymentVerificationError",
     "UnavailableError",
     "ValidationError",
@@ -89,8 +90,8 @@ class NotFoundError(CreditsError, LookupError):
     """There is no such thing.
 
     Attributes:
-        what: ``consumption``, ``lot``, ``package`` or ``rate card``.
-        id: Its id; for a rate card the feature.
+        what: ``consumption``, ``lot``, ``order``, ``package`` or ``rate card``.
+        id: Its id; for a rate card the feature, for an order its number as a UUID.
     """
 
     code = "not_found"
@@ -134,18 +135,27 @@ class HoldExpiredError(CreditsError):
 
 
 class InvalidStateError(CreditsError):
-    """The consumption is in a state that does not allow this.
+    """The consumption, or the order, is in a state that does not allow this.
 
     Attributes:
         consumption_id: The consumption.
-        state: ``pending``, ``confirmed``, ``refunded`` or ``expired``.
+        order_no: The order.
+        state: ``pending``, ``confirmed``, ``refunded`` or ``expired``; of an order see :class:`Order`.
     """
 
     code = "invalid_state"
 
-    def __init__(self, message: str, *, consumption_id: UUID | None = None, state: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        consumption_id: UUID | None = None,
+        order_no: str | None = None,
+        state: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.consumption_id = consumption_id
+        self.order_no = order_no
         self.state = state
 
 
@@ -164,9 +174,59 @@ class IdempotencyConflictError(CreditsError):
 
 
 class PaymentVerificationError(CreditsError):
-    """A payment channel's message is not what it claims to be."""
+    """A payment channel's message is not to be trusted, or does not fit the order that it names.
+
+    Attributes:
+        channel: The channel, where its message is at fault.
+        order_no: The order, where the payment does not fit it.
+        problem: What is wrong.
+        expected: What the order says.
+        value: What the payment says.
+    """
 
     code = "payment_verification"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        channel: str | None = None,
+        order_no: str | None = None,
+        problem: str | None = None,
+        expected: str | None = None,
+        value: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.channel = channel
+        self.order_no = order_no
+        self.problem = problem
+        self.expected = expected
+        self.value = value
+
+
+class PaymentChannelError(CreditsError):
+    """A payment channel said no.
+
+    Attributes:
+        channel: The channel.
+        reason: Its own code for why.
+        channel_message: What it says.
+    """
+
+    code = "payment_channel"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        channel: str | None = None,
+        reason: str | None = None,
+        channel_message: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.channel = channel
+        self.reason = reason
+        self.channel_message = channel_message
 
 
 class UnavailableError(CreditsError):

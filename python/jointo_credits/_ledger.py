@@ -22,13 +22,20 @@ from ._results import (
     Kind,
     Matured,
     Money,
+    Notification,
+    NotificationReply,
+    Order,
+    OrderStatus,
     Package,
     Page,
+    PaymentRequest,
     PendingHolds,
     Pricing,
     Quote,
     Receipt,
+    Reconciled,
     Source,
+    StatementReport,
     Stats,
     Status,
     Transaction,
@@ -571,6 +578,222 @@ class Ledger:
         100
         """
         return run(self._native.clawback(user_id, lot_id, amount, shortfall, reason, idempotency_key))
+
+    # --- orders
+
+    def create_order(
+        self, user_id: Id, package_id: Id, channel: str, *, idempotency_key: str | None = None
+    ) -> Order:
+        """Writes down that somebody buys a package. Price and credits are frozen; :meth:`pay_order` is next.
+
+        Args:
+            user_id: Who gets the credits.
+            package_id: What is bought.
+            channel: Through which payment channel: one of those the ledger was connected with, or ``"manual"``.
+            idempotency_key: Makes repeating it safe.
+
+        Raises:
+            NotFoundError: There is no such package.
+            ValidationError: It is not for sale, the account has bought it as often as it may, or the channel takes no
+                such price.
+
+        >>> package = ledger.packages()[0]
+        >>> order = ledger.create_order(user, package.package_id, "manual", idempotency_key="checkout-1")
+        >>> (order.status, order.price, order.currency)
+        ('created', Decimal('9.90'), 'CNY')
+        """
+        return run(self._native.orders.create(user_id, package_id, channel, idempotency_key))
+
+    def pay_order(
+        self,
+        order_no: str,
+        *,
+        method: str | None = None,
+        payer: str | None = None,
+        payer_ip: str | None = None,
+        return_url: str | None = None,
+    ) -> PaymentRequest:
+        """Tells the channel of an order, and gets what the payer needs. Repeated, it gets that anew; so a payer can
+        change his mind about how to pay.
+
+        Args:
+            order_no: The order.
+            method: In which way: ``native``, ``jsapi`` or ``h5`` for WeChat Pay, ``page`` or ``qr`` for Alipay; the
+                first of these without.
+            payer: The payer as the channel knows him, such as the ``openid`` of WeChat Pay's JSAPI.
+            payer_ip: The payer's IP address, which WeChat Pay's H5 wants.
+            return_url: Where the payer's browser goes afterwards.
+
+        Raises:
+            NotFoundError: There is no such order.
+            InvalidStateError: It can't be paid any more.
+            ValidationError: The channel needs something else.
+            PaymentChannelError: The channel says no.
+            UnavailableError: The channel can't be reached; repeating the call is safe.
+
+        >>> package = ledger.packages()[0]
+        >>> order = ledger.create_order(user, package.package_id, "manual")
+        >>> ledger.pay_order(order.order_no).parameters == {"reference": order.order_no}
+        True
+        """
+        return run(self._native.orders.pay(order_no, method, payer, payer_ip, return_url))
+
+    def order(self, order_no: str) -> Order:
+        """One order, as it stands.
+
+        Raises:
+            NotFoundError: There is none with that number.
+        """
+        return run(self._native.orders.get(order_no))
+
+    def orders(
+        self,
+        *,
+        user_id: Id | None = None,
+        status: OrderStatus | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Order]:
+        """A page of orders, newest first.
+
+        Args:
+            user_id: Only this account's.
+            status: Only those that stand like this.
+            limit: How many, 1 to 1,000.
+            cursor: The page before's ``next_cursor``.
+
+        >>> [order.status for order in ledger.orders(user_id=user)]
+        []
+        """
+        return run(self._native.orders.list(user_id, status, limit, cursor))
+
+    def handle_notification(self, channel: str, headers: Mapping[str, str], body: bytes) -> Notification:
+        """Reads what a channel sends, and settles what it says is paid: once, however often it comes. Answer with
+        :meth:`notification_reply`.
+
+        Args:
+            channel: Whose notification it is; each channel has a URL of its own.
+            headers: The request's.
+            body: The request's, byte for byte.
+
+        Raises:
+            PaymentVerificationError: It is not genuine, or not about what was sold.
+            NotFoundError: The order is not one of ours.
+            UnavailableError: The database is away; the channel will send it again.
+        """
+        return run(self._native.orders.handle_notification(channel, headers, body))
+
+    def notification_reply(self, channel: str, taken: bool) -> NotificationReply:
+        """What to answer to a channel's notification.
+
+        Args:
+            channel: The channel.
+            taken: Whether :meth:`handle_notification` has raised nothing; else the channel shall send it again.
+        """
+        return run(self._native.orders.notification_reply(channel, taken))
+
+    def settle_order(
+        self,
+        order_no: str,
+        *,
+        transaction_id: str,
+        amount: Number,
+        currency: str = "CNY",
+        paid_at: datetime | None = None,
+    ) -> Order:
+        """Settles an order by hand: for the channel ``manual``, and for operators who see the money.
+
+        Args:
+            order_no: The order.
+            transaction_id: What names the payment. Another one for a settled order is refused.
+            amount: What was paid; it has to be the order's price.
+            currency: In which currency.
+            paid_at: When.
+
+        Raises:
+            NotFoundError: There is no such order.
+            PaymentVerificationError: Amount, currency or transaction are not the order's.
+
+        >>> package = ledger.packages()[0]
+        >>> order = ledger.create_order(user, package.package_id, "manual")
+        >>> paid = ledger.settle_order(order.order_no, transaction_id="transfer 7", amount="9.90")
+        >>> (paid.status, ledger.balance(user).available)
+        ('paid', 1110)
+        """
+        return run(self._native.orders.settle(order_no, transaction_id, amount, currency, paid_at))
+
+    def close_order(self, order_no: str) -> Order:
+        """Makes sure that nobody can pay an order any more. One that was paid meanwhile is settled, and returned so.
+
+        Raises:
+            NotFoundError: There is no such order.
+            InvalidStateError: It was paid.
+            UnavailableError: The channel can't be reached.
+        """
+        return run(self._native.orders.close(order_no))
+
+    def refund_order(
+        self,
+        order_no: str,
+        *,
+        amount: Number | None = None,
+        shortfall: Shortfall = "forgive",
+        reason: str | None = None,
+        operator: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Order:
+        """Sends money of an order back, and takes back the credits that it bought, in proportion. What the channel has
+        not ended yet is ``refunding``; :meth:`reconcile_orders` follows it up.
+
+        Args:
+            order_no: The order.
+            amount: How much, in the order's currency; all that has not gone back yet without.
+            shortfall: What to do about credits that are spent: ``"forgive"``, or book them as ``"debt"``.
+            reason: Why.
+            operator: Who asks for it.
+            idempotency_key: Makes repeating it safe. Further parts of an order need one each.
+
+        Raises:
+            NotFoundError: There is no such order.
+            InvalidStateError: It was not paid, or all of it went back.
+            PaymentChannelError: The channel refuses; the credits are back.
+
+        >>> package = ledger.packages()[0]
+        >>> order = ledger.create_order(user, package.package_id, "manual")
+        >>> paid = ledger.settle_order(order.order_no, transaction_id="transfer 8", amount="9.90")
+        >>> back = ledger.refund_order(order.order_no, amount="4.95", reason="half of it was not needed")
+        >>> (back.status, back.refunded, back.refunds[0].taken)
+        ('partially_refunded', Decimal('4.95'), 55)
+        """
+        return run(self._native.orders.refund(order_no, amount, shortfall, reason, operator, idempotency_key))
+
+    def reconcile_orders(self, min_age: Duration = 60) -> Reconciled:
+        """Asks the channels about every order that waits: settles the paid ones whose notification never came, closes
+        those whose time is over, follows up refunds. Run it every few minutes, from as many processes as you like.
+
+        Args:
+            min_age: Younger orders are left alone: their notification may be on its way.
+
+        >>> ledger.reconcile_orders().failed
+        0
+        """
+        return run(self._native.orders.reconcile(min_age))
+
+    def reconcile_statement(
+        self, channel: str, bill: bytes, *, since: datetime, until: datetime
+    ) -> StatementReport:
+        """Compares a channel's bill with the books. Changes nothing.
+
+        Args:
+            channel: Whose bill it is.
+            bill: The file, as the channel publishes it.
+            since: The time that the bill is of begins here,
+            until: and ends before this.
+
+        Raises:
+            ValidationError: It is no bill of this channel's; the message names the line.
+        """
+        return run(self._native.orders.reconcile_statement(channel, bill, since, until))
 
     # --- upkeep
 

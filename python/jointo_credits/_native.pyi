@@ -17,12 +17,18 @@ from ._results import (
     Inspection,
     Matured,
     Money,
+    Notification,
+    NotificationReply,
+    Order,
     Package,
     Page,
+    PaymentRequest,
     PendingHolds,
     Pricing,
     QuoteLine,
     Receipt,
+    Reconciled,
+    StatementReport,
     Stats,
     Transaction,
     TrialBalance,
@@ -34,6 +40,7 @@ __all__ = [
     "Inbox",
     "ManualClock",
     "NativeLedger",
+    "NativeOrders",
     "Operation",
     "Quote",
     "after_fork_in_child",
@@ -103,6 +110,8 @@ class NativeLedger:
     def __new__(
         cls, url: str, schema: str | None, clock: ManualClock | None, settings: dict[str, Any]
     ) -> NativeLedger: ...
+    @property
+    def orders(self) -> NativeOrders: ...
     def connect(self) -> Operation[None]: ...
     def migrate(self) -> Operation[None]: ...
     def check(self) -> Operation[None]: ...
@@ -223,3 +232,38 @@ class NativeLedger:
     def inspect(self) -> Operation[Inspection]: ...
     def verify(self) -> Operation[Verification]: ...
     def trial_balance(self) -> Operation[TrialBalance]: ...
+
+@final
+class NativeOrders:
+    def create(self, user_id: Id, package_id: Id, channel: str, key: str | None) -> Operation[Order]: ...
+    def pay(
+        self, order_no: str, method: str | None, payer: str | None, payer_ip: str | None, return_url: str | None
+    ) -> Operation[PaymentRequest]: ...
+    def get(self, order_no: str) -> Operation[Order]: ...
+    def list(
+        self, user_id: Id | None, status: str | None, limit: int, cursor: str | None
+    ) -> Operation[Page[Order]]: ...
+    def handle_notification(self, channel: str, headers: Mapping[str, str], body: bytes) -> Operation[Notification]: ...
+    def notification_reply(self, channel: str, taken: bool) -> Operation[NotificationReply]: ...
+    def settle(
+        self,
+        order_no: str,
+        transaction_id: str,
+        amount: Decimal | int | str,
+        currency: str,
+        paid_at: datetime | None,
+    ) -> Operation[Order]: ...
+    def close(self, order_no: str) -> Operation[Order]: ...
+    def refund(
+        self,
+        order_no: str,
+        amount: Decimal | int | str | None,
+        shortfall: str,
+        reason: str | None,
+        operator: str | None,
+        key: str | None,
+    ) -> Operation[Order]: ...
+    def reconcile(self, min_age: timedelta | float) -> Operation[Reconciled]: ...
+    def reconcile_statement(
+        self, channel: str, bill: bytes, since: datetime, until: datetime
+    ) -> Operation[StatementReport]: ...

@@ -9,11 +9,13 @@ from decimal import Decimal
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
+from ._errors import CreditsError
 from ._native import Quote
 
 __all__ = [
     "Answers",
     "Balance",
+    "BillLine",
     "ClawbackReceipt",
     "Consumption",
     "Expiring",
@@ -24,9 +26,15 @@ __all__ = [
     "Lot",
     "Matured",
     "Money",
+    "Notification",
+    "NotificationReply",
+    "Order",
+    "OrderProblem",
+    "OrderRefund",
     "Package",
     "Page",
     "PaidFrom",
+    "PaymentRequest",
     "PendingHolds",
     "Pin",
     "Pricing",
@@ -34,7 +42,10 @@ __all__ = [
     "Quote",
     "QuoteLine",
     "Receipt",
+    "Reconciled",
     "Settlement",
+    "StatementDifference",
+    "StatementReport",
     "Stats",
     "Transaction",
     "TrialBalance",
@@ -56,7 +67,9 @@ Kind = Literal[
     "adjust",
     "credit_limit",
     "clawback",
+    "order",
 ]
+OrderStatus = Literal["created", "paying", "paid", "closed", "refunding", "refunded", "partially_refunded"]
 
 T = TypeVar("T")
 
@@ -405,6 +418,174 @@ class Explanation(_Result):
 
 
 @dataclass(frozen=True, slots=True)
+class OrderRefund(_Result):
+    """Money of an order that goes back."""
+
+    #: What the channel knows it by.
+    refund_no: str
+    #: How much, in the order's currency.
+    amount: Decimal
+    #: ``pending`` until the channel has ended it.
+    status: Literal["pending", "succeeded", "failed"]
+    #: Credits taken back for it.
+    taken: int
+    #: Credits that were spent already: forgiven, or booked as debt.
+    shortfall: int
+    #: Why, in the caller's words.
+    reason: str | None
+    #: Who asked for it.
+    operator: str | None
+    #: The channel's own name for it.
+    channel_id: str | None
+    #: What the channel has to say, where it did not just succeed.
+    problem: str | None
+    created_at: datetime
+    #: When it succeeded or failed.
+    settled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order(_Result):
+    """A purchase of a package. What it costs and brings is frozen."""
+
+    #: 32 hexadecimal digits: what the channel, the payer and support know it by.
+    order_no: str
+    #: Who gets the credits.
+    user_id: UUID
+    status: OrderStatus
+    #: The name of the payment channel.
+    channel: str
+    package_id: UUID
+    package_version: int
+    #: The package's name: what the payer sees.
+    subject: str
+    #: What it costs, with two digits behind the point.
+    price: Decimal
+    currency: str
+    #: Credits that are paid for.
+    credits: int
+    #: Credits on top.
+    bonus_credits: int
+    #: How long these live from the day they are granted on; for ever where None.
+    validity_days: int | None
+    #: Money that is back, or on its way back.
+    refunded: Decimal
+    refunds: tuple[OrderRefund, ...]
+    #: The channel's own name for the payment.
+    transaction_id: str | None
+    #: The lot of the credits that were paid for.
+    lot_id: UUID | None
+    #: The lot of the credits on top.
+    bonus_lot_id: UUID | None
+    created_at: datetime
+    #: Until when it should be paid.
+    expires_at: datetime
+    #: When it was paid, as the channel says.
+    paid_at: datetime | None
+    #: When it was closed, if it ever was.
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRequest(_Result):
+    """What the payer's side needs to pay."""
+
+    #: By name, as the channel's own documentation calls them: ``code_url``, ``h5_url``, ``qr_code``, ``url``, or what
+    #: ``WeixinJSBridge`` takes.
+    parameters: dict[str, str] = field(hash=False)
+    #: Until when they are good, where the channel says so.
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Notification(_Result):
+    """What became of a channel's notification."""
+
+    #: An order was paid (now, or it was known already), something about a refund, or nothing the books have to know.
+    event: Literal["paid", "refund", "ignored"]
+    #: The order as it stands now.
+    order: Order | None
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationReply(_Result):
+    """What to answer to a channel's notification."""
+
+    #: The HTTP status.
+    status: int
+    content_type: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderProblem(_Result):
+    """An order that could not be reconciled; it is looked at again next time."""
+
+    order_no: str
+    #: What went wrong.
+    error: CreditsError
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled(_Result):
+    """What a reconciliation of orders did."""
+
+    #: Orders that were looked at.
+    orders: int
+    #: Orders found paid, and settled.
+    settled: int
+    #: Orders closed, because their time is over and nobody has paid.
+    closed: int
+    #: Refunds that were found to have ended.
+    refunds: int
+    #: Orders about which something went wrong.
+    failed: int
+    #: The first hundred of these.
+    problems: tuple[OrderProblem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BillLine(_Result):
+    """A line of a channel's bill of a day."""
+
+    #: Its number in the file, the first one being 1.
+    line: int
+    #: The order, as the channel spells it.
+    order_no: str
+    #: The channel's own name for the payment.
+    transaction_id: str
+    #: The refund, where it is one.
+    refund_no: str | None
+    #: How much was paid, or went back.
+    amount: Decimal
+    currency: str
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatementDifference(_Result):
+    """One thing that a channel's bill and the books say differently."""
+
+    #: ``unknown``: the bill has it, and the books don't know the order or the refund. ``not_settled``: the books have
+    #: the order, and not as paid. ``different``: with another amount, or another transaction. ``missing_payment`` and
+    #: ``missing_refund``: the books have it, and the bill does not.
+    kind: Literal["unknown", "not_settled", "different", "missing_payment", "missing_refund", "other"]
+    line: BillLine | None
+    order: Order | None
+    #: The refund that the bill does not have.
+    refund_no: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatementReport(_Result):
+    """What a channel's bill and the books say differently."""
+
+    #: Lines of the bill that are as the books say.
+    matched: int
+    differences: tuple[StatementDifference, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Problem(_Result):
     """Something about a database that should be put right."""
 
@@ -488,9 +669,9 @@ class Fault(_Result):
     user_id: UUID
     #: The entry, where it is about one.
     seq: int | None
-    #: The lot or consumption, where it is about one; for a gift, the lot that was given.
+    #: The lot, consumption or order, where it is about one; for a gift, the lot that was given.
     id: UUID | None
-    kind: Literal["sequence", "hash", "entry", "account", "lot", "hold", "gift"]
+    kind: Literal["sequence", "hash", "entry", "account", "lot", "hold", "gift", "order"]
     #: What is there, and what should be.
     detail: str
 
@@ -507,6 +688,8 @@ class Verification(_Result):
     lots: int
     #: Consumptions audited.
     holds: int
+    #: Orders audited.
+    orders: int
     #: Faults found.
     fault_count: int
     #: The first thousand of them.

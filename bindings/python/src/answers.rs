@@ -1,10 +1,12 @@
 //! What Python gets: instances of the classes in `jointo_credits._results`, made field by field in their order.
 
 use crate::quote::Quote;
+use jointo_credits::payments::{BillLine, Prepared, Reply};
 use jointo_credits::pricing::Decimal;
 use jointo_credits::{
-    Balance, ClawbackReceipt, Consumption, Entry, Explanation, Histogram, Inspection, Lot, Matured, Package,
-    Page, PendingHolds, Pricing, Receipt, Stats, Timestamp, TrialBalance, Verification,
+    Balance, ClawbackReceipt, Consumption, Entry, Explanation, Histogram, Inspection, Lot, Matured,
+    Notification, Order, OrderNo, OrderRefund, Package, Page, PendingHolds, Pricing, Receipt, Reconciled,
+    StatementDifference, StatementReport, Stats, Timestamp, TrialBalance, Verification,
 };
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
@@ -57,6 +59,16 @@ results!(
     Page,
     QuoteLine,
     Package,
+    Order,
+    OrderRefund,
+    PaymentRequest,
+    Notification,
+    NotificationReply,
+    OrderProblem,
+    Reconciled,
+    BillLine,
+    StatementDifference,
+    StatementReport,
     Pricing,
     PaidFrom,
     Explanation,
@@ -295,7 +307,7 @@ pub(crate) fn verification(py: Python<'_>, of: Verification) -> PyResult<Py<PyAn
             uuid(py, fault.user_id)?, fault.seq, maybe(py, fault.id, uuid)?, fault.kind.to_string(), fault.detail,
         })
     })?;
-    make!(py, Verification { of.accounts, of.entries, of.lots, of.holds, of.fault_count, faults })
+    make!(py, Verification { of.accounts, of.entries, of.lots, of.holds, of.orders, of.fault_count, faults })
 }
 
 pub(crate) fn trial_balance(py: Python<'_>, of: TrialBalance) -> PyResult<Py<PyAny>> {
@@ -338,4 +350,79 @@ pub(crate) fn stats(py: Python<'_>, of: Stats) -> PyResult<Py<PyAny>> {
 
 pub(crate) fn pending_holds(py: Python<'_>, of: PendingHolds) -> PyResult<Py<PyAny>> {
     make!(py, PendingHolds { of.holds, of.credits, of.overdue })
+}
+
+/// Hundredths as they are written.
+fn amount(py: Python<'_>, minor: i64) -> PyResult<Py<PyAny>> {
+    decimal(py, Decimal::new(minor, 2))
+}
+
+fn order_refund(py: Python<'_>, order_no: OrderNo, of: OrderRefund) -> PyResult<Py<PyAny>> {
+    let taken: i64 = of.lots.iter().map(|lot| lot.taken).sum();
+    make!(py, OrderRefund {
+        of.refund_no(order_no), amount(py, of.minor)?, of.status.as_str(), taken, of.shortfall(), of.reason,
+        of.operator, of.channel_id, of.problem, datetime(py, of.created_at)?, maybe(py, of.settled_at, datetime)?,
+    })
+}
+
+pub(crate) fn order(py: Python<'_>, of: Order) -> PyResult<Py<PyAny>> {
+    let (order_no, refunded, state) = (of.order_no, of.refunded(), of.state);
+    let refunds = all(py, state.refunds, |py, refund| order_refund(py, order_no, refund))?;
+    make!(py, Order {
+        order_no.to_string(), uuid(py, of.user_id)?, state.status.as_str(), of.channel, uuid(py, of.package_id)?,
+        of.package_version, of.subject, amount(py, of.price.minor)?, of.price.currency, of.credits, of.bonus_credits,
+        of.validity_days, amount(py, refunded)?, refunds, state.transaction_id, maybe(py, state.lot_id, uuid)?,
+        maybe(py, state.bonus_lot_id, uuid)?, datetime(py, of.created_at)?, datetime(py, of.expires_at)?,
+        maybe(py, state.paid_at, datetime)?, maybe(py, state.closed_at, datetime)?,
+    })
+}
+
+pub(crate) fn orders(py: Python<'_>, of: Page<Order>) -> PyResult<Py<PyAny>> {
+    page(py, of, order)
+}
+
+pub(crate) fn prepared(py: Python<'_>, of: Prepared) -> PyResult<Py<PyAny>> {
+    let parameters = PyDict::new(py);
+    for (name, value) in of.parameters {
+        parameters.set_item(name, value)?;
+    }
+    make!(py, PaymentRequest { parameters, maybe(py, of.expires_at, datetime)? })
+}
+
+pub(crate) fn notification(py: Python<'_>, of: Notification) -> PyResult<Py<PyAny>> {
+    make!(py, Notification { of.event.as_str(), maybe(py, of.order, order)? })
+}
+
+pub(crate) fn reply(py: Python<'_>, of: Reply) -> PyResult<Py<PyAny>> {
+    make!(py, NotificationReply { of.status, of.content_type, of.body })
+}
+
+pub(crate) fn reconciled(py: Python<'_>, of: Reconciled) -> PyResult<Py<PyAny>> {
+    let problems = all(py, of.problems, |py, (order_no, error)| {
+        let error = crate::failures::exception(py, &error)?;
+        make!(py, OrderProblem { order_no.to_string(), error })
+    })?;
+    make!(py, Reconciled { of.orders, of.settled, of.closed, of.refunds, of.failed, problems })
+}
+
+fn bill_line(py: Python<'_>, of: BillLine) -> PyResult<Py<PyAny>> {
+    make!(py, BillLine {
+        of.line, of.order_no, of.transaction_id, of.refund_no, amount(py, of.amount.minor)?, of.amount.currency,
+        maybe(py, of.at, datetime)?,
+    })
+}
+
+pub(crate) fn statement_report(py: Python<'_>, of: StatementReport) -> PyResult<Py<PyAny>> {
+    let differences = all(py, of.differences, |py, difference| {
+        let (kind, line, found, refund_no) = match difference {
+            StatementDifference::Unknown(line) => ("unknown", Some(line), None, None),
+            StatementDifference::NotSettled(line, order) => ("not_settled", Some(line), Some(order), None),
+            StatementDifference::Different(line, order) => ("different", Some(line), Some(order), None),
+            StatementDifference::MissingPayment(order) => ("missing_payment", None, Some(order), None),
+            StatementDifference::MissingRefund(order, no) => ("missing_refund", None, Some(order), Some(no)),
+            _ => ("other", None, None, None),
+        };
+        make!(py, StatementDifference { kind, maybe(py, line, bill_line)?, maybe(py, found, order)?, refund_no })
+    })?;
+    make!(py, StatementReport { of.matched, differences })
 }

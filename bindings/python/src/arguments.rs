@@ -6,7 +6,9 @@ use jointo_credits::pricing::{Decimal, parse_decimal};
 use jointo_credits::{Metadata, Timestamp, Usage};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
+use pyo3::types::{
+    PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple,
+};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -267,4 +269,19 @@ pub(crate) fn optional<'py, T>(
     convert: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<T>,
 ) -> PyResult<Option<T>> {
     value.map(convert).transpose()
+}
+
+/// An idempotency key, which may be left out.
+pub(crate) fn key(key: Option<&Bound<'_, PyAny>>) -> PyResult<Option<String>> {
+    optional(key, |key| text("idempotency_key", key))
+}
+
+/// `bytes`, or what is as good: exactly as they came.
+pub(crate) fn bytes(field: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let given = if value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyByteArray>() {
+        value.extract().ok()
+    } else {
+        None
+    };
+    given.ok_or_else(|| invalid(value, field, "is not what came over the wire", "bytes"))
 }

@@ -94,6 +94,21 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyResult<Py<PyAny>> {
             facts.set_item("id", feature)?;
             "NotFoundError"
         }
+        Error::PaymentVerification { channel, problem } => {
+            facts.set_item("channel", channel)?;
+            facts.set_item("problem", problem)?;
+            "PaymentVerificationError"
+        }
+        Error::PaymentChannel {
+            channel,
+            reason,
+            message,
+        } => {
+            facts.set_item("channel", channel)?;
+            facts.set_item("reason", reason)?;
+            facts.set_item("channel_message", message)?;
+            "PaymentChannelError"
+        }
         Error::Unavailable {
             outcome,
             reason,
@@ -142,6 +157,23 @@ fn refusal_facts(py: Python<'_>, refusal: &Refusal, facts: &Bound<'_, PyDict>) -
             facts.set_item("consumption_id", uuid(py, *id)?)?;
             facts.set_item("state", state.as_str())?;
             "InvalidStateError"
+        }
+        Refusal::InvalidOrder { order_no, state, .. } => {
+            facts.set_item("order_no", order_no.to_string())?;
+            facts.set_item("state", state.as_str())?;
+            "InvalidStateError"
+        }
+        Refusal::WrongPayment {
+            order_no,
+            problem,
+            expected,
+            value,
+        } => {
+            facts.set_item("order_no", order_no.to_string())?;
+            facts.set_item("problem", problem)?;
+            facts.set_item("expected", expected)?;
+            facts.set_item("value", value)?;
+            "PaymentVerificationError"
         }
         Refusal::HoldExpired { id, expired_at } => {
             facts.set_item("consumption_id", uuid(py, *id)?)?;

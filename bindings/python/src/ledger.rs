@@ -3,17 +3,20 @@
 #![allow(clippy::too_many_arguments, reason = "as many as Python's methods have")]
 
 use crate::answers;
-use crate::arguments::{decimal, duration, integer, metadata, optional, text, timestamp, usage, uuid, word};
+use crate::arguments::{
+    decimal, duration, integer, key, metadata, optional, text, timestamp, usage, uuid, word,
+};
 use crate::clock::ManualClock;
 use crate::failures::{clash, invalid, is_ours, raise};
 use crate::operation::{Answer, Operation};
+use crate::orders::NativeOrders;
 use crate::session::Sessions;
 use jointo_credits::ledger::limits::BATCH_COMMANDS_MAX;
 use jointo_credits::pricing::Quote;
 use jointo_credits::{
     Adjust, Clawback, Confirm, Consume, Consumption, ConsumptionFilter, Extend, Gift, Grant, Kind, Late,
-    Ledger, Money, OnLotExpiredWhileHeld, Overage, PricedConfirm, PricedConsume, Refund, Refusal,
-    SavePackage, SetCreditLimit, SetPricing, Settings, Shortfall, Source, Status, Timestamp,
+    LatePayment, Ledger, Money, OnLotExpiredWhileHeld, Overage, PricedConfirm, PricedConsume, Refund,
+    Refusal, SavePackage, SetCreditLimit, SetPricing, Settings, Shortfall, Source, Status, Timestamp,
     TransactionFilter, Usage,
 };
 use pyo3::IntoPyObjectExt;
@@ -24,11 +27,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use uuid::Uuid;
 
-type Any<'a, 'py> = &'a Bound<'py, PyAny>;
+pub(crate) type Any<'a, 'py> = &'a Bound<'py, PyAny>;
 
 const OVERAGES: [Overage; 3] = [Overage::Reject, Overage::Available, Overage::Debt];
 const LATES: [Late; 2] = [Late::Reject, Late::Recharge];
-const SHORTFALLS: [Shortfall; 2] = [Shortfall::Forgive, Shortfall::Debt];
+pub(crate) const SHORTFALLS: [Shortfall; 2] = [Shortfall::Forgive, Shortfall::Debt];
+const LATE_PAYMENTS: [LatePayment; 2] = [LatePayment::Settle, LatePayment::Refund];
 const WHEN_EXPIRED: [OnLotExpiredWhileHeld; 2] =
     [OnLotExpiredWhileHeld::Expire, OnLotExpiredWhileHeld::Grace];
 
@@ -36,33 +40,6 @@ const WHEN_EXPIRED: [OnLotExpiredWhileHeld; 2] =
 #[pyclass(frozen, weakref, module = "jointo_credits._native")]
 pub(crate) struct NativeLedger {
     sessions: Arc<Sessions>,
-}
-
-impl NativeLedger {
-    /// A call of the ledger, and what becomes of its result.
-    fn call<T: Send + 'static, F>(
-        &self,
-        py: Python<'_>,
-        call: impl FnOnce(Ledger) -> F + Send + 'static,
-        convert: fn(Python<'_>, T) -> PyResult<Py<PyAny>>,
-    ) -> PyResult<Operation>
-    where
-        F: Future<Output = jointo_credits::Result<T>> + Send,
-    {
-        let session = self.sessions.get(py)?;
-        let running = Arc::clone(&session);
-        Ok(Operation::new(&session, async move {
-            let result = match running.ledger().await {
-                Ok(ledger) => call(ledger).await,
-                Err(error) => Err(error),
-            };
-            let answer: Answer = Box::new(move |py| match result {
-                Ok(value) => convert(py, value),
-                Err(error) => Err(raise(py, error)),
-            });
-            answer
-        }))
-    }
 }
 
 /// What `consume` is asked for.
@@ -181,6 +158,10 @@ impl NativeLedger {
                 "queue_limit" => chosen.queue_limit(integer("queue_limit", value)?),
                 "patience" => chosen.patience(duration("patience", value)?),
                 "connect_timeout" => chosen.connect_timeout(duration("connect_timeout", value)?),
+                "order_ttl" => chosen.order_ttl(duration("order_ttl", value)?),
+                "late_payment" => {
+                    chosen.late_payment(word("late_payment", value, &LATE_PAYMENTS, LatePayment::as_str)?)
+                }
                 "pgbouncer" => chosen.pgbouncer(word_of_truth("pgbouncer", value)?),
                 _ => return Err(invalid(value, "settings", "has an unknown name", SETTINGS)),
             };
@@ -190,13 +171,19 @@ impl NativeLedger {
         })
     }
 
+    /// The calls about orders.
+    #[getter]
+    fn orders(&self) -> NativeOrders {
+        NativeOrders::new(Arc::clone(&self.sessions))
+    }
+
     /// Opens the database.
     fn connect(&self, py: Python<'_>) -> PyResult<Operation> {
-        self.call(py, |_| async { Ok(()) }, answers::nothing)
+        self.sessions.call(py, |_| async { Ok(()) }, answers::nothing)
     }
 
     fn migrate(&self, py: Python<'_>) -> PyResult<Operation> {
-        self.call(
+        self.sessions.call(
             py,
             |ledger| async move { ledger.migrate().await },
             answers::nothing,
@@ -204,11 +191,12 @@ impl NativeLedger {
     }
 
     fn check(&self, py: Python<'_>) -> PyResult<Operation> {
-        self.call(py, |ledger| async move { ledger.check().await }, answers::nothing)
+        self.sessions
+            .call(py, |ledger| async move { ledger.check().await }, answers::nothing)
     }
 
     fn seed_catalog(&self, py: Python<'_>) -> PyResult<Operation> {
-        self.call(
+        self.sessions.call(
             py,
             |ledger| async move { ledger.seed_catalog().await },
             answers::nothing,
@@ -237,7 +225,7 @@ impl NativeLedger {
                 Some(at) => ledger.balance_at(user_id, at).await,
             }
         };
-        self.call(py, call, answers::balance)
+        self.sessions.call(py, call, answers::balance)
     }
 
     fn transactions(
@@ -259,7 +247,7 @@ impl NativeLedger {
             cursor: optional(cursor, |cursor| text("cursor", cursor))?,
         };
         let call = move |ledger: Ledger| async move { ledger.transactions(user_id, filter).await };
-        self.call(py, call, answers::transactions)
+        self.sessions.call(py, call, answers::transactions)
     }
 
     fn consumption(
@@ -279,19 +267,19 @@ impl NativeLedger {
             cursor: optional(cursor, |cursor| text("cursor", cursor))?,
         };
         let call = move |ledger: Ledger| async move { ledger.consumptions(user_id, filter).await };
-        self.call(py, call, answers::consumptions)
+        self.sessions.call(py, call, answers::consumptions)
     }
 
     fn get_consumption(&self, py: Python<'_>, consumption_id: Any<'_, '_>) -> PyResult<Operation> {
         let id = uuid("consumption_id", consumption_id)?;
         let call = move |ledger: Ledger| async move { ledger.get_consumption(id).await };
-        self.call(py, call, answers::consumption)
+        self.sessions.call(py, call, answers::consumption)
     }
 
     fn explain(&self, py: Python<'_>, consumption_id: Any<'_, '_>) -> PyResult<Operation> {
         let id = uuid("consumption_id", consumption_id)?;
         let call = move |ledger: Ledger| async move { ledger.explain(id).await };
-        self.call(py, call, answers::explanation)
+        self.sessions.call(py, call, answers::explanation)
     }
 
     /// The quote, or where it takes longer an operation that has it.
@@ -320,7 +308,7 @@ impl NativeLedger {
             }
         }
         let call = move |ledger: Ledger| async move { calculate(&ledger, &usage, user_id, at).await };
-        self.call(py, call, answers::quote)?.into_py_any(py)
+        self.sessions.call(py, call, answers::quote)?.into_py_any(py)
     }
 
     fn consume(
@@ -341,7 +329,7 @@ impl NativeLedger {
         )?;
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { consume(&ledger, asked, key).await };
-        self.call(py, call, answers::consumption)
+        self.sessions.call(py, call, answers::consumption)
     }
 
     /// Each item is a mapping of `consume`'s arguments.
@@ -367,7 +355,7 @@ impl NativeLedger {
             return Err(raise(py, refusal.into()));
         }
         let call = move |ledger: Ledger| async move { consume_many(&ledger, asked).await };
-        self.call(py, call, |py, outcomes: Vec<Outcome>| {
+        self.sessions.call(py, call, |py, outcomes: Vec<Outcome>| {
             answers::all(py, outcomes, |py, outcome| match outcome {
                 Ok(Ok(held)) => answers::consumption(py, held),
                 Ok(Err(error)) => crate::failures::exception(py, &error),
@@ -408,7 +396,7 @@ impl NativeLedger {
                 let confirm = confirm.overage(overage).late(late);
                 let call =
                     move |ledger: Ledger| async move { ledger.confirm_priced(confirm, key.as_deref()).await };
-                self.call(py, call, answers::consumption)
+                self.sessions.call(py, call, answers::consumption)
             }
             (amount, None) => {
                 let confirm = match optional(amount, |amount| integer("amount", amount))? {
@@ -417,7 +405,7 @@ impl NativeLedger {
                 };
                 let confirm = confirm.overage(overage).late(late);
                 let call = move |ledger: Ledger| async move { ledger.confirm(confirm, key.as_deref()).await };
-                self.call(py, call, answers::consumption)
+                self.sessions.call(py, call, answers::consumption)
             }
         }
     }
@@ -439,7 +427,7 @@ impl NativeLedger {
         };
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.refund(refund, key.as_deref()).await };
-        self.call(py, call, answers::consumption)
+        self.sessions.call(py, call, answers::consumption)
     }
 
     fn extend(
@@ -455,7 +443,7 @@ impl NativeLedger {
         };
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.extend(extend, key.as_deref()).await };
-        self.call(py, call, answers::consumption)
+        self.sessions.call(py, call, answers::consumption)
     }
 
     fn gift(
@@ -479,7 +467,7 @@ impl NativeLedger {
         };
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.gift(gift, key.as_deref()).await };
-        self.call(py, call, answers::receipt)
+        self.sessions.call(py, call, answers::receipt)
     }
 
     fn grant(
@@ -514,7 +502,7 @@ impl NativeLedger {
         };
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.grant(grant, key.as_deref()).await };
-        self.call(py, call, answers::receipt)
+        self.sessions.call(py, call, answers::receipt)
     }
 
     fn adjust(
@@ -536,7 +524,7 @@ impl NativeLedger {
         };
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.adjust(adjust, key.as_deref()).await };
-        self.call(py, call, answers::receipt)
+        self.sessions.call(py, call, answers::receipt)
     }
 
     fn set_credit_limit(
@@ -552,7 +540,7 @@ impl NativeLedger {
         };
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.set_credit_limit(limit, key.as_deref()).await };
-        self.call(py, call, answers::receipt)
+        self.sessions.call(py, call, answers::receipt)
     }
 
     fn clawback(
@@ -573,23 +561,23 @@ impl NativeLedger {
         let clawback = clawback.shortfall(word("shortfall", shortfall, &SHORTFALLS, Shortfall::as_str)?);
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.clawback(clawback, key.as_deref()).await };
-        self.call(py, call, answers::clawback_receipt)
+        self.sessions.call(py, call, answers::clawback_receipt)
     }
 
     fn expire_pending(&self, py: Python<'_>, limit: Option<Any<'_, '_>>) -> PyResult<Operation> {
         let limit = optional(limit, |limit| integer("limit", limit))?;
         let call = move |ledger: Ledger| async move { ledger.expire_pending(limit).await };
-        self.call(py, call, answers::matured)
+        self.sessions.call(py, call, answers::matured)
     }
 
     fn expire_lots(&self, py: Python<'_>, limit: Option<Any<'_, '_>>) -> PyResult<Operation> {
         let limit = optional(limit, |limit| integer("limit", limit))?;
         let call = move |ledger: Ledger| async move { ledger.expire_lots(limit).await };
-        self.call(py, call, answers::matured)
+        self.sessions.call(py, call, answers::matured)
     }
 
     fn packages(&self, py: Python<'_>) -> PyResult<Operation> {
-        self.call(
+        self.sessions.call(
             py,
             |ledger| async move { ledger.packages().await },
             answers::packages,
@@ -599,13 +587,13 @@ impl NativeLedger {
     fn package(&self, py: Python<'_>, package_id: Any<'_, '_>) -> PyResult<Operation> {
         let id = uuid("package_id", package_id)?;
         let call = move |ledger: Ledger| async move { ledger.package(id).await };
-        self.call(py, call, answers::package)
+        self.sessions.call(py, call, answers::package)
     }
 
     fn package_versions(&self, py: Python<'_>, package_id: Any<'_, '_>) -> PyResult<Operation> {
         let id = uuid("package_id", package_id)?;
         let call = move |ledger: Ledger| async move { ledger.package_versions(id).await };
-        self.call(py, call, answers::packages)
+        self.sessions.call(py, call, answers::packages)
     }
 
     fn save_package(
@@ -641,13 +629,13 @@ impl NativeLedger {
             )
         };
         let call = move |ledger: Ledger| async move { ledger.save_package(package).await };
-        self.call(py, call, answers::package)
+        self.sessions.call(py, call, answers::package)
     }
 
     fn pricing(&self, py: Python<'_>, feature: Option<Any<'_, '_>>) -> PyResult<Operation> {
         let feature = optional(feature, |feature| text("feature", feature))?;
         let call = move |ledger: Ledger| async move { ledger.pricing(feature.as_deref()).await };
-        self.call(py, call, answers::pricings)
+        self.sessions.call(py, call, answers::pricings)
     }
 
     fn set_pricing(
@@ -665,15 +653,16 @@ impl NativeLedger {
             ..SetPricing::new(text("card", card)?)
         };
         let call = move |ledger: Ledger| async move { ledger.set_pricing(pricing).await };
-        self.call(py, call, answers::pricing)
+        self.sessions.call(py, call, answers::pricing)
     }
 
     fn stats(&self, py: Python<'_>) -> PyResult<Operation> {
-        self.call(py, |ledger| async move { Ok(ledger.stats()) }, answers::stats)
+        self.sessions
+            .call(py, |ledger| async move { Ok(ledger.stats()) }, answers::stats)
     }
 
     fn pending_holds(&self, py: Python<'_>) -> PyResult<Operation> {
-        self.call(
+        self.sessions.call(
             py,
             |ledger| async move { ledger.pending_holds().await },
             answers::pending_holds,
@@ -681,7 +670,7 @@ impl NativeLedger {
     }
 
     fn inspect(&self, py: Python<'_>) -> PyResult<Operation> {
-        self.call(
+        self.sessions.call(
             py,
             |ledger| async move { ledger.inspect().await },
             answers::inspection,
@@ -689,7 +678,7 @@ impl NativeLedger {
     }
 
     fn verify(&self, py: Python<'_>) -> PyResult<Operation> {
-        self.call(
+        self.sessions.call(
             py,
             |ledger| async move { ledger.verify().await },
             answers::verification,
@@ -697,7 +686,7 @@ impl NativeLedger {
     }
 
     fn trial_balance(&self, py: Python<'_>) -> PyResult<Operation> {
-        self.call(
+        self.sessions.call(
             py,
             |ledger| async move { ledger.trial_balance().await },
             answers::trial_balance,
@@ -706,11 +695,7 @@ impl NativeLedger {
 }
 
 const SETTINGS: &str = "hold_ttl, on_lot_expired_while_held, release_grace, reversal_grace, max_connections, committers, \
-     batch_limit, queue_limit, patience, connect_timeout, pgbouncer";
-
-fn key(key: Option<Any<'_, '_>>) -> PyResult<Option<String>> {
-    optional(key, |key| text("idempotency_key", key))
-}
+     batch_limit, queue_limit, patience, connect_timeout, pgbouncer, order_ttl, late_payment, channels";
 
 fn word_of_truth(field: &'static str, value: Any<'_, '_>) -> PyResult<bool> {
     value

@@ -8,7 +8,7 @@
 //! | `failures` | errors: the classes of `_errors.py` |
 //! | `operation` | one call, waited for with the GIL released, or awaited |
 //! | `session` | the runtime and the ledger of one process, and what a fork does to them |
-//! | `ledger` | the calls |
+//! | `ledger`, `orders` | the calls |
 //! | `quote` | a price, with its breakdown worked out when it is read |
 //! | `clock` | the clock that tests move, and the one that waiting goes by |
 //! | `records` | what the library logs, on its way to `logging` |
@@ -19,6 +19,7 @@ mod clock;
 mod failures;
 mod ledger;
 mod operation;
+mod orders;
 mod quote;
 mod records;
 mod session;
@@ -34,6 +35,8 @@ mod _native {
     use super::ledger::NativeLedger;
     #[pymodule_export]
     use super::operation::{Inbox, Operation};
+    #[pymodule_export]
+    use super::orders::NativeOrders;
     #[pymodule_export]
     use super::quote::Quote;
     #[pymodule_export]

@@ -18,6 +18,7 @@
 
 use crate::clock::now;
 use crate::failures::raise;
+use crate::operation::{Answer, Operation};
 use arc_swap::ArcSwapOption;
 use jointo_credits::{Error, Ledger, Result, Settings, Written};
 use pyo3::prelude::*;
@@ -112,6 +113,31 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
+    /// A call of the ledger, and what becomes of its result.
+    pub(crate) fn call<T: Send + 'static, F>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(Ledger) -> F + Send + 'static,
+        convert: fn(Python<'_>, T) -> PyResult<Py<PyAny>>,
+    ) -> PyResult<Operation>
+    where
+        F: Future<Output = jointo_credits::Result<T>> + Send,
+    {
+        let session = self.get(py)?;
+        let running = Arc::clone(&session);
+        Ok(Operation::new(&session, async move {
+            let result = match running.ledger().await {
+                Ok(ledger) => call(ledger).await,
+                Err(error) => Err(error),
+            };
+            let answer: Answer = Box::new(move |py| match result {
+                Ok(value) => convert(py, value),
+                Err(error) => Err(raise(py, error)),
+            });
+            answer
+        }))
+    }
+
     /// One more that forks have to wait for.
     pub(crate) fn new(settings: Settings) -> Arc<Self> {
         let sessions = Arc::new(Sessions {

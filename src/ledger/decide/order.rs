@@ -209,12 +209,9 @@ fn grant(draft: &mut Draft<'_>, mut order: Order) -> Result<Outcome, Refusal> {
 
 fn refund(draft: &mut Draft<'_>, mut order: Order, request: &OrderRefundRequest) -> Result<Outcome, Refusal> {
     let refundable = order.price.minor - order.refunded();
-    let live = order
-        .state
-        .refunds
-        .iter()
-        .filter(|refund| refund.status != RefundStatus::Failed);
-    match (order.state.status, live.last()) {
+    let mut newest_first = order.state.refunds.iter().rev();
+    let last = newest_first.find(|refund| refund.status != RefundStatus::Failed);
+    match (order.state.status, last) {
         (OrderStatus::Created | OrderStatus::Paying | OrderStatus::Closed, _) => {
             return Err(wrong(&order, "it was not paid; close it instead"));
         }
