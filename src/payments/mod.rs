@@ -22,6 +22,8 @@
 #[cfg(feature = "payments")]
 pub mod http;
 mod manual;
+#[cfg(feature = "payments")]
+pub mod wechat;
 
 pub use manual::Manual;
 
