@@ -36,6 +36,8 @@ mod notice;
 mod refusals;
 mod requests;
 mod sign;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use config::{BASE_URL, VerificationKey, WeChatConfig};
