@@ -20,6 +20,8 @@
 //! | a key in a log | keys are never part of an error, and their `Debug` says nothing |
 
 #[cfg(feature = "payments")]
+pub mod alipay;
+#[cfg(feature = "payments")]
 pub mod http;
 mod manual;
 #[cfg(feature = "payments")]
