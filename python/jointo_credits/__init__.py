@@ -50,7 +50,7 @@ from ._errors import (
 )
 from ._ledger import Hold, Ledger
 from ._native import VERSION as __version__
-from ._native import ManualClock
+from ._native import Alipay, ManualClock, WeChatPay
 from ._native import after_fork_in_child as _after_fork_in_child
 from ._native import after_fork_in_parent as _after_fork_in_parent
 from ._native import before_fork as _before_fork
@@ -99,6 +99,7 @@ from ._results import (
 )
 
 __all__ = [
+    "Alipay",
     "Answers",
     "AsyncHold",
     "AsyncLedger",
@@ -163,6 +164,7 @@ __all__ = [
     "UnavailableError",
     "ValidationError",
     "Verification",
+    "WeChatPay",
     "__version__",
 ]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias, TypedDict
 from uuid import UUID
+
+from ._native import Alipay, WeChatPay
 
 #: An id.
 Id: TypeAlias = UUID | str
@@ -64,6 +66,8 @@ class Settings(TypedDict, total=False):
     patience: Duration
     #: How long to wait for a connection, and for another process that writes a SQLite file: 5 s by default.
     connect_timeout: Duration
+    #: The payment channels that orders can be paid through, besides ``"manual"``.
+    channels: Iterable[WeChatPay | Alipay]
     #: How long an order can be paid: 30 min by default.
     order_ttl: Duration
     #: What becomes of a payment that arrives when its order is closed: the order is settled after all (the default), or

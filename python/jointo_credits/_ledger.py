@@ -598,7 +598,7 @@ class Ledger:
                 such price.
 
         >>> package = ledger.packages()[0]
-        >>> order = ledger.create_order(user, package.package_id, "manual", idempotency_key="checkout-1")
+        >>> order = ledger.create_order(user, package.id, "manual", idempotency_key="checkout-1")
         >>> (order.status, order.price, order.currency)
         ('created', Decimal('9.90'), 'CNY')
         """
@@ -632,7 +632,7 @@ class Ledger:
             UnavailableError: The channel can't be reached; repeating the call is safe.
 
         >>> package = ledger.packages()[0]
-        >>> order = ledger.create_order(user, package.package_id, "manual")
+        >>> order = ledger.create_order(user, package.id, "manual")
         >>> ledger.pay_order(order.order_no).parameters == {"reference": order.order_no}
         True
         """
@@ -643,6 +643,11 @@ class Ledger:
 
         Raises:
             NotFoundError: There is none with that number.
+
+        >>> package = ledger.packages()[0]
+        >>> order = ledger.create_order(user, package.id, "manual")
+        >>> ledger.order(order.order_no) == order
+        True
         """
         return run(self._native.orders.get(order_no))
 
@@ -680,6 +685,11 @@ class Ledger:
             PaymentVerificationError: It is not genuine, or not about what was sold.
             NotFoundError: The order is not one of ours.
             UnavailableError: The database is away; the channel will send it again.
+
+        >>> ledger.handle_notification("manual", {}, b"paid!")
+        Traceback (most recent call last):
+            ...
+        jointo_credits._errors.PaymentVerificationError: manual: nobody notifies of manual payments; settle_order does
         """
         return run(self._native.orders.handle_notification(channel, headers, body))
 
@@ -689,6 +699,9 @@ class Ledger:
         Args:
             channel: The channel.
             taken: Whether :meth:`handle_notification` has raised nothing; else the channel shall send it again.
+
+        >>> ledger.notification_reply("manual", taken=True).status
+        200
         """
         return run(self._native.orders.notification_reply(channel, taken))
 
@@ -715,7 +728,7 @@ class Ledger:
             PaymentVerificationError: Amount, currency or transaction are not the order's.
 
         >>> package = ledger.packages()[0]
-        >>> order = ledger.create_order(user, package.package_id, "manual")
+        >>> order = ledger.create_order(user, package.id, "manual")
         >>> paid = ledger.settle_order(order.order_no, transaction_id="transfer 7", amount="9.90")
         >>> (paid.status, ledger.balance(user).available)
         ('paid', 1110)
@@ -729,6 +742,11 @@ class Ledger:
             NotFoundError: There is no such order.
             InvalidStateError: It was paid.
             UnavailableError: The channel can't be reached.
+
+        >>> package = ledger.packages()[0]
+        >>> order = ledger.create_order(user, package.id, "manual")
+        >>> ledger.close_order(order.order_no).status
+        'closed'
         """
         return run(self._native.orders.close(order_no))
 
@@ -759,7 +777,7 @@ class Ledger:
             PaymentChannelError: The channel refuses; the credits are back.
 
         >>> package = ledger.packages()[0]
-        >>> order = ledger.create_order(user, package.package_id, "manual")
+        >>> order = ledger.create_order(user, package.id, "manual")
         >>> paid = ledger.settle_order(order.order_no, transaction_id="transfer 8", amount="9.90")
         >>> back = ledger.refund_order(order.order_no, amount="4.95", reason="half of it was not needed")
         >>> (back.status, back.refunded, back.refunds[0].taken)
@@ -792,6 +810,13 @@ class Ledger:
 
         Raises:
             ValidationError: It is no bill of this channel's; the message names the line.
+
+        >>> from datetime import UTC, datetime, timedelta
+        >>> day = datetime(2026, 11, 1, tzinfo=UTC)
+        >>> ledger.reconcile_statement("manual", b"", since=day, until=day + timedelta(days=1))
+        Traceback (most recent call last):
+            ...
+        jointo_credits._errors.ValidationError: bill: can't be: nobody publishes one (limit another channel, got manual)
         """
         return run(self._native.orders.reconcile_statement(channel, bill, since, until))
 

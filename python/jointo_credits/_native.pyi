@@ -4,6 +4,7 @@ from asyncio import Future
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
+from os import PathLike
 from typing import Any, Final, Generic, TypeVar, final
 from uuid import UUID
 
@@ -37,12 +38,14 @@ from ._results import (
 
 __all__ = [
     "VERSION",
+    "Alipay",
     "Inbox",
     "ManualClock",
     "NativeLedger",
     "NativeOrders",
     "Operation",
     "Quote",
+    "WeChatPay",
     "after_fork_in_child",
     "after_fork_in_parent",
     "before_fork",
@@ -104,6 +107,40 @@ class Operation(Generic[_T]):
     def wait(self) -> _T: ...
     def start(self, inbox: Inbox, future: Future[_T]) -> None: ...
     def cancel(self) -> None: ...
+
+@final
+class WeChatPay:
+    def __new__(
+        cls,
+        *,
+        merchant_id: str,
+        app_id: str,
+        api_v3_key: str | PathLike[str],
+        merchant_serial: str,
+        merchant_key: str | PathLike[str],
+        notify_url: str,
+        public_keys: Mapping[str, str | PathLike[str]] | None = None,
+        certificates: Iterable[str | PathLike[str]] | None = None,
+        refund_notify_url: str | None = None,
+        base_url: str | None = None,
+    ) -> WeChatPay: ...
+
+@final
+class Alipay:
+    def __new__(
+        cls,
+        *,
+        app_id: str,
+        app_private_key: str | PathLike[str],
+        notify_url: str,
+        alipay_public_key: str | PathLike[str] | None = None,
+        app_certificate: str | PathLike[str] | None = None,
+        alipay_certificate: str | PathLike[str] | None = None,
+        root_certificate: str | PathLike[str] | None = None,
+        seller_id: str | None = None,
+        gateway: str | None = None,
+        qr_product_code: str | None = None,
+    ) -> Alipay: ...
 
 @final
 class NativeLedger:

@@ -397,6 +397,7 @@ def test_registering_says_what_is_wrong(tmp_path: Path) -> None:
         assert set(app.conf.beat_schedule) == {
             "the host's",
             "jointo_credits.expire_pending_consumptions",
+            "jointo_credits.reconcile_orders",
             "jointo_credits.cleanup_old_transactions",
             "jointo_credits.cleanup_old_consumption_logs",
         }

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from starlette.responses import JSONResponse
 
 from jointo_credits import AsyncLedger
-from jointo_credits.fastapi import credits_router, health_router, metrics_router
+from jointo_credits.fastapi import credits_router, health_router, metrics_router, recharge_router
 from jointo_credits.prometheus import CreditsCollector
 
 MIA, LEO = uuid.UUID(int=1), uuid.UUID(int=2)
@@ -72,6 +72,9 @@ def backend(url: str, **options: Any) -> FastAPI:
         "require_admin": require_admin,
     }
     app.include_router(credits_router(ledger, **access, **options), prefix="/credits")
+    app.include_router(
+        recharge_router(ledger, current_user=current_user, require_admin=require_admin), prefix="/recharge"
+    )
     app.include_router(health_router(ledger))
     app.include_router(metrics_router(registry))
     return app

@@ -145,7 +145,10 @@ def test_every_error_crosses_processes(sqlite: str, user: uuid.UUID) -> None:
         jointo_credits.HoldExpiredError("m", consumption_id=user, expired_at=now),
         jointo_credits.InvalidStateError("m", consumption_id=user, state="refunded"),
         jointo_credits.IdempotencyConflictError("m", key="k"),
-        jointo_credits.PaymentVerificationError("m"),
+        jointo_credits.PaymentVerificationError(
+            "m", channel="alipay", order_no="0", problem="p", expected="1", value="2"
+        ),
+        jointo_credits.PaymentChannelError("m", channel="wechat", reason="NOT_ENOUGH", channel_message="余额不足"),
         jointo_credits.UnavailableError("m", outcome="unknown", reason="r", remedy="s"),
     ]
     assert {type(error) for error in errors} == set(CreditsError.__subclasses__())

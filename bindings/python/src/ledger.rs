@@ -158,6 +158,7 @@ impl NativeLedger {
                 "queue_limit" => chosen.queue_limit(integer("queue_limit", value)?),
                 "patience" => chosen.patience(duration("patience", value)?),
                 "connect_timeout" => chosen.connect_timeout(duration("connect_timeout", value)?),
+                "channels" => crate::channels::add(chosen, value)?,
                 "order_ttl" => chosen.order_ttl(duration("order_ttl", value)?),
                 "late_payment" => {
                     chosen.late_payment(word("late_payment", value, &LATE_PAYMENTS, LatePayment::as_str)?)

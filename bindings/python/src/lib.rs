@@ -9,12 +9,14 @@
 //! | `operation` | one call, waited for with the GIL released, or awaited |
 //! | `session` | the runtime and the ledger of one process, and what a fork does to them |
 //! | `ledger`, `orders` | the calls |
+//! | `channels` | payment channels: what they are configured with |
 //! | `quote` | a price, with its breakdown worked out when it is read |
 //! | `clock` | the clock that tests move, and the one that waiting goes by |
 //! | `records` | what the library logs, on its way to `logging` |
 
 mod answers;
 mod arguments;
+mod channels;
 mod clock;
 mod failures;
 mod ledger;
@@ -29,6 +31,8 @@ use pyo3::prelude::*;
 /// The compiled part of jointo_credits. Use the package, not this.
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use super::channels::{Alipay, WeChatPay};
     #[pymodule_export]
     use super::clock::ManualClock;
     #[pymodule_export]

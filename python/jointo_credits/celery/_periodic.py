@@ -1,4 +1,5 @@
-"""The ledger of a Celery application, and the tasks that write down what has passed its deadline.
+"""The ledger of a Celery application, and its periodic tasks: they write down what has passed its deadline, and follow
+up orders.
 
 How late they run changes no answer (rule "lazy-deadlines"), and they may run twice at once: each deadline is written
 down once, whoever gets there first. So several beats and workers need nothing between them.
@@ -29,6 +30,7 @@ _log = logging.getLogger("jointo_credits.celery")
 SCHEDULE: Mapping[str, Any] = {
     "expire_pending_consumptions": crontab(minute="0"),
     "expire_lots": crontab(minute="30"),
+    "reconcile_orders": timedelta(minutes=2),
     "cleanup_old_transactions": crontab(minute="10", hour="4"),
     "cleanup_old_consumption_logs": crontab(minute="40", hour="4", day_of_week="sun"),
 }
@@ -141,6 +143,14 @@ def register(
         """Writes down the lots that have expired."""
         return made.ledger.expire_lots().to_dict()
 
+    def reconcile_orders() -> dict[str, int]:
+        """Asks the payment channels about the orders that wait: for payments nobody has told of, and for refunds."""
+        done = made.ledger.reconcile_orders().to_dict()
+        problems = done.pop("problems")
+        for problem in problems:
+            _log.error("order %s: %s", problem["order_no"], problem["error"])
+        return done
+
     def cleanup_old_transactions() -> dict[str, int]:
         """Keeps all: this version removes no transactions."""
         return {"removed": 0}
@@ -152,6 +162,7 @@ def register(
     works: list[Callable[[], dict[str, int]]] = [
         expire_pending_consumptions,
         expire_lots,
+        reconcile_orders,
         cleanup_old_transactions,
         cleanup_old_consumption_logs,
     ]

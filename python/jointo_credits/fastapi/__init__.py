@@ -19,6 +19,7 @@
 try:
     from ._failures import EnvelopeRoute
     from ._health import health_router, metrics_router
+    from ._recharge import recharge_router
     from ._router import credits_router
 except ModuleNotFoundError as missing:
     if missing.name not in {"fastapi", "pydantic", "starlette"}:
@@ -26,4 +27,4 @@ except ModuleNotFoundError as missing:
     hint = "jointo_credits.fastapi needs FastAPI: pip install 'jointo-credits[fastapi]'"
     raise ModuleNotFoundError(hint, name=missing.name) from None
 
-__all__ = ["EnvelopeRoute", "credits_router", "health_router", "metrics_router"]
+__all__ = ["EnvelopeRoute", "credits_router", "health_router", "metrics_router", "recharge_router"]

@@ -30,6 +30,7 @@ STATUS = {
     "hold_expired": 409,
     "idempotency_conflict": 409,
     "payment_verification": 400,
+    "payment_channel": 502,
     "unavailable": 503,
 }
 #: Words for what the host's own dependencies say.
@@ -48,6 +49,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         404: "There is no such thing, or it is somebody else's.",
         409: "The state does not allow it, or the idempotency key was used for another request.",
         422: "The request is malformed: `field` and `problem` say what is wrong.",
+        502: "The payment channel says no: `reason` is its own code.",
         503: "The database is away. Where `outcome` is `unknown`, repeat it with the same idempotency key.",
     }.items()
 }

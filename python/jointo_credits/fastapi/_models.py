@@ -21,7 +21,7 @@ from pydantic.alias_generators import to_camel
 
 from .. import Receipt
 from .._plain import rfc3339
-from .._results import Kind, Source, Status
+from .._results import Kind, OrderStatus, Source, Status
 
 #: Amounts are exact in JSON up to here (2^53 - 1).
 AMOUNT_MAX = 2**53 - 1
@@ -271,6 +271,86 @@ class GiftIn(_Keyed):
     amount: Amount
     reason: Short
     expires_at: AwareDatetime | None = None
+
+
+OrderNo = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
+class OrderRefundOut(_Answer):
+    refund_no: str
+    amount: Price
+    status: Literal["pending", "succeeded", "failed"]
+    reason: str | None
+    created_at: Time
+    settled_at: Time | None
+
+
+class OrderOut(_Answer):
+    order_no: str
+    user_id: UUID
+    status: OrderStatus
+    channel: str
+    package_id: UUID
+    subject: str
+    price: Price
+    currency: str
+    credits: int
+    bonus_credits: int
+    refunded: Price
+    refunds: list[OrderRefundOut]
+    created_at: Time
+    expires_at: Time
+    paid_at: Time | None
+    closed_at: Time | None
+
+
+class PaymentOut(_Answer):
+    """What the payer's side needs, by the channel's own names."""
+
+    parameters: dict[str, str]
+    expires_at: Time | None
+
+
+class OrderedOut(_Answer):
+    order: OrderOut
+    payment: PaymentOut
+
+
+class ReconciledOut(_Answer):
+    """How many orders were looked at, and what became of them."""
+
+    orders: int
+    settled: int
+    closed: int
+    refunds: int
+    failed: int
+
+
+class CheckoutIn(_Question):
+    """How somebody is going to pay."""
+
+    method: Short | None = Field(None, description="`native`, `jsapi`, `h5`; `page`, `qr`.")
+    payer: Short | None = Field(None, description="The payer as the channel knows him, such as an `openid`.")
+    payer_ip: Short | None = Field(None, description="The payer's address, where it is not the caller's.")
+    return_url: Annotated[Text, Field(max_length=2048)] | None = None
+
+
+class OrderIn(CheckoutIn):
+    package_id: UUID
+    channel: Short
+    idempotency_key: Short | None = Field(None, description="As the header `Idempotency-Key`.")
+
+
+class OrderRefundIn(_Keyed):
+    amount: Annotated[Decimal, Field(gt=0, max_digits=15, decimal_places=2)] | None = Field(
+        None, description="How much, in the order's currency; all that has not gone back yet where none is given."
+    )
+    shortfall: Literal["forgive", "debt"] = "forgive"
+    reason: Short | None = None
+
+
+class ReconcileIn(_Question):
+    min_age: Whole = Field(60, ge=0, le=2_592_000, description="Younger orders are left alone: seconds.")
 
 
 class ExpireIn(_Question):

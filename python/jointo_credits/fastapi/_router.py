@@ -18,16 +18,18 @@ from ._models import Envelope, Items, Short
 Dependency = Callable[..., Any]
 
 
-def _ok(data: BaseModel) -> Response:
-    """Written as it is: FastAPI would check it once more."""
+def answer_ok(data: BaseModel) -> Response:
+    """In the envelope. Written as it is: FastAPI would check it once more."""
     return Response(Envelope(data=data).model_dump_json(by_alias=True), media_type="application/json")
 
 
-def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def responses_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that a route can answer with, for the OpenAPI document."""
     return {status: RESPONSES[status] for status in (*statuses, 401, 403, 422, 503)}
 
 
-def _one_key(header: str | None, field: str | None) -> str | None:
+def one_key(header: str | None, field: str | None) -> str | None:
+    """The idempotency key, which comes as a header or as a field."""
     if header is not None and field is not None and header != field:
         raise ValidationError(
             "idempotencyKey: the header and the field differ; send one of them",
@@ -37,7 +39,8 @@ def _one_key(header: str | None, field: str | None) -> str | None:
     return header if header is not None else field
 
 
-def _id_of(user: Any) -> UUID:
+def id_of(user: Any) -> UUID:
+    """Whom the host's dependency means."""
     return user if isinstance(user, UUID) else UUID(str(user))
 
 
@@ -108,7 +111,7 @@ def credits_router(
 
         async def as_service_or_user(caller: Any = service_or_the_user) -> UUID | None:
             """The user who calls; None for a service."""
-            return None if caller is None else _id_of(caller)
+            return None if caller is None else id_of(caller)
 
         return Depends(as_service_or_user)
 
@@ -133,12 +136,12 @@ def credits_router(
         if owner is not None and (await books.get_consumption(consumption_id)).user_id != owner:
             raise _no_such(consumption_id)
 
-    @router.get("/balance", response_model=Envelope[models.BalanceOut], responses=_responses())
+    @router.get("/balance", response_model=Envelope[models.BalanceOut], responses=responses_of())
     async def balance(books: AsyncLedger = the_ledger, user: Any = the_user) -> Response:
         """What the user has."""
-        return _ok(models.BalanceOut.model_validate(await books.balance(_id_of(user))))
+        return answer_ok(models.BalanceOut.model_validate(await books.balance(id_of(user))))
 
-    @router.get("/transactions", response_model=Envelope[Items[models.TransactionOut]], responses=_responses())
+    @router.get("/transactions", response_model=Envelope[Items[models.TransactionOut]], responses=responses_of())
     async def transactions(
         books: AsyncLedger = the_ledger,
         user: Any = the_user,
@@ -149,10 +152,10 @@ def credits_router(
         cursor: Short | None = a_cursor,
     ) -> Response:
         """The user's journal, newest first."""
-        page = await books.transactions(_id_of(user), kind=kind, since=since, until=until, limit=limit, cursor=cursor)
-        return _ok(Items[models.TransactionOut].model_validate(page))
+        page = await books.transactions(id_of(user), kind=kind, since=since, until=until, limit=limit, cursor=cursor)
+        return answer_ok(Items[models.TransactionOut].model_validate(page))
 
-    @router.get("/consumption", response_model=Envelope[Items[models.ConsumptionOut]], responses=_responses())
+    @router.get("/consumption", response_model=Envelope[Items[models.ConsumptionOut]], responses=responses_of())
     async def consumption(
         books: AsyncLedger = the_ledger,
         user: Any = the_user,
@@ -161,16 +164,16 @@ def credits_router(
         cursor: Short | None = a_cursor,
     ) -> Response:
         """The user's consumptions, newest first."""
-        page = await books.consumption(_id_of(user), status=status, limit=limit, cursor=cursor)
-        return _ok(Items[models.ConsumptionOut].model_validate(page))
+        page = await books.consumption(id_of(user), status=status, limit=limit, cursor=cursor)
+        return answer_ok(Items[models.ConsumptionOut].model_validate(page))
 
-    @router.post("/calculate", response_model=Envelope[models.QuoteOut], responses=_responses(400, 404))
+    @router.post("/calculate", response_model=Envelope[models.QuoteOut], responses=responses_of(400, 404))
     async def calculate(asked: models.CalculateIn, books: AsyncLedger = the_ledger, user: Any = the_user) -> Response:
         """What something costs the user. Changes nothing."""
-        quote = await books.calculate(asked.feature, asked.quantity, asked.attributes, user_id=_id_of(user))
-        return _ok(models.QuoteOut.model_validate(quote))
+        quote = await books.calculate(asked.feature, asked.quantity, asked.attributes, user_id=id_of(user))
+        return answer_ok(models.QuoteOut.model_validate(quote))
 
-    @router.post("/consume", response_model=Envelope[models.ConsumptionOut], responses=_responses(400, 402, 404, 409))
+    @router.post("/consume", response_model=Envelope[models.ConsumptionOut], responses=responses_of(400, 402, 404, 409))
     async def consume(
         asked: models.ConsumeIn,
         books: AsyncLedger = the_ledger,
@@ -190,11 +193,11 @@ def credits_router(
             ttl=asked.ttl,
             reference=asked.reference,
             metadata=asked.metadata,
-            idempotency_key=_one_key(key, asked.idempotency_key),
+            idempotency_key=one_key(key, asked.idempotency_key),
         )
-        return _ok(models.ConsumptionOut.model_validate(held))
+        return answer_ok(models.ConsumptionOut.model_validate(held))
 
-    @router.post("/confirm", response_model=Envelope[models.ConsumptionOut], responses=_responses(400, 402, 404, 409))
+    @router.post("/confirm", response_model=Envelope[models.ConsumptionOut], responses=responses_of(400, 402, 404, 409))
     async def confirm(
         asked: models.ConfirmIn,
         books: AsyncLedger = the_ledger,
@@ -209,11 +212,11 @@ def credits_router(
             quantity=asked.quantity,
             overage=asked.overage,
             late=asked.late,
-            idempotency_key=_one_key(key, asked.idempotency_key),
+            idempotency_key=one_key(key, asked.idempotency_key),
         )
-        return _ok(models.ConsumptionOut.model_validate(done))
+        return answer_ok(models.ConsumptionOut.model_validate(done))
 
-    @router.post("/refund", response_model=Envelope[models.ConsumptionOut], responses=_responses(400, 404, 409))
+    @router.post("/refund", response_model=Envelope[models.ConsumptionOut], responses=responses_of(400, 404, 409))
     async def refund(
         asked: models.RefundIn,
         books: AsyncLedger = the_ledger,
@@ -227,32 +230,32 @@ def credits_router(
             amount=asked.amount,
             reason=asked.reason,
             pending_only=asked.pending_only or own is not None,
-            idempotency_key=_one_key(key, asked.idempotency_key),
+            idempotency_key=one_key(key, asked.idempotency_key),
         )
-        return _ok(models.ConsumptionOut.model_validate(done))
+        return answer_ok(models.ConsumptionOut.model_validate(done))
 
     @router.get(
         "/packages",
         response_model=Envelope[Items[models.PackageOut]],
-        responses=_responses(),
+        responses=responses_of(),
         dependencies=catalogue,
     )
     async def packages(books: AsyncLedger = the_ledger) -> Response:
         """What can be bought."""
         items = [models.PackageOut.model_validate(each) for each in await books.packages() if each.active]
-        return _ok(Items[models.PackageOut](items=items, next_cursor=None))
+        return answer_ok(Items[models.PackageOut](items=items, next_cursor=None))
 
     @router.get(
         "/packages/{package_id}",
         response_model=Envelope[models.PackageOut],
-        responses=_responses(404),
+        responses=responses_of(404),
         dependencies=catalogue,
     )
     async def package(package_id: UUID, books: AsyncLedger = the_ledger) -> Response:
         """One package, also where it can't be bought any more."""
-        return _ok(models.PackageOut.model_validate(await books.package(package_id)))
+        return answer_ok(models.PackageOut.model_validate(await books.package(package_id)))
 
-    @router.post("/gift", response_model=Envelope[models.GiftOut], responses=_responses(400, 409))
+    @router.post("/gift", response_model=Envelope[models.GiftOut], responses=responses_of(400, 409))
     async def gift(
         asked: models.GiftIn, books: AsyncLedger = the_ledger, admin: Any = the_admin, key: Short | None = the_key
     ) -> Response:
@@ -263,14 +266,14 @@ def credits_router(
             reason=asked.reason,
             operator=str(admin) if isinstance(admin, (str, UUID)) else None,
             expires_at=asked.expires_at,
-            idempotency_key=_one_key(key, asked.idempotency_key),
+            idempotency_key=one_key(key, asked.idempotency_key),
         )
-        return _ok(models.GiftOut.of(given))
+        return answer_ok(models.GiftOut.of(given))
 
     @router.post(
         "/expire-pending",
         response_model=Envelope[models.ExpiredOut],
-        responses=_responses(400),
+        responses=responses_of(400),
         dependencies=[Depends(require_admin)],
     )
     async def expire_pending(
@@ -278,9 +281,9 @@ def credits_router(
     ) -> Response:
         """Writes down the holds that have expired. Nothing depends on when it runs."""
         matured = await books.expire_pending(asked.limit if asked else None)
-        return _ok(models.ExpiredOut(holds=matured.holds, released=matured.released))
+        return answer_ok(models.ExpiredOut(holds=matured.holds, released=matured.released))
 
     return router
 
 
-__all__ = ["credits_router", "provider"]
+__all__ = ["Dependency", "answer_ok", "credits_router", "id_of", "one_key", "provider", "responses_of"]
