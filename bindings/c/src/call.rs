@@ -39,17 +39,25 @@ pub(crate) unsafe fn guard(
     }
 }
 
-/// The ledger of a call.
+/// As [`guard`], for what is done with a ledger: one that is there, and of this process.
 ///
 /// # Safety
-/// NULL, or one that was opened and not closed.
-pub(crate) unsafe fn ledger<'a>(ledger: *const credits_ledger) -> Checked<&'a credits_ledger> {
+/// As [`guard`]; `ledger` is NULL, or one that was opened and not closed.
+pub(crate) unsafe fn with(
+    ledger: *const credits_ledger,
+    error: *mut *mut credits_error,
+    body: impl FnOnce(&credits_ledger) -> Checked<()>,
+) -> credits_code {
     // SAFETY: the caller's promise.
-    let ledger = unsafe { ledger.as_ref() }.ok_or_else(|| null("ledger"))?;
-    if ledger.process == std::process::id() {
-        Ok(ledger)
-    } else {
-        Err(credits_error::forked())
+    unsafe {
+        guard(error, || {
+            let ledger = ledger.as_ref().ok_or_else(|| null("ledger"))?;
+            if ledger.process == std::process::id() {
+                body(ledger)
+            } else {
+                Err(credits_error::forked())
+            }
+        })
     }
 }
 
@@ -70,6 +78,17 @@ impl<T> Out<T> {
     pub(crate) unsafe fn write(self, value: T) {
         // SAFETY: the caller's promise; it is not NULL.
         unsafe { self.0.write(value) };
+    }
+}
+
+/// Writes a result that the caller may not want: made only where there is a place for it.
+///
+/// # Safety
+/// NULL, or a place for one.
+pub(crate) unsafe fn write_unless_null<T>(place: *mut T, result: impl FnOnce() -> T) {
+    if !place.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { place.write(result()) };
     }
 }
 

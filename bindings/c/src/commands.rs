@@ -1,7 +1,7 @@
 //! The commands. Each is documented once, for all languages, at `jointo_credits::Ledger`; here with what C adds.
 
-use crate::call::{Out, guard, ledger, wait};
-use crate::error::{CREDITS_OK, credits_code, credits_error, credits_error_message};
+use crate::call::{Out, wait, with, write_unless_null};
+use crate::error::{CREDITS_OK, credits_code, credits_error};
 use crate::ledger::credits_ledger;
 use crate::options::{Options, items, required};
 use crate::prices::{credits_attribute, credits_number, usage};
@@ -166,13 +166,10 @@ pub unsafe extern "C" fn credits_consume(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             let (asked, key) = asked(&required(options)?)?;
             let done = wait(ledger, consume(&ledger.ledger, asked, key.as_deref()))?;
-            if let Some(held) = held.as_mut() {
-                *held = (&done).into();
-            }
+            write_unless_null(held, || (&done).into());
             Ok(())
         })
     }
@@ -194,8 +191,7 @@ pub unsafe extern "C" fn credits_consume_many(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             if count > 1_000 {
                 return Err(credits_error::invalid("count", "is too many at once", "1000"));
             }
@@ -250,24 +246,13 @@ fn outcome(result: &Checked<Consumption>) -> credits_outcome {
             consumption: held.into(),
             message: field(None),
         },
-        Err(error) => {
-            // SAFETY: the error is there, and its message is text of ours.
-            let message = unsafe { std::ffi::CStr::from_ptr(credits_error_message(error)) };
-            // SAFETY: as above.
-            let (required, available) = unsafe {
-                (
-                    crate::error::credits_error_required(error),
-                    crate::error::credits_error_available(error),
-                )
-            };
-            credits_outcome {
-                code: error.code(),
-                required,
-                available,
-                consumption: nothing,
-                message: field(message.to_str().ok()),
-            }
-        }
+        Err(error) => credits_outcome {
+            code: error.code(),
+            required: error.required(),
+            available: error.available(),
+            consumption: nothing,
+            message: field(error.message().to_str().ok()),
+        },
     }
 }
 
@@ -312,8 +297,7 @@ pub unsafe extern "C" fn credits_confirm(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             let options = required(options)?;
             let id = id("consumption_id", options.consumption_id)?;
             let overage = number(
@@ -367,9 +351,7 @@ pub unsafe extern "C" fn credits_confirm(
                     wait(ledger, ledger.ledger.confirm(confirm, key.as_deref()))?
                 }
             };
-            if let Some(done) = done.as_mut() {
-                *done = (&result).into();
-            }
+            write_unless_null(done, || (&result).into());
             Ok(())
         })
     }
@@ -412,8 +394,7 @@ pub unsafe extern "C" fn credits_refund(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             let options = required(options)?;
             let refund = Refund {
                 consumption_id: id("consumption_id", options.consumption_id)?,
@@ -423,9 +404,7 @@ pub unsafe extern "C" fn credits_refund(
             };
             let key = optional_text("idempotency_key", options.idempotency_key)?;
             let result = wait(ledger, ledger.ledger.refund(refund, key.as_deref()))?;
-            if let Some(done) = done.as_mut() {
-                *done = (&result).into();
-            }
+            write_unless_null(done, || (&result).into());
             Ok(())
         })
     }
@@ -449,17 +428,14 @@ pub unsafe extern "C" fn credits_extend(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             let extend = Extend {
                 consumption_id: id("consumption_id", consumption_id)?,
                 ttl: optional_duration("ttl", ttl)?.unwrap_or_default(),
             };
             let key = optional_text("idempotency_key", idempotency_key)?;
             let result = wait(ledger, ledger.ledger.extend(extend, key.as_deref()))?;
-            if let Some(done) = done.as_mut() {
-                *done = (&result).into();
-            }
+            write_unless_null(done, || (&result).into());
             Ok(())
         })
     }
@@ -507,8 +483,7 @@ pub unsafe extern "C" fn credits_grant(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             let options = required(options)?;
             let source = by_number(Source::ALL, source_number, options.source).ok_or_else(|| {
                 credits_error::invalid("source", "is none of the numbers there are", "CREDITS_SOURCE_*")
@@ -533,9 +508,7 @@ pub unsafe extern "C" fn credits_grant(
             };
             let key = optional_text("idempotency_key", options.idempotency_key)?;
             let result = wait(ledger, ledger.ledger.grant(grant, key.as_deref()))?;
-            if let Some(receipt) = receipt.as_mut() {
-                *receipt = (&result).into();
-            }
+            write_unless_null(receipt, || (&result).into());
             Ok(())
         })
     }
@@ -577,8 +550,7 @@ pub unsafe extern "C" fn credits_gift(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             let options = required(options)?;
             let gift = Gift {
                 operator: optional_text("operator_name", options.operator_name)?,
@@ -591,9 +563,7 @@ pub unsafe extern "C" fn credits_gift(
             };
             let key = optional_text("idempotency_key", options.idempotency_key)?;
             let result = wait(ledger, ledger.ledger.gift(gift, key.as_deref()))?;
-            if let Some(receipt) = receipt.as_mut() {
-                *receipt = (&result).into();
-            }
+            write_unless_null(receipt, || (&result).into());
             Ok(())
         })
     }
@@ -613,8 +583,7 @@ pub unsafe extern "C" fn credits_adjust(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             let options = required(options)?;
             if options.expires_at != 0 {
                 return Err(credits_error::invalid("expires_at", "is for presents only", "0"));
@@ -629,9 +598,7 @@ pub unsafe extern "C" fn credits_adjust(
             };
             let key = optional_text("idempotency_key", options.idempotency_key)?;
             let result = wait(ledger, ledger.ledger.adjust(adjust, key.as_deref()))?;
-            if let Some(receipt) = receipt.as_mut() {
-                *receipt = (&result).into();
-            }
+            write_unless_null(receipt, || (&result).into());
             Ok(())
         })
     }
@@ -654,8 +621,7 @@ pub unsafe extern "C" fn credits_set_credit_limit(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             let user_id = id("user_id", user_id)?;
             let key = optional_text("idempotency_key", idempotency_key)?;
             let limit = SetCreditLimit {
@@ -663,9 +629,7 @@ pub unsafe extern "C" fn credits_set_credit_limit(
                 credit_limit,
             };
             let result = wait(ledger, ledger.ledger.set_credit_limit(limit, key.as_deref()))?;
-            if let Some(receipt) = receipt.as_mut() {
-                *receipt = (&result).into();
-            }
+            write_unless_null(receipt, || (&result).into());
             Ok(())
         })
     }
@@ -710,8 +674,7 @@ pub unsafe extern "C" fn credits_clawback(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             let options = required(options)?;
             let shortfall = number(
                 "shortfall",
@@ -734,9 +697,7 @@ pub unsafe extern "C" fn credits_clawback(
                     .ledger
                     .clawback(clawback.shortfall(shortfall), key.as_deref()),
             )?;
-            if let Some(done) = done.as_mut() {
-                *done = (&result).into();
-            }
+            write_unless_null(done, || (&result).into());
             Ok(())
         })
     }
@@ -756,13 +717,10 @@ pub unsafe extern "C" fn credits_expire_pending(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             let limit = (limit > 0).then_some(limit);
             let matured = wait(ledger, ledger.ledger.expire_pending(limit))?;
-            if let Some(done) = done.as_mut() {
-                *done = matured.into();
-            }
+            write_unless_null(done, || matured.into());
             Ok(())
         })
     }
@@ -778,13 +736,10 @@ pub unsafe extern "C" fn credits_expire_lots(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             let limit = (limit > 0).then_some(limit);
             let matured = wait(ledger, ledger.ledger.expire_lots(limit))?;
-            if let Some(done) = done.as_mut() {
-                *done = matured.into();
-            }
+            write_unless_null(done, || matured.into());
             Ok(())
         })
     }

@@ -63,6 +63,18 @@ impl credits_error {
         self.code
     }
 
+    pub(crate) fn message(&self) -> &CStr {
+        &self.message
+    }
+
+    pub(crate) fn required(&self) -> i64 {
+        self.required
+    }
+
+    pub(crate) fn available(&self) -> i64 {
+        self.available
+    }
+
     pub(crate) fn invalid(field: &'static str, problem: &'static str, limit: &str) -> Self {
         let refusal = Refusal::Invalid {
             field,

@@ -1,6 +1,6 @@
 //! Opening and closing, and what concerns the whole ledger.
 
-use crate::call::{Out, guard, ledger, wait};
+use crate::call::{Out, guard, wait, with, write_unless_null};
 use crate::clock::credits_clock;
 use crate::error::{credits_code, credits_error};
 use crate::json;
@@ -204,12 +204,7 @@ pub unsafe extern "C" fn credits_migrate(
     error: *mut *mut credits_error,
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
-    unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
-            wait(ledger, ledger.ledger.migrate())
-        })
-    }
+    unsafe { with(ledger, error, |ledger| wait(ledger, ledger.ledger.migrate())) }
 }
 
 /// Checks that the tables are there and of this library's version.
@@ -221,12 +216,7 @@ pub unsafe extern "C" fn credits_check(
     error: *mut *mut credits_error,
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
-    unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
-            wait(ledger, ledger.ledger.check())
-        })
-    }
+    unsafe { with(ledger, error, |ledger| wait(ledger, ledger.ledger.check())) }
 }
 
 /// Installs the packages and rate cards that the library comes with, where they are not there yet.
@@ -238,12 +228,7 @@ pub unsafe extern "C" fn credits_seed_catalog(
     error: *mut *mut credits_error,
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
-    unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
-            wait(ledger, ledger.ledger.seed_catalog())
-        })
-    }
+    unsafe { with(ledger, error, |ledger| wait(ledger, ledger.ledger.seed_catalog())) }
 }
 
 /// Gets ready for fork(): waits up to `timeout` microseconds until no connection to a SQLite file is in use, and closes
@@ -259,13 +244,10 @@ pub unsafe extern "C" fn credits_before_fork(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             let timeout = optional_duration("timeout", timeout)?.unwrap_or_default();
             let is_ready = ledger.ledger.before_fork(timeout);
-            if let Some(ready) = ready.as_mut() {
-                *ready = i32::from(is_ready);
-            }
+            write_unless_null(ready, || i32::from(is_ready));
             Ok(())
         })
     }
@@ -279,8 +261,8 @@ pub unsafe extern "C" fn credits_after_fork(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            self::ledger(ledger)?.ledger.after_fork();
+        with(ledger, error, |ledger| {
+            ledger.ledger.after_fork();
             Ok(())
         })
     }
@@ -298,8 +280,8 @@ pub unsafe extern "C" fn credits_inspect(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, found) = (self::ledger(ledger)?, Out::new("found", found)?);
+        with(ledger, error, |ledger| {
+            let found = Out::new("found", found)?;
             let inspection = wait(ledger, ledger.ledger.inspect())?;
             found.write(give(&json::inspection(&inspection).to_string()));
             Ok(())
@@ -319,8 +301,8 @@ pub unsafe extern "C" fn credits_stats(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, stats) = (self::ledger(ledger)?, Out::new("stats", stats)?);
+        with(ledger, error, |ledger| {
+            let stats = Out::new("stats", stats)?;
             stats.write(give(&json::stats(&ledger.ledger.stats()).to_string()));
             Ok(())
         })
@@ -336,8 +318,8 @@ pub unsafe extern "C" fn credits_pending_holds(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, pending) = (self::ledger(ledger)?, Out::new("pending", pending)?);
+        with(ledger, error, |ledger| {
+            let pending = Out::new("pending", pending)?;
             pending.write(wait(ledger, ledger.ledger.pending_holds())?.into());
             Ok(())
         })

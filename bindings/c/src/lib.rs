@@ -4,7 +4,8 @@
 //! How a function is made:
 //!
 //! - It takes pointers, checks each for NULL, copies what it needs, and keeps none ([`text`], [`options`]).
-//! - Its body runs behind [`call::guard`]: a panic becomes an error with the code `CREDITS_INTERNAL`.
+//! - Its body runs behind [`call::guard`], or [`call::with`] a ledger: a panic becomes an error with the code
+//!   `CREDITS_INTERNAL`.
 //! - Results are written through the last pointers, all of them, only when everything has succeeded.
 //! - Structs that come in begin with their size: a field that an old program does not know is zero, which always means the
 //!   default. Structs that go out have no pointers: nothing in them has to be freed.

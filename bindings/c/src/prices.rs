@@ -1,6 +1,6 @@
 //! Prices and packages.
 
-use crate::call::{Out, guard, ledger, wait};
+use crate::call::{Out, wait, with, write_unless_null};
 use crate::error::{credits_code, credits_error};
 use crate::json;
 use crate::ledger::credits_ledger;
@@ -119,8 +119,8 @@ pub unsafe extern "C" fn credits_calculate(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, place) = (self::ledger(ledger)?, Out::new("quote", quote)?);
+        with(ledger, error, |ledger| {
+            let place = Out::new("quote", quote)?;
             let asked = required(asked)?;
             let usage = usage(
                 &text("feature", asked.feature)?,
@@ -133,9 +133,7 @@ pub unsafe extern "C" fn credits_calculate(
                 None => wait(ledger, ledger.ledger.calculate(&usage, user_id)),
                 Some(at) => wait(ledger, ledger.ledger.calculate_at(&usage, user_id, at)),
             }?;
-            if let Some(lines) = lines.as_mut() {
-                *lines = give(&json::lines(&found).to_string());
-            }
+            write_unless_null(lines, || give(&json::lines(&found).to_string()));
             let pricing = found.pricing();
             place.write(credits_quote {
                 credits: found.credits(),
@@ -161,8 +159,8 @@ pub unsafe extern "C" fn credits_explain(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, place) = (self::ledger(ledger)?, Out::new("explanation", explanation)?);
+        with(ledger, error, |ledger| {
+            let place = Out::new("explanation", explanation)?;
             let id = id("consumption_id", consumption_id)?;
             let found = wait(ledger, ledger.ledger.explain(id))?;
             place.write(give(&json::explanation(&found).to_string()));
@@ -187,8 +185,8 @@ pub unsafe extern "C" fn credits_packages(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, count) = (self::ledger(ledger)?, Out::new("count", count)?);
+        with(ledger, error, |ledger| {
+            let count = Out::new("count", count)?;
             if capacity > 0 {
                 Out::new("items", items)?;
             }
@@ -217,12 +215,10 @@ pub unsafe extern "C" fn credits_get_package(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, place) = (self::ledger(ledger)?, Out::new("package", package)?);
+        with(ledger, error, |ledger| {
+            let place = Out::new("package", package)?;
             let found = wait(ledger, ledger.ledger.package(id("package_id", package_id)?))?;
-            if let Some(description) = description.as_mut() {
-                *description = give(&found.description);
-            }
+            write_unless_null(description, || give(&found.description));
             place.write((&found).into());
             Ok(())
         })
@@ -279,8 +275,7 @@ pub unsafe extern "C" fn credits_save_package(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             let options = required(options)?;
             let price = decimal("price", &text("price", options.price)?)?;
             let given = SavePackage::new(text("name", options.name)?, price, options.credits);
@@ -298,9 +293,7 @@ pub unsafe extern "C" fn credits_save_package(
                 ..given
             };
             let done = wait(ledger, ledger.ledger.save_package(package))?;
-            if let Some(saved) = saved.as_mut() {
-                *saved = (&done).into();
-            }
+            write_unless_null(saved, || (&done).into());
             Ok(())
         })
     }
@@ -321,8 +314,8 @@ pub unsafe extern "C" fn credits_pricing(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, place) = (self::ledger(ledger)?, Out::new("cards", cards)?);
+        with(ledger, error, |ledger| {
+            let place = Out::new("cards", cards)?;
             let feature = optional_text("feature", feature)?;
             let found = wait(ledger, ledger.ledger.pricing(feature.as_deref()))?;
             place.write(give(&json::pricings(&found)));
@@ -351,8 +344,7 @@ pub unsafe extern "C" fn credits_set_pricing(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let ledger = self::ledger(ledger)?;
+        with(ledger, error, |ledger| {
             let pricing = SetPricing {
                 user_id: optional_id(user_id),
                 effective_from: optional_time(effective_from),
@@ -360,9 +352,7 @@ pub unsafe extern "C" fn credits_set_pricing(
                 ..SetPricing::new(text("card", card)?)
             };
             let done = wait(ledger, ledger.ledger.set_pricing(pricing))?;
-            if let Some(version) = version.as_mut() {
-                *version = i64::from(done.version.pricing.version);
-            }
+            write_unless_null(version, || i64::from(done.version.pricing.version));
             Ok(())
         })
     }

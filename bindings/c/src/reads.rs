@@ -1,6 +1,6 @@
 //! Reads: balances, pages, audits.
 
-use crate::call::{Out, guard, ledger, wait};
+use crate::call::{Out, wait, with, write_unless_null};
 use crate::error::{credits_code, credits_error};
 use crate::json;
 use crate::ledger::credits_ledger;
@@ -27,8 +27,8 @@ pub unsafe extern "C" fn credits_get_balance(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, balance) = (self::ledger(ledger)?, Out::new("balance", balance)?);
+        with(ledger, error, |ledger| {
+            let balance = Out::new("balance", balance)?;
             let user_id = id("user_id", user_id)?;
             let found = match optional_time(at) {
                 None => wait(ledger, ledger.ledger.balance(user_id)),
@@ -89,9 +89,7 @@ unsafe fn turn_over<T, U: for<'a> From<&'a T>>(
             places.add(place).write(item.into());
         }
         count.write(page.items.len());
-        if let Some(next) = next.as_mut() {
-            *next = field(page.next_cursor.as_deref());
-        }
+        write_unless_null(next, || field(page.next_cursor.as_deref()));
     }
 }
 
@@ -116,8 +114,8 @@ pub unsafe extern "C" fn credits_transactions(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, count) = (self::ledger(ledger)?, Out::new("count", count)?);
+        with(ledger, error, |ledger| {
+            let count = Out::new("count", count)?;
             Out::new("items", items)?;
             let options = optional(options)?;
             if options.status != 0 {
@@ -154,8 +152,8 @@ pub unsafe extern "C" fn credits_consumptions(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, count) = (self::ledger(ledger)?, Out::new("count", count)?);
+        with(ledger, error, |ledger| {
+            let count = Out::new("count", count)?;
             Out::new("items", items)?;
             let options = optional(options)?;
             if options.kind != 0 || options.since != 0 || options.until != 0 {
@@ -192,8 +190,8 @@ pub unsafe extern "C" fn credits_get_consumption(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, place) = (self::ledger(ledger)?, Out::new("consumption", consumption)?);
+        with(ledger, error, |ledger| {
+            let place = Out::new("consumption", consumption)?;
             let id = id("consumption_id", consumption_id)?;
             place.write((&wait(ledger, ledger.ledger.get_consumption(id))?).into());
             Ok(())
@@ -214,8 +212,8 @@ pub unsafe extern "C" fn credits_metadata(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, place) = (self::ledger(ledger)?, Out::new("metadata", metadata)?);
+        with(ledger, error, |ledger| {
+            let place = Out::new("metadata", metadata)?;
             let id = id("consumption_id", consumption_id)?;
             let found = wait(ledger, ledger.ledger.get_consumption(id))?;
             place.write(give(
@@ -240,12 +238,10 @@ pub unsafe extern "C" fn credits_verify(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, place) = (self::ledger(ledger)?, Out::new("verification", verification)?);
+        with(ledger, error, |ledger| {
+            let place = Out::new("verification", verification)?;
             let found = wait(ledger, ledger.ledger.verify())?;
-            if let Some(faults) = faults.as_mut() {
-                *faults = give(&json::faults(&found.faults).to_string());
-            }
+            write_unless_null(faults, || give(&json::faults(&found.faults).to_string()));
             place.write((&found).into());
             Ok(())
         })
@@ -265,12 +261,12 @@ pub unsafe extern "C" fn credits_trial_balance(
 ) -> credits_code {
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
-        guard(error, || {
-            let (ledger, place) = (self::ledger(ledger)?, Out::new("sums", sums)?);
+        with(ledger, error, |ledger| {
+            let place = Out::new("sums", sums)?;
             let found = wait(ledger, ledger.ledger.trial_balance())?;
-            if let Some(counter_accounts) = counter_accounts.as_mut() {
-                *counter_accounts = give(&json::counter_accounts(&found).to_string());
-            }
+            write_unless_null(counter_accounts, || {
+                give(&json::counter_accounts(&found).to_string())
+            });
             place.write((&found).into());
             Ok(())
         })
