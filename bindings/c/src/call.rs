@@ -121,3 +121,27 @@ pub(crate) fn wait<T>(
         std::thread::park();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{CREDITS_INTERNAL, credits_error_code, credits_error_free, credits_error_message};
+    use std::ffi::CStr;
+    use std::ptr::null_mut;
+
+    /// No argument of C's makes the library panic, as far as anybody knows. Should one do so, C must not be unwound.
+    #[test]
+    fn a_panic_becomes_an_error() {
+        let mut error = null_mut();
+        // SAFETY: a place for a pointer, or none.
+        unsafe {
+            let code = guard(&raw mut error, || panic!("it is {}", "broken"));
+            assert_eq!(code, CREDITS_INTERNAL);
+            assert_eq!(credits_error_code(error), CREDITS_INTERNAL);
+            let message = CStr::from_ptr(credits_error_message(error));
+            assert!(message.to_str().unwrap().ends_with("it is broken"));
+            credits_error_free(error);
+            assert_eq!(guard(null_mut(), || panic!("for nobody")), CREDITS_INTERNAL);
+        }
+    }
+}
