@@ -34,7 +34,7 @@ test-rust: setup ## run the Rust tests only, with PostgreSQL
 bench: setup ## compare the ledger with other ways of doing its work; BENCH_OPTIONS as for scripts/bench
 	@scripts/bench $(BENCH_OPTIONS)
 
-install-c: ## install libcredits with its header and pkg-config file: make install-c PREFIX=/usr/local
+install-c: ## install libcredits with its header, for pkg-config and CMake: make install-c PREFIX=/usr/local
 	@scripts/install-c '$(PREFIX)'
 
 lint: ## format, clippy, purity, licences, shell scripts, Python types
