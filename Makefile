@@ -43,7 +43,7 @@ lint: ## format, clippy, purity, licences, shell scripts, Python types
 
 fmt: ## format the code
 	cargo fmt --all
-	.venv/bin/ruff format python tests/python examples
+	.venv/bin/ruff format python tests/python tests/c examples
 	.venv/bin/python scripts/make-sync
 
 setup: ## install what building and testing needs, if anything is missing
