@@ -90,7 +90,7 @@ enum Asked {
 
 /// # Safety
 /// The pointers are what lib.rs says.
-unsafe fn asked(options: &credits_consume_options) -> Checked<(Asked, Option<String>)> {
+unsafe fn asked<'a>(options: &credits_consume_options) -> Checked<(Asked, Option<&'a str>)> {
     // SAFETY: the caller's promise.
     unsafe {
         let user_id = id("user_id", options.user_id)?;
@@ -110,7 +110,7 @@ unsafe fn asked(options: &credits_consume_options) -> Checked<(Asked, Option<Str
             }
             (0, Some(feature)) => {
                 let usage = usage(
-                    &feature,
+                    feature,
                     options.quantity,
                     items("quantities", options.quantities, options.quantities_count)?,
                     items("attributes", options.attributes, options.attributes_count)?,
@@ -134,9 +134,9 @@ unsafe fn asked(options: &credits_consume_options) -> Checked<(Asked, Option<Str
                 ));
             }
             (amount, feature) => Asked::Amount(Consume {
-                feature,
+                feature: feature.map(str::to_owned),
                 ttl,
-                reference,
+                reference: reference.map(str::to_owned),
                 metadata,
                 ..Consume::new(user_id, amount)
             }),
@@ -168,7 +168,7 @@ pub unsafe extern "C" fn credits_consume(
     unsafe {
         with(ledger, error, |ledger| {
             let (asked, key) = asked(&required(options)?)?;
-            let done = wait(ledger, consume(&ledger.ledger, asked, key.as_deref()))?;
+            let done = wait(ledger, consume(&ledger.ledger, asked, key))?;
             write_unless_null(held, || (&done).into());
             Ok(())
         })
@@ -212,8 +212,8 @@ pub unsafe extern "C" fn credits_consume_many(
                     Err(error) => Err(error),
                 };
                 match ready {
-                    Ok(consume) => {
-                        plain.push(consume);
+                    Ok((consume, key)) => {
+                        plain.push((consume, key.map(str::to_owned)));
                         results.push(None);
                     }
                     Err(error) => results.push(Some(Err(error))),
@@ -327,28 +327,25 @@ pub unsafe extern "C" fn credits_confirm(
                 }
                 Some(quantity) => Some(PricedConfirm::quantity(
                     id,
-                    crate::text::decimal("quantity", &quantity)?,
+                    crate::text::decimal("quantity", quantity)?,
                 )),
                 None if named.is_empty() => None,
                 None => {
                     let named = crate::prices::named(named)?;
-                    Some(PricedConfirm::metered(
-                        id,
-                        named.iter().map(|(name, number)| (name.as_str(), *number)),
-                    ))
+                    Some(PricedConfirm::metered(id, named))
                 }
             };
             let result = match (priced, optional_amount(options.amount)) {
                 (Some(_), Some(_)) => return Err(clash("amount", "can't be given together with a quantity")),
                 (Some(confirm), None) => {
                     let confirm = confirm.overage(overage).late(late);
-                    wait(ledger, ledger.ledger.confirm_priced(confirm, key.as_deref()))?
+                    wait(ledger, ledger.ledger.confirm_priced(confirm, key))?
                 }
                 (None, amount) => {
                     let confirm =
                         amount.map_or_else(|| Confirm::all(id), |amount| Confirm::amount(id, amount));
                     let confirm = confirm.overage(overage).late(late);
-                    wait(ledger, ledger.ledger.confirm(confirm, key.as_deref()))?
+                    wait(ledger, ledger.ledger.confirm(confirm, key))?
                 }
             };
             write_unless_null(done, || (&result).into());
@@ -399,11 +396,11 @@ pub unsafe extern "C" fn credits_refund(
             let refund = Refund {
                 consumption_id: id("consumption_id", options.consumption_id)?,
                 amount: optional_amount(options.amount),
-                reason: optional_text("reason", options.reason)?,
+                reason: optional_text("reason", options.reason)?.map(str::to_owned),
                 pending_only: options.pending_only != 0,
             };
             let key = optional_text("idempotency_key", options.idempotency_key)?;
-            let result = wait(ledger, ledger.ledger.refund(refund, key.as_deref()))?;
+            let result = wait(ledger, ledger.ledger.refund(refund, key))?;
             write_unless_null(done, || (&result).into());
             Ok(())
         })
@@ -434,7 +431,7 @@ pub unsafe extern "C" fn credits_extend(
                 ttl: optional_duration("ttl", ttl)?.unwrap_or_default(),
             };
             let key = optional_text("idempotency_key", idempotency_key)?;
-            let result = wait(ledger, ledger.ledger.extend(extend, key.as_deref()))?;
+            let result = wait(ledger, ledger.ledger.extend(extend, key))?;
             write_unless_null(done, || (&result).into());
             Ok(())
         })
@@ -490,7 +487,7 @@ pub unsafe extern "C" fn credits_grant(
             })?;
             let cost = optional_text("cost_currency", options.cost_currency)?.map(|currency| Money {
                 minor: options.cost_minor,
-                currency,
+                currency: currency.to_owned(),
             });
             if cost.is_none() && options.cost_minor != 0 {
                 return Err(credits_error::invalid(
@@ -503,11 +500,11 @@ pub unsafe extern "C" fn credits_grant(
                 priority: options.priority,
                 expires_at: optional_time(options.expires_at),
                 cost,
-                reference: optional_text("reference", options.reference)?,
+                reference: optional_text("reference", options.reference)?.map(str::to_owned),
                 ..Grant::new(id("user_id", options.user_id)?, options.amount, source)
             };
             let key = optional_text("idempotency_key", options.idempotency_key)?;
-            let result = wait(ledger, ledger.ledger.grant(grant, key.as_deref()))?;
+            let result = wait(ledger, ledger.ledger.grant(grant, key))?;
             write_unless_null(receipt, || (&result).into());
             Ok(())
         })
@@ -553,7 +550,7 @@ pub unsafe extern "C" fn credits_gift(
         with(ledger, error, |ledger| {
             let options = required(options)?;
             let gift = Gift {
-                operator: optional_text("operator_name", options.operator_name)?,
+                operator: optional_text("operator_name", options.operator_name)?.map(str::to_owned),
                 expires_at: optional_time(options.expires_at),
                 ..Gift::new(
                     id("user_id", options.user_id)?,
@@ -562,7 +559,7 @@ pub unsafe extern "C" fn credits_gift(
                 )
             };
             let key = optional_text("idempotency_key", options.idempotency_key)?;
-            let result = wait(ledger, ledger.ledger.gift(gift, key.as_deref()))?;
+            let result = wait(ledger, ledger.ledger.gift(gift, key))?;
             write_unless_null(receipt, || (&result).into());
             Ok(())
         })
@@ -589,7 +586,7 @@ pub unsafe extern "C" fn credits_adjust(
                 return Err(credits_error::invalid("expires_at", "is for presents only", "0"));
             }
             let adjust = Adjust {
-                operator: optional_text("operator_name", options.operator_name)?,
+                operator: optional_text("operator_name", options.operator_name)?.map(str::to_owned),
                 ..Adjust::new(
                     id("user_id", options.user_id)?,
                     options.amount,
@@ -597,7 +594,7 @@ pub unsafe extern "C" fn credits_adjust(
                 )
             };
             let key = optional_text("idempotency_key", options.idempotency_key)?;
-            let result = wait(ledger, ledger.ledger.adjust(adjust, key.as_deref()))?;
+            let result = wait(ledger, ledger.ledger.adjust(adjust, key))?;
             write_unless_null(receipt, || (&result).into());
             Ok(())
         })
@@ -628,7 +625,7 @@ pub unsafe extern "C" fn credits_set_credit_limit(
                 user_id,
                 credit_limit,
             };
-            let result = wait(ledger, ledger.ledger.set_credit_limit(limit, key.as_deref()))?;
+            let result = wait(ledger, ledger.ledger.set_credit_limit(limit, key))?;
             write_unless_null(receipt, || (&result).into());
             Ok(())
         })
@@ -687,16 +684,11 @@ pub unsafe extern "C" fn credits_clawback(
             )?;
             let clawback = Clawback {
                 amount: optional_amount(options.amount),
-                reason: optional_text("reason", options.reason)?,
+                reason: optional_text("reason", options.reason)?.map(str::to_owned),
                 ..Clawback::all(id("user_id", options.user_id)?, id("lot_id", options.lot_id)?)
             };
             let key = optional_text("idempotency_key", options.idempotency_key)?;
-            let result = wait(
-                ledger,
-                ledger
-                    .ledger
-                    .clawback(clawback.shortfall(shortfall), key.as_deref()),
-            )?;
+            let result = wait(ledger, ledger.ledger.clawback(clawback.shortfall(shortfall), key))?;
             write_unless_null(done, || (&result).into());
             Ok(())
         })

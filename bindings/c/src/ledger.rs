@@ -109,7 +109,7 @@ pub unsafe extern "C" fn credits_open(
 
 /// # Safety
 /// The pointers are what lib.rs says.
-unsafe fn chosen(url: String, given: credits_settings) -> Result<Settings, credits_error> {
+unsafe fn chosen(url: &str, given: credits_settings) -> Result<Settings, credits_error> {
     let mut chosen = Settings::new(url);
     // SAFETY: the caller's promise.
     unsafe {

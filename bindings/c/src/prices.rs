@@ -33,11 +33,11 @@ pub struct credits_attribute {
 
 /// # Safety
 /// The pointers are what lib.rs says.
-pub(crate) unsafe fn named(given: &[credits_number]) -> Checked<Vec<(String, Decimal)>> {
+pub(crate) unsafe fn named<'a>(given: &[credits_number]) -> Checked<Vec<(&'a str, Decimal)>> {
     // SAFETY: the caller's promise.
     let read = |one: &credits_number| unsafe {
         let number = text("quantities", one.number)?;
-        Ok((text("quantities", one.name)?, decimal("quantities", &number)?))
+        Ok((text("quantities", one.name)?, decimal("quantities", number)?))
     };
     given.iter().map(read).collect()
 }
@@ -61,7 +61,7 @@ pub(crate) unsafe fn usage(
                     "one of them",
                 ));
             }
-            Some(quantity) => usage = usage.quantity(decimal("quantity", &quantity)?),
+            Some(quantity) => usage = usage.quantity(decimal("quantity", quantity)?),
             None if quantities.is_empty() => usage = usage.quantity(Decimal::ONE),
             None => {
                 for (name, number) in named(quantities)? {
@@ -123,7 +123,7 @@ pub unsafe extern "C" fn credits_calculate(
             let place = Out::new("quote", quote)?;
             let asked = required(asked)?;
             let usage = usage(
-                &text("feature", asked.feature)?,
+                text("feature", asked.feature)?,
                 asked.quantity,
                 items("quantities", asked.quantities, asked.quantities_count)?,
                 items("attributes", asked.attributes, asked.attributes_count)?,
@@ -277,13 +277,15 @@ pub unsafe extern "C" fn credits_save_package(
     unsafe {
         with(ledger, error, |ledger| {
             let options = required(options)?;
-            let price = decimal("price", &text("price", options.price)?)?;
+            let price = decimal("price", text("price", options.price)?)?;
             let given = SavePackage::new(text("name", options.name)?, price, options.credits);
             let package = SavePackage {
                 package_id: optional_id(options.package_id),
-                description: optional_text("description", options.description)?.unwrap_or_default(),
+                description: optional_text("description", options.description)?
+                    .unwrap_or_default()
+                    .to_owned(),
                 currency: optional_text("currency", options.currency)?
-                    .unwrap_or_else(|| given.currency.clone()),
+                    .map_or_else(|| given.currency.clone(), str::to_owned),
                 bonus_credits: options.bonus_credits,
                 validity_days: Some(options.validity_days).filter(|days| *days > 0),
                 sort_order: options.sort_order,
@@ -317,7 +319,7 @@ pub unsafe extern "C" fn credits_pricing(
         with(ledger, error, |ledger| {
             let place = Out::new("cards", cards)?;
             let feature = optional_text("feature", feature)?;
-            let found = wait(ledger, ledger.ledger.pricing(feature.as_deref()))?;
+            let found = wait(ledger, ledger.ledger.pricing(feature))?;
             place.write(give(&json::pricings(&found)));
             Ok(())
         })

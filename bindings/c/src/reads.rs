@@ -126,7 +126,9 @@ pub unsafe extern "C" fn credits_transactions(
                 since: optional_time(options.since),
                 until: optional_time(options.until),
                 limit: capacity,
-                cursor: optional_text("cursor", options.cursor)?.filter(|cursor| !cursor.is_empty()),
+                cursor: optional_text("cursor", options.cursor)?
+                    .filter(|cursor| !cursor.is_empty())
+                    .map(str::to_owned),
             };
             let page = wait(
                 ledger,
@@ -166,7 +168,9 @@ pub unsafe extern "C" fn credits_consumptions(
             let filter = ConsumptionFilter {
                 status: chosen("status", Status::ALL, status_number, options.status)?,
                 limit: capacity,
-                cursor: optional_text("cursor", options.cursor)?.filter(|cursor| !cursor.is_empty()),
+                cursor: optional_text("cursor", options.cursor)?
+                    .filter(|cursor| !cursor.is_empty())
+                    .map(str::to_owned),
             };
             let page = wait(
                 ledger,

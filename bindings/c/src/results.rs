@@ -56,7 +56,7 @@ pub unsafe extern "C" fn credits_uuid_parse(
     unsafe {
         guard(error, || {
             let id = Out::new("id", id)?;
-            let parsed = Uuid::parse_str(&text("written", written)?).map_err(|_| {
+            let parsed = Uuid::parse_str(text("written", written)?).map_err(|_| {
                 credits_error::invalid("written", "is no UUID", "32 hexadecimal digits and 4 dashes")
             })?;
             id.write(parsed.into());

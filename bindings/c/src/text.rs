@@ -10,18 +10,18 @@ use uuid::Uuid;
 
 pub(crate) type Checked<T> = Result<T, credits_error>;
 
-/// Text that may be left out.
+/// Text that may be left out; the caller's own, for as long as its call takes.
 ///
 /// # Safety
 /// NULL, or text that ends with a NUL.
-pub(crate) unsafe fn optional_text(field: &'static str, text: *const c_char) -> Checked<Option<String>> {
+pub(crate) unsafe fn optional_text<'a>(field: &'static str, text: *const c_char) -> Checked<Option<&'a str>> {
     if text.is_null() {
         return Ok(None);
     }
     // SAFETY: the caller's promise.
     let text = unsafe { CStr::from_ptr(text) };
     match text.to_str() {
-        Ok(text) => Ok(Some(text.to_owned())),
+        Ok(text) => Ok(Some(text)),
         Err(_) => Err(credits_error::invalid(
             field,
             "is no UTF-8",
@@ -34,7 +34,7 @@ pub(crate) unsafe fn optional_text(field: &'static str, text: *const c_char) -> 
 ///
 /// # Safety
 /// As [`optional_text`].
-pub(crate) unsafe fn text(field: &'static str, text: *const c_char) -> Checked<String> {
+pub(crate) unsafe fn text<'a>(field: &'static str, text: *const c_char) -> Checked<&'a str> {
     // SAFETY: the caller's promise.
     unsafe { optional_text(field, text) }?.ok_or_else(|| null(field))
 }
@@ -54,7 +54,7 @@ pub(crate) unsafe fn metadata(json: *const c_char) -> Checked<Option<Metadata>> 
     // SAFETY: the caller's promise.
     match unsafe { optional_text("metadata", json) }? {
         None => Ok(None),
-        Some(json) => Ok(Some(Metadata::parse(&json)?)),
+        Some(json) => Ok(Some(Metadata::parse(json)?)),
     }
 }
 
