@@ -92,6 +92,9 @@
 // A fault of this library; please report it.
 #define CREDITS_INTERNAL 11
 
+// A payment channel said no. The facts name the `channel` and its own `reason`.
+#define CREDITS_PAYMENT_CHANNEL 12
+
 // What becomes of credits of a hold that is released after their lot's expiry: they expire at once.
 #define CREDITS_EXPIRED_LOTS_EXPIRE 0
 
@@ -193,6 +196,9 @@
 
 // Granted credits were taken back.
 #define CREDITS_KIND_CLAWBACK 12
+
+// An order was made, or changed without moving credits.
+#define CREDITS_KIND_ORDER 13
 
 // A clock that stands still until it is moved: a test runs a year in a second. Made by credits_clock_new(), freed by
 // credits_clock_free(); ledgers that use it keep it alive. Safe in all threads.

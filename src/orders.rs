@@ -430,9 +430,21 @@ impl Ledger {
         let order = self
             .step(order.user_id, order_no, OrderStep::Refund(request), key)
             .await?;
-        // With a key that is repeated this is the order of then; the refund may have gone on.
-        let order = self.order(order.order_no).await?;
-        self.push_refunds(order).await
+        // With a key that is repeated this is the order of then; the refund may have gone on, and may have failed.
+        let mut newest_first = order.state.refunds.iter().rev();
+        let asked = newest_first.find(|refund| refund.status != RefundStatus::Failed);
+        let asked = asked.map(|refund| refund.number);
+        let order = self.push_refunds(self.order(order.order_no).await?).await?;
+        let failed =
+            |refund: &&OrderRefund| Some(refund.number) == asked && refund.status == RefundStatus::Failed;
+        match order.state.refunds.iter().find(failed) {
+            None => Ok(order),
+            Some(refund) => Err(Error::PaymentChannel {
+                channel: order.channel.clone(),
+                reason: "REFUND_FAILED".into(),
+                message: refund.problem.clone().unwrap_or_default(),
+            }),
+        }
     }
 
     /// Asks the channels about every open order made at least `min_age` ago: settles the paid, closes those whose time is

@@ -488,6 +488,8 @@ on_every_database! {
         assert!(matches!(&refused, Error::PaymentChannel { reason, .. } if reason == "NOT_ENOUGH"), "{refused}");
         assert_eq!(shop.available().await, 55);
         assert_eq!(shop.ledger.order(number).await.unwrap().state.status, OrderStatus::PartiallyRefunded);
+        let again = shop.ledger.refund_order(number, part(99), Some("r-3")).await.unwrap_err();
+        assert!(matches!(&again, Error::PaymentChannel { message, .. } if message.contains("余额不足")), "{again}");
 
         // It is away: the refund is asked for when it is back, with the same number.
         shop.bank.bank(|bank| (bank.refuses, bank.is_away, bank.refunds_end) = (false, true, None));

@@ -32,6 +32,8 @@ pub const CREDITS_UNKNOWN_OUTCOME: i32 = 9;
 pub const CREDITS_FORKED: i32 = 10;
 /// A fault of this library; please report it.
 pub const CREDITS_INTERNAL: i32 = 11;
+/// A payment channel said no. The facts name the `channel` and its own `reason`.
+pub const CREDITS_PAYMENT_CHANNEL: i32 = 12;
 
 /// What went wrong. Made by a call that fails, where its last argument is not NULL; freed by credits_error_free().
 pub struct credits_error {
@@ -159,6 +161,22 @@ impl From<Error> for credits_error {
                     ("remedy", json!(remedy)),
                 ]),
             ),
+            Error::PaymentVerification { channel, problem } => (
+                CREDITS_PAYMENT_VERIFICATION,
+                facts([("channel", json!(channel)), ("problem", json!(problem))]),
+            ),
+            Error::PaymentChannel {
+                channel,
+                reason,
+                message,
+            } => (
+                CREDITS_PAYMENT_CHANNEL,
+                facts([
+                    ("channel", json!(channel)),
+                    ("reason", json!(reason)),
+                    ("channel_message", json!(message)),
+                ]),
+            ),
             _ => (CREDITS_INTERNAL, Map::new()),
         };
         let mut made = credits_error::new(code, &message, facts);
@@ -211,6 +229,8 @@ fn of_refusal(refusal: &Refusal) -> (credits_code, Map<String, Value>) {
             match other.code() {
                 "idempotency_conflict" => CREDITS_IDEMPOTENCY_CONFLICT,
                 "validation" => CREDITS_VALIDATION,
+                "invalid_state" => CREDITS_INVALID_STATE,
+                "payment_verification" => CREDITS_PAYMENT_VERIFICATION,
                 _ => CREDITS_INTERNAL,
             },
             Map::new(),
@@ -278,6 +298,7 @@ pub extern "C" fn credits_code_name(code: credits_code) -> *const c_char {
         CREDITS_UNKNOWN_OUTCOME => c"unknown_outcome",
         CREDITS_FORKED => c"forked",
         CREDITS_INTERNAL => c"internal",
+        CREDITS_PAYMENT_CHANNEL => c"payment_channel",
         _ => c"",
     };
     name.as_ptr()

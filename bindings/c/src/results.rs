@@ -123,6 +123,8 @@ pub const CREDITS_KIND_ADJUST: i32 = 10;
 pub const CREDITS_KIND_CREDIT_LIMIT: i32 = 11;
 /// Granted credits were taken back.
 pub const CREDITS_KIND_CLAWBACK: i32 = 12;
+/// An order was made, or changed without moving credits.
+pub const CREDITS_KIND_ORDER: i32 = 13;
 
 /// The numbers that stand for the words of the ledger's own types; 0 for none that is known here.
 pub(crate) fn status_number(status: Status) -> i32 {
@@ -162,6 +164,7 @@ pub(crate) fn kind_number(kind: Kind) -> i32 {
         Kind::Adjust => CREDITS_KIND_ADJUST,
         Kind::CreditLimit => CREDITS_KIND_CREDIT_LIMIT,
         Kind::Clawback => CREDITS_KIND_CLAWBACK,
+        Kind::Order => CREDITS_KIND_ORDER,
         _ => 0,
     }
 }
