@@ -42,6 +42,8 @@ pub fn by_rules(settings: Settings, rules: &Rules) -> Settings {
         .on_lot_expired_while_held(rules.on_lot_expired_while_held)
         .release_grace(rules.release_grace)
         .reversal_grace(rules.reversal_grace)
+        .order_ttl(rules.order_ttl)
+        .late_payment(rules.late_payment)
 }
 
 /// Nothing else is expected to go wrong.
@@ -53,7 +55,7 @@ pub fn refusal(error: Error, kind: Kind) -> Refusal {
 }
 
 async fn agree(seed: u64, steps: usize) {
-    let mut history = History::new(seed);
+    let mut history = History::of_a_shop(seed);
     let mut rng = Rng::new(seed);
     let mut model = PureSubject::new(history.rules);
     let mut stores = Vec::new();
@@ -81,6 +83,13 @@ async fn agree(seed: u64, steps: usize) {
                         "seed {seed}, step {n}, {:?}",
                         store.database.kind
                     );
+                }
+            }
+            for order_no in history.orders().take(20) {
+                let expected = model.order(order_no);
+                for store in &stores {
+                    let read = store.ledger.order(order_no).await.ok();
+                    assert_eq!(read, expected, "seed {seed}, step {n}, {:?}", store.database.kind);
                 }
             }
             for id in history.consumptions().take(20) {

@@ -7,9 +7,10 @@
 use jointo_credits::Timestamp;
 use jointo_credits::ledger::limits::{CREDITS_MAX, PRIORITY_MAX};
 use jointo_credits::ledger::{
-    Action, Adjust, Clawback, Command, Confirm, Consume, Extend, Gift, Grant, Late, Metadata, Money,
-    OnLotExpiredWhileHeld, Outcome, Overage, Priced, Refund, Refusal, Rules, SetCreditLimit, Shortfall,
-    Source, Status,
+    Action, Adjust, Clawback, Command, Confirm, Consume, Extend, Gift, Grant, Late, LatePayment, Metadata,
+    Money, OnLotExpiredWhileHeld, OpenOrder, OrderCommand, OrderNo, OrderPayment, OrderRefundRequest,
+    OrderStep, Outcome, Overage, Priced, Refund, RefundNote, RefundStatus, Refusal, Rules, SetCreditLimit,
+    Shortfall, Source, Status,
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -41,6 +42,13 @@ impl Rng {
 
     pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
+    }
+}
+
+fn cny(minor: i64) -> Money {
+    Money {
+        minor,
+        currency: "CNY".to_owned(),
     }
 }
 
@@ -78,6 +86,10 @@ pub struct History {
     keys: u64,
     /// How often somebody sends nonsense, in percent.
     nonsense: usize,
+    /// Whether packages are bought as well.
+    is_shop: bool,
+    /// Orders that were asked for: whose, their numbers and prices.
+    orders: Vec<(Uuid, OrderNo, i64)>,
 }
 
 impl History {
@@ -90,7 +102,12 @@ impl History {
                 .pick(&[OnLotExpiredWhileHeld::Expire, OnLotExpiredWhileHeld::Grace]),
             release_grace: Duration::from_secs(rng.pick(&[1, 60, 7 * 86_400])),
             reversal_grace: Duration::from_secs(rng.pick(&[1, 60, 30 * 86_400])),
-            ..Rules::default()
+            order_ttl: Duration::from_secs(60),
+            late_payment: if seed % 2 == 0 {
+                LatePayment::Settle
+            } else {
+                LatePayment::Refund
+            },
         };
         let users = (0..rng.pick(&[1, 1, 2, 4]))
             .map(|i| Uuid::from_u64_pair(rng.next(), 0x8000_0000_0000_0000 | i))
@@ -121,6 +138,16 @@ impl History {
             keyed: Vec::new(),
             keys: 0,
             nonsense: 3,
+            is_shop: false,
+            orders: Vec::new(),
+        }
+    }
+
+    /// A history in which packages are bought too. (The auditor's books know no orders.)
+    pub fn of_a_shop(seed: u64) -> Self {
+        History {
+            is_shop: true,
+            ..History::new(seed)
         }
     }
 
@@ -135,6 +162,11 @@ impl History {
     /// Consumptions heard of.
     pub fn consumptions(&self) -> impl Iterator<Item = Uuid> {
         self.uses.iter().map(|u| u.id)
+    }
+
+    /// Orders that were asked for, the newest first.
+    pub fn orders(&self) -> impl Iterator<Item = OrderNo> {
+        self.orders.iter().rev().map(|(_, order_no, _)| *order_no)
     }
 
     /// The next command.
@@ -332,6 +364,9 @@ impl History {
     }
 
     fn action(&mut self, rng: &mut Rng) -> Action {
+        if self.is_shop && rng.percent(25) {
+            return self.order(rng);
+        }
         let dice = rng.below(100);
         // Before anything was granted or held, there is little to ask for.
         let too_early = match dice {
@@ -389,6 +424,71 @@ impl History {
                 user_id: self.user(rng),
             },
         }
+    }
+
+    /// A step of an order, mostly of one of the last.
+    fn order(&mut self, rng: &mut Rng) -> Action {
+        let last = self.orders.len().saturating_sub(rng.pick(&[2, 5, 1000]));
+        let known = self.orders.get(last..).filter(|orders| !orders.is_empty());
+        let known = known.map(|orders| rng.pick(orders));
+        let package_id = Uuid::from_u128(rng.below(3) as u128);
+        let (user_id, order_no, price) = match known {
+            Some(known) if rng.percent(75) => known,
+            _ => {
+                let number = Uuid::from_u64_pair(self.now.as_micros() as u64, rng.next());
+                let opened = (self.user(rng), OrderNo(number), rng.pick(&[1, 99, 990]));
+                self.orders.push(opened);
+                let step = OrderStep::Open(OpenOrder {
+                    channel: "wechat".to_owned(),
+                    package_id,
+                    package_version: 1,
+                    subject: "\u{5165}\u{95e8}\u{5957}\u{9910}".to_owned(),
+                    price: cny(opened.2),
+                    credits: self.amount(rng),
+                    bonus_credits: if rng.percent(40) { 0 } else { self.amount(rng) },
+                    validity_days: rng.pick(&[None, Some(1), Some(30)]),
+                    purchase_limit: rng.pick(&[None, None, Some(1), Some(2)]),
+                });
+                return Action::Order(OrderCommand {
+                    user_id: opened.0,
+                    order_no: opened.1,
+                    step,
+                });
+            }
+        };
+        let step = match rng.below(20) {
+            0..3 => OrderStep::Begin,
+            3..10 => OrderStep::Settle(OrderPayment {
+                transaction_id: rng.pick(&["4200", "4200", "4200", "4201"]).to_owned(),
+                amount: cny(if rng.percent(95) { price } else { price + 1 }),
+                paid_at: Some(self.now),
+            }),
+            10..12 => OrderStep::Close {
+                channel_agrees: rng.percent(70),
+            },
+            12..16 => OrderStep::Refund(OrderRefundRequest {
+                minor: rng.pick(&[None, Some(price), Some(price / 3 + 1), Some(1)]),
+                shortfall: rng.pick(&[Shortfall::Forgive, Shortfall::Debt]),
+                reason: Self::note_text(rng),
+                operator: None,
+            }),
+            _ => OrderStep::NoteRefund(RefundNote {
+                number: rng.pick(&[1, 1, 2, 3]),
+                status: rng.pick(&[
+                    RefundStatus::Succeeded,
+                    RefundStatus::Succeeded,
+                    RefundStatus::Failed,
+                    RefundStatus::Pending,
+                ]),
+                channel_id: Self::note_text(rng),
+                problem: None,
+            }),
+        };
+        Action::Order(OrderCommand {
+            user_id,
+            order_no,
+            step,
+        })
     }
 
     fn grant(&self, rng: &mut Rng) -> Action {

@@ -2,8 +2,8 @@
 
 use jointo_credits::Timestamp;
 use jointo_credits::ledger::{
-    Balance, Command, Consumption, Entry, Lot, Outcome, Prior, Refusal, Rules, State, Target, apply, decide,
-    mature,
+    Balance, Command, Consumption, Entry, Lot, Order, OrderNo, Outcome, Prior, Refusal, Rules, State, Target,
+    apply, decide, mature,
 };
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
@@ -55,6 +55,13 @@ impl PureSubject {
 
     pub fn states(&self) -> impl Iterator<Item = &State> {
         self.states.values()
+    }
+
+    /// An order, whosever it is.
+    pub fn order(&self, order_no: OrderNo) -> Option<Order> {
+        self.states
+            .values()
+            .find_map(|state| state.orders.get(&order_no).cloned())
     }
 
     /// The books of an account with everything due at `now` applied, and not written down.
