@@ -103,7 +103,7 @@ impl History {
             release_grace: Duration::from_secs(rng.pick(&[1, 60, 7 * 86_400])),
             reversal_grace: Duration::from_secs(rng.pick(&[1, 60, 30 * 86_400])),
             order_ttl: Duration::from_secs(60),
-            late_payment: if seed % 2 == 0 {
+            late_payment: if seed.is_multiple_of(2) {
                 LatePayment::Settle
             } else {
                 LatePayment::Refund
