@@ -128,7 +128,7 @@ pub enum StatementDifference {
     Unknown(BillLine),
     /// The books have the order, and not as paid.
     NotSettled(BillLine, Order),
-    /// The books have it with another amount, or another transaction.
+    /// The books have it with another amount or another transaction, or not (yet) as a refund that has succeeded.
     Different(BillLine, Order),
     /// The books have the payment of that time, and the bill does not.
     MissingPayment(Order),
@@ -247,29 +247,31 @@ impl Ledger {
     ) -> Result<Order> {
         let payments = self.channel(channel)?;
         let package = self.package(package_id).await?;
+        let price = money(package.price, &package.currency)?;
+        let refused = if package.active {
+            payments.check(&price).err()
+        } else {
+            let limit = "an active package";
+            Some(Error::invalid(
+                "package_id",
+                "is not for sale any more",
+                limit,
+                package_id,
+            ))
+        };
         let step = OrderStep::Open(OpenOrder {
             channel: channel.to_owned(),
             package_id,
             package_version: package.version,
-            price: money(package.price, &package.currency)?,
+            price,
             subject: package.name,
             credits: package.credits,
             bonus_credits: package.bonus_credits,
             validity_days: package.validity_days,
             purchase_limit: package.purchase_limit,
         });
-        let order_no = draw(self.now())?;
-        let for_sale = match &step {
-            OrderStep::Open(open) if package.active => payments.check(&open.price),
-            _ => Err(Error::invalid(
-                "package_id",
-                "is not for sale any more",
-                "an active package",
-                package_id,
-            )),
-        };
-        let command = order_command(user_id, order_no, step, key);
-        if let Err(error) = for_sale {
+        let command = order_command(user_id, draw(self.now())?, step, key);
+        if let Some(error) = refused {
             // What was ordered with this key before it went off sale is ordered.
             let before = match key {
                 Some(key) => self.prior(user_id, key).await?,
@@ -293,7 +295,19 @@ impl Ledger {
         let order = self.order(order_no).await?;
         let channel = self.channel(&order.channel)?;
         let order = self.step(order.user_id, order_no, OrderStep::Begin, None).await?;
-        channel.prepare(&order, checkout, self.now()).await
+        let prepared = channel.prepare(&order, checkout, self.now()).await;
+        if !matches!(prepared, Err(Error::PaymentChannel { .. })) {
+            return prepared;
+        }
+        // Perhaps because it is paid, and nobody has told us.
+        match channel.query(&order, self.now()).await {
+            Ok(Standing::Paid(payment)) => Err(Error::Refused(Refusal::InvalidOrder {
+                order_no,
+                state: self.settle(&order, payment).await?.state.status,
+                problem: "it was paid already",
+            })),
+            _ => prepared,
+        }
     }
 
     /// An order, as it stands.
@@ -434,16 +448,13 @@ impl Ledger {
         let mut newest_first = order.state.refunds.iter().rev();
         let asked = newest_first.find(|refund| refund.status != RefundStatus::Failed);
         let asked = asked.map(|refund| refund.number);
-        let order = self.push_refunds(self.order(order.order_no).await?).await?;
+        // What the channel can't be asked now stays pending: it is written down, and followed up.
+        let order = self.push_refunds(self.order(order.order_no).await?).await.order;
         let failed =
             |refund: &&OrderRefund| Some(refund.number) == asked && refund.status == RefundStatus::Failed;
         match order.state.refunds.iter().find(failed) {
             None => Ok(order),
-            Some(refund) => Err(Error::PaymentChannel {
-                channel: order.channel.clone(),
-                reason: "REFUND_FAILED".into(),
-                message: refund.problem.clone().unwrap_or_default(),
-            }),
+            Some(refund) => Err(refund_failed(&order.channel, refund)),
         }
     }
 
@@ -484,8 +495,9 @@ impl Ledger {
         let is_over = self.now() >= order.expires_at;
         match order.state.status {
             OrderStatus::Created if is_over => {
+                self.close_order(order.order_no).await?;
                 done.closed += 1;
-                self.close_order(order.order_no).await.map(drop)
+                Ok(())
             }
             OrderStatus::Paying => {
                 let channel = self.channel(&order.channel)?;
@@ -517,9 +529,10 @@ impl Ledger {
                         .count()
                 };
                 let before = pending(&order);
-                let after = pending(&self.push_refunds(order).await?);
-                done.refunds += u64::try_from(before.saturating_sub(after)).unwrap_or(0);
-                Ok(())
+                let pushed = self.push_refunds(order).await;
+                let ended = before.saturating_sub(pending(&pushed.order));
+                done.refunds += u64::try_from(ended).unwrap_or(0);
+                pushed.problem.map_or(Ok(()), Err)
             }
             _ => Ok(()),
         }
@@ -572,7 +585,8 @@ impl Ledger {
                         report.differences.push(StatementDifference::Unknown(line));
                         continue;
                     };
-                    refund.minor == line.amount.minor && order.price.currency == line.amount.currency
+                    (refund.minor, &order.price.currency) == (line.amount.minor, &line.amount.currency)
+                        && refund.status == RefundStatus::Succeeded
                 }
             };
             if fits {
@@ -714,7 +728,7 @@ impl Ledger {
     }
 
     /// Asks the channel for the refunds that it has not ended. One that it does not know of it is asked for, again.
-    async fn push_refunds(&self, mut order: Order) -> Result<Order> {
+    async fn push_refunds(&self, mut order: Order) -> Pushed {
         let pending: Vec<OrderRefund> = order
             .state
             .refunds
@@ -722,34 +736,34 @@ impl Ledger {
             .filter(|refund| refund.status == RefundStatus::Pending)
             .cloned()
             .collect();
-        let channel = self.channel(&order.channel)?;
+        let mut problem = None;
         for refund in pending {
-            let known = channel.query_refund(&order, &refund, self.now()).await;
-            let notice = match known {
-                Ok(notice) if notice.standing == RefundStanding::Unknown => {
-                    match channel.refund(&order, &refund, self.now()).await {
-                        Ok(notice) => notice,
-                        Err(error) => return self.refund_refused(order, &refund, error).await,
-                    }
+            match self.push_refund(&order, &refund).await {
+                Ok(after) => order = after,
+                Err(error) => {
+                    tracing::warn!(order_no = %order.order_no, %error, "a refund is asked for again later");
+                    problem = Some(error);
                 }
-                Ok(notice) => notice,
-                Err(error @ Error::Unavailable { .. }) => return self.later(order, &error),
-                Err(error) => return Err(error),
-            };
-            order = self.note(order, &notice).await?;
+            }
         }
-        Ok(order)
+        Pushed { order, problem }
     }
 
-    /// A refusal counts as one only where the channel, asked, does not know of the refund.
-    async fn refund_refused(&self, order: Order, refund: &OrderRefund, error: Error) -> Result<Order> {
-        let Error::PaymentChannel { reason, message, .. } = &error else {
-            return self.later(order, &error);
-        };
+    async fn push_refund(&self, order: &Order, refund: &OrderRefund) -> Result<Order> {
         let channel = self.channel(&order.channel)?;
-        let notice = channel.query_refund(&order, refund, self.now()).await?;
+        let known = channel.query_refund(order, refund, self.now()).await?;
+        if known.standing != RefundStanding::Unknown {
+            return self.note(order.clone(), &known).await;
+        }
+        let (reason, message) = match channel.refund(order, refund, self.now()).await {
+            Ok(notice) => return self.note(order.clone(), &notice).await,
+            Err(Error::PaymentChannel { reason, message, .. }) => (reason, message),
+            Err(error) => return Err(error),
+        };
+        // A refusal counts as one only where the channel, asked once more, still does not know of the refund.
+        let notice = channel.query_refund(order, refund, self.now()).await?;
         if notice.standing != RefundStanding::Unknown {
-            return self.note(order, &notice).await;
+            return self.note(order.clone(), &notice).await;
         }
         let refused = RefundNotice {
             standing: RefundStanding::Failed {
@@ -757,14 +771,34 @@ impl Ledger {
             },
             ..notice
         };
-        self.note(order, &refused).await?;
-        Err(error)
+        self.note(order.clone(), &refused).await
     }
+}
 
-    /// The refund stays pending: it is asked for again.
-    fn later(&self, order: Order, error: &Error) -> Result<Order> {
-        tracing::warn!(order_no = %order.order_no, %error, "a refund is asked for again later");
-        Ok(order)
+/// What became of an order whose refunds were asked for.
+struct Pushed {
+    order: Order,
+    /// What went wrong with one of them, which is still pending.
+    problem: Option<Error>,
+}
+
+/// The channel's own code stands before what it says, where it gave one.
+fn refund_failed(channel: &str, refund: &OrderRefund) -> Error {
+    let problem = refund.problem.as_deref().unwrap_or_default();
+    let is_code = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b"._".contains(&b))
+    };
+    let (reason, message) = match problem.split_once(": ") {
+        Some((reason, message)) if is_code(reason) => (reason, message),
+        _ => ("REFUND_FAILED", problem),
+    };
+    Error::PaymentChannel {
+        channel: channel.into(),
+        reason: reason.into(),
+        message: message.into(),
     }
 }
 

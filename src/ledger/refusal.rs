@@ -1,7 +1,7 @@
 //! Why a command was refused. A refusal is data: it changes nothing and says what the caller should do.
 
 use super::{OrderNo, OrderStatus, Status, Timestamp};
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use uuid::Uuid;
 
 /// The reasons a command can be refused for, in order of precedence: where several hold, the first is given.
@@ -27,7 +27,7 @@ pub enum Refusal {
         key: String,
     },
     /// There is no such thing.
-    #[error("no {what} {id}")]
+    #[error("no {what} {}", written(what, id))]
     NotFound {
         /// `consumption`, `lot` or `order`.
         what: &'static str,
@@ -86,6 +86,15 @@ pub enum Refusal {
         /// What the account can spend now, its credit limit included.
         available: i64,
     },
+}
+
+/// Orders are known by 32 digits without dashes.
+fn written(what: &str, id: &Uuid) -> String {
+    if what.ends_with("order") {
+        OrderNo(*id).to_string()
+    } else {
+        id.to_string()
+    }
 }
 
 impl Refusal {

@@ -9,7 +9,7 @@ use jointo_credits::payments::{
 };
 use jointo_credits::{
     Error, LatePayment, Ledger, ManualClock, Money, NotificationEvent, Order, OrderFilter, OrderNo,
-    OrderPayment, OrderRefund, OrderRefundRequest, OrderStatus, RefundStatus, Result, SavePackage,
+    OrderPayment, OrderRefund, OrderRefundRequest, OrderStatus, RefundStatus, Refusal, Result, SavePackage,
     StatementDifference, Timestamp, Written, pricing::parse_decimal,
 };
 use std::collections::BTreeMap;
@@ -99,7 +99,7 @@ impl Channel for StandIn {
         if price.currency == "CNY" {
             return Ok(());
         }
-        Err(Error::Refused(jointo_credits::Refusal::Invalid {
+        Err(Error::Refused(Refusal::Invalid {
             field: "currency",
             problem: "is not taken",
             limit: "CNY".into(),
@@ -110,7 +110,13 @@ impl Channel for StandIn {
     fn prepare<'a>(&'a self, order: &'a Order, _: &'a Checkout, _: Timestamp) -> Asking<'a, Prepared> {
         let number = order.order_no.to_string();
         self.ask(format!("prepare {number}"), |bank| {
-            bank.orders.entry(number.clone()).or_insert(Standing::Unpaid);
+            if *bank.orders.entry(number.clone()).or_insert(Standing::Unpaid) != Standing::Unpaid {
+                return Err(Error::PaymentChannel {
+                    channel: "bank".into(),
+                    reason: "ORDERPAID".into(),
+                    message: "订单已支付".into(),
+                });
+            }
             Ok(Prepared {
                 parameters: [("code_url".to_owned(), format!("bank://{number}"))].into(),
                 expires_at: None,
@@ -433,6 +439,12 @@ on_every_database! {
         assert_eq!(code(&shop.ledger.pay_order(order.order_no, &Checkout::default()).await.unwrap_err()), "invalid_state");
         shop.told(&format!("paid {} 990 4200", order.order_no)).await.unwrap();
         assert_eq!(shop.available().await, 110);
+        // Nor can it be paid twice: the channel says no, and then why.
+        let twice = shop.paying().await;
+        shop.bank.pays(&twice);
+        let refused = shop.ledger.pay_order(twice.order_no, &Checkout::default()).await.unwrap_err();
+        assert!(matches!(refused, Error::Refused(Refusal::InvalidOrder { state: OrderStatus::Paid, .. })), "{refused}");
+        assert_eq!(shop.available().await, 220);
         // Who closes what was just paid is told so.
         let raced = shop.paying().await;
         shop.bank.pays(&raced);
@@ -489,7 +501,7 @@ on_every_database! {
         assert_eq!(shop.available().await, 55);
         assert_eq!(shop.ledger.order(number).await.unwrap().state.status, OrderStatus::PartiallyRefunded);
         let again = shop.ledger.refund_order(number, part(99), Some("r-3")).await.unwrap_err();
-        assert!(matches!(&again, Error::PaymentChannel { message, .. } if message.contains("余额不足")), "{again}");
+        assert_eq!(again, refused);
 
         // It is away: the refund is asked for when it is back, with the same number.
         shop.bank.bank(|bank| (bank.refuses, bank.is_away, bank.refunds_end) = (false, true, None));

@@ -35,6 +35,29 @@ fn pem(field: &'static str, value: Any<'_, '_>) -> PyResult<String> {
     Err(wrong("is neither text nor a path"))
 }
 
+/// The library's error, with the name that the argument has here.
+fn refused(py: Python<'_>, error: jointo_credits::Error, names: &[(&str, &'static str)]) -> PyErr {
+    let renamed = match error {
+        jointo_credits::Error::Refused(Refusal::Invalid {
+            field,
+            problem,
+            limit,
+            value,
+        }) => {
+            let here = names.iter().find(|(there, _)| *there == field);
+            let field = here.map_or(field, |(_, here)| here);
+            jointo_credits::Error::Refused(Refusal::Invalid {
+                field,
+                problem,
+                limit,
+                value,
+            })
+        }
+        other => other,
+    };
+    raise(py, renamed)
+}
+
 /// WeChat Pay (APIv3), as the channel ``"wechat"``: one of the setting ``channels`` of ``Ledger.connect``.
 ///
 /// Keys and certificates are text as PEM, or a ``pathlib.Path`` of the file. None of them is ever shown or logged.
@@ -113,7 +136,13 @@ impl WeChatPay {
             refund_notify_url: optional(refund_notify_url, |url| text("refund_notify_url", url))?,
             base_url: optional(base_url, |url| text("base_url", url))?,
         };
-        wechat::WeChatPay::new(config.clone()).map_err(|error| raise(py, error))?;
+        let keys = if certificates.is_some() && public_keys.is_none() {
+            "certificates"
+        } else {
+            "public_keys"
+        };
+        wechat::WeChatPay::new(config.clone())
+            .map_err(|error| refused(py, error, &[("verification_keys", keys)]))?;
         Ok(WeChatPay { config })
     }
 
@@ -204,7 +233,12 @@ impl Alipay {
         if let Some(code) = qr_product_code {
             config.qr_product_code = text("qr_product_code", code)?;
         }
-        alipay::Alipay::new(config.clone()).map_err(|error| raise(py, error))?;
+        let names = [
+            ("app_cert", "app_certificate"),
+            ("alipay_cert", "alipay_certificate"),
+            ("alipay_root_cert", "root_certificate"),
+        ];
+        alipay::Alipay::new(config.clone()).map_err(|error| refused(py, error, &names))?;
         Ok(Alipay { config })
     }
 

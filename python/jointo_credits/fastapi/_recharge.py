@@ -8,7 +8,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Header, HTTPException, Query, Request, Response
 
-from .. import AsyncLedger, CreditsError, NotFoundError, Order, UnavailableError, ValidationError
+from .. import (
+    AsyncLedger,
+    CreditsError,
+    NotFoundError,
+    Order,
+    PaymentVerificationError,
+    UnavailableError,
+    ValidationError,
+)
 from .._results import OrderStatus
 from . import _models as models
 from ._failures import EnvelopeRoute
@@ -62,7 +70,7 @@ def recharge_router(
         order = await books.order(order_no)
         if order.user_id != id_of(user):
             # In the ledger's words: whether somebody else has such an order is nobody's business.
-            raise NotFoundError(f"no order {UUID(order_no)}", what="order", id=UUID(order_no))
+            raise NotFoundError(f"no order {order_no}", what="order", id=UUID(order_no))
         return order
 
     async def paying(
@@ -195,6 +203,9 @@ def recharge_router(
             told = await books.handle_notification(channel, dict(request.headers), bytes(body))
         except UnavailableError as error:
             _log.warning("%s: a notification could not be taken: %s", channel, error)
+        except PaymentVerificationError as error:
+            # WeChat Pay sends such on purpose now and then, and so does anybody who finds the address.
+            _log.warning("%s: a notification was refused: %s", channel, error, extra={"channel": channel})
         except CreditsError as error:
             _log.error("%s: a notification was refused: %s", channel, error, extra={"channel": channel})
         else:

@@ -244,6 +244,7 @@ pub(super) fn address(field: &'static str, text: &str) -> Result<reqwest::Url> {
 }
 
 /// A setting, in an error: not longer than it has to be.
+/// A key may have been put into the wrong field, and an address may hold a password: never the value itself.
 fn shown(text: &str) -> String {
-    text.chars().take(64).collect()
+    format!("{} characters", text.chars().count())
 }
