@@ -1,5 +1,6 @@
 //! Requests to payment channels: with time limits, without redirects, and without retries of their own.
 
+use super::common::later;
 use crate::error::{Error, Result, Written};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -103,11 +104,9 @@ impl Client {
     /// # Errors
     /// [`Error::Unavailable`], whose `outcome` says whether the channel may have got the request.
     pub async fn send(&self, channel: &str, request: Request) -> Result<Response> {
-        let away = |error: &reqwest::Error, outcome| Error::Unavailable {
-            outcome,
+        let away = |error: &reqwest::Error, outcome| {
             // Its own text may hold the URL, and that the whole signed request.
-            reason: format!("{channel} can't be reached: {}", cause(error)),
-            remedy: "try again later; repeating the call is safe".into(),
+            later(outcome, format!("{channel} can't be reached: {}", cause(error)))
         };
         let client = self.connections().map_err(|error| away(&error, Written::No))?;
         let mut asked = match request.method {

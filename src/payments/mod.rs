@@ -22,7 +22,14 @@
 #[cfg(feature = "payments")]
 pub mod alipay;
 #[cfg(feature = "payments")]
+mod beijing;
+#[cfg(feature = "payments")]
+mod common;
+#[cfg(feature = "payments")]
 pub mod http;
+#[cfg(feature = "payments")]
+#[cfg(test)]
+mod loopback;
 mod manual;
 #[cfg(feature = "payments")]
 pub mod wechat;

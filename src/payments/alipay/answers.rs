@@ -10,6 +10,7 @@ use super::requests::Api;
 use super::{NAME, untrusted};
 use crate::Written;
 use crate::error::{Error, Result};
+use crate::payments::common;
 use crate::payments::http::Response;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -213,9 +214,7 @@ fn shortened(text: &str) -> String {
 
 /// Alipay does not say what became of a call.
 fn unavailable(api: &Api, reason: &str) -> Error {
-    Error::Unavailable {
-        outcome: if api.writes { Written::Unknown } else { Written::No },
-        reason: format!("{NAME} can't answer {} now: {}", api.method, shortened(reason)),
-        remedy: "try again later; repeating the call is safe".into(),
-    }
+    let outcome = if api.writes { Written::Unknown } else { Written::No };
+    let reason = format!("{NAME} can't answer {} now: {}", api.method, shortened(reason));
+    common::later(outcome, reason)
 }

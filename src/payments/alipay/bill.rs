@@ -21,7 +21,7 @@
 use super::money;
 use crate::error::{Error, Result};
 use crate::payments::BillLine;
-use crate::payments::alipay::beijing;
+use crate::payments::beijing;
 use encoding_rs::GBK;
 use std::borrow::Cow;
 

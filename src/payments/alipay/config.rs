@@ -4,6 +4,7 @@ use super::Alipay;
 use super::certificates::{certificate, root_serials};
 use super::keys::{AlipayKey, AppKey};
 use crate::error::{Error, Result};
+use crate::payments::common::{length, origin};
 use crate::payments::http;
 use std::fmt;
 
@@ -138,7 +139,7 @@ impl Alipay {
                 "notify_url",
                 problem,
                 "no `?`",
-                &config.notify_url,
+                origin(&config.notify_url),
             ));
         }
         let gateway = address("gateway", &config.gateway)?;
@@ -149,7 +150,7 @@ impl Alipay {
                 "gateway",
                 problem,
                 ALIPAY_GATEWAY,
-                &config.gateway,
+                origin(&config.gateway),
             ));
         }
         Ok(Alipay {
@@ -214,7 +215,7 @@ fn trusted(keys: &AlipayKeys, app_key: &AppKey) -> Result<(AlipayKey, Option<Ser
 fn digits(field: &'static str, text: &str, digits_max: usize) -> Result<()> {
     if !(1..=digits_max).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         let limit = format!("1 .. {digits_max} digits");
-        return Err(Error::invalid(field, "must be a number", limit, shown(text)));
+        return Err(Error::invalid(field, "must be a number", limit, length(text)));
     }
     Ok(())
 }
@@ -223,14 +224,14 @@ fn word(field: &'static str, text: &str) -> Result<()> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if !(1..=64).contains(&text.len()) || !text.bytes().all(fits) {
         let limit = "1 .. 64 letters, digits and underscores";
-        return Err(Error::invalid(field, "must be one word", limit, shown(text)));
+        return Err(Error::invalid(field, "must be one word", limit, length(text)));
     }
     Ok(())
 }
 
 /// An address that Alipay or a browser can be given.
 pub(super) fn address(field: &'static str, text: &str) -> Result<reqwest::Url> {
-    let refused = |problem| Err(Error::invalid(field, problem, "https://...", shown(text)));
+    let refused = |problem| Err(Error::invalid(field, problem, "https://...", origin(text)));
     if text.len() > URL_BYTES_MAX {
         return refused("is too long: more than 256 bytes");
     }
@@ -241,10 +242,4 @@ pub(super) fn address(field: &'static str, text: &str) -> Result<reqwest::Url> {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.fragment().is_none() => Ok(url),
         _ => refused("must be an address with http:// or https://, without a fragment"),
     }
-}
-
-/// A setting, in an error: not longer than it has to be.
-/// A key may have been put into the wrong field, and an address may hold a password: never the value itself.
-fn shown(text: &str) -> String {
-    format!("{} characters", text.chars().count())
 }

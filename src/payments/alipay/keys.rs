@@ -2,10 +2,10 @@
 //! PEM or as the bare base64 that Alipay's tools hand out; RSA of 2048 bits or more, which RSA2 asks for.
 
 use crate::error::{Error, Result};
+use crate::payments::common;
 use aws_lc_rs::encoding::AsDer;
-use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair;
-use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
+use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -73,14 +73,11 @@ impl AppKey {
     /// # Errors
     /// [`Error::Unavailable`], where the cryptographic library fails; it has no reason to.
     pub(super) fn sign(&self, content: &[u8]) -> Result<String> {
-        let mut signature = vec![0; self.0.public_modulus_len()];
-        let signed = (self.0).sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), content, &mut signature);
-        signed.map_err(|_| Error::Unavailable {
+        common::sign(&self.0, content).ok_or_else(|| Error::Unavailable {
             outcome: crate::Written::No,
             reason: "a request can't be signed with app_private_key".into(),
             remedy: "check the key".into(),
-        })?;
-        Ok(STANDARD.encode(signature))
+        })
     }
 
     /// Its public half, as `SubjectPublicKeyInfo`.
@@ -128,6 +125,8 @@ mod tests {
     use super::*;
     use crate::payments::alipay::tests::keys::{OURS, THEIRS, pem};
     use aws_lc_rs::encoding::{Pkcs8V1Der, PublicKeyX509Der};
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 
     fn pkcs8() -> Vec<u8> {
         let der: Pkcs8V1Der<'_> = OURS.as_der().unwrap();

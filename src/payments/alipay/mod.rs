@@ -8,7 +8,7 @@
 //! | `form`, `notice` | notifications: what is signed, and what it says |
 //! | `requests`, `answers` | calls of the gateway: how they are signed, and how far an answer is believed |
 //! | `bill` | the bill of a day |
-//! | `money`, `beijing` | yuan, and times |
+//! | `money` | yuan |
 //!
 //! Everything but the sending is pure. Where the facts come from: Alipay's SDKs (alipay-sdk-nodejs-all 4.14.0,
 //! alipay-easysdk), other libraries in use, and pages that quote <https://opendocs.alipay.com>. Nothing was tried against
@@ -26,7 +26,6 @@
 //! [`Standing::Closed`].
 
 mod answers;
-mod beijing;
 mod bill;
 mod certificates;
 mod config;
@@ -44,6 +43,7 @@ use self::answers::{Answer, Fields};
 use self::config::Serials;
 use self::keys::{AlipayKey, AppKey};
 use self::requests::{Api, Signed};
+use super::beijing;
 use super::{
     Asking, BillLine, Channel, Checkout, Headers, Notice, Payment, Prepared, RefundNotice, RefundStanding,
     Reply, Standing, http,

@@ -1,6 +1,7 @@
 //! Yuan, as Alipay writes them, and fen, as the books count them. Without floats: an amount is exact or it is none.
 
 use crate::ledger::Money;
+use crate::payments::common::fen;
 
 /// The only currency of the products that are used here.
 pub(super) const CURRENCY: &str = "CNY";
@@ -10,27 +11,7 @@ pub(super) const FEN_MIN: i64 = 1;
 /// The largest amount that Alipay takes, in fen: 100,000,000 yuan.
 pub(super) const FEN_MAX: i64 = 10_000_000_000;
 
-/// Fen of a text such as `9.9`, `9.90` or `9`: digits, and at most two of them behind a point.
-pub(super) fn fen(yuan: &str) -> Option<i64> {
-    let (whole, fraction) = yuan.split_once('.').unwrap_or((yuan, "00"));
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) || fraction.len() > 2 {
-        return None;
-    }
-    let hundredths: i64 = fraction.parse().ok()?;
-    let hundredths = if fraction.len() == 1 {
-        hundredths * 10
-    } else {
-        hundredths
-    };
-    whole
-        .parse::<i64>()
-        .ok()?
-        .checked_mul(100)?
-        .checked_add(hundredths)
-}
-
-/// The same as money.
+/// What a text says, as money.
 pub(super) fn money(yuan: &str) -> Option<Money> {
     Some(Money {
         minor: fen(yuan)?,

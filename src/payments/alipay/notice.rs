@@ -18,8 +18,10 @@
 
 use super::form::Form;
 use super::keys::SIGN_TYPE;
-use super::{Alipay, beijing, money, untrusted};
+use super::{Alipay, money, untrusted};
 use crate::error::Result;
+use crate::payments::beijing;
+use crate::payments::common::fen;
 use crate::payments::{NOTIFICATION_BYTES_MAX, Notice, Payment, RefundNotice, RefundStanding};
 use encoding_rs::{Encoding, GBK, UTF_8};
 
@@ -125,10 +127,7 @@ impl<'a> Said<'a> {
     /// Whether any of the order's money went back. What can't be read counts: then this is no payment.
     fn has_refunds(&self) -> Result<bool> {
         let refunded = self.text("refund_fee")?;
-        Ok(
-            self.form.get("gmt_refund").is_some()
-                || refunded.is_some_and(|yuan| money::fen(&yuan) != Some(0)),
-        )
+        Ok(self.form.get("gmt_refund").is_some() || refunded.is_some_and(|yuan| fen(&yuan) != Some(0)))
     }
 
     fn notice(&self) -> Result<Notice> {

@@ -3,10 +3,11 @@
 //! As Alipay's SDKs do, the common parameters and the signature go into the URL, `biz_content` into the body. What is
 //! signed are all of them, `sign_type` too.
 
-use super::{Alipay, CHARSET, beijing, form, keys, money};
+use super::{Alipay, CHARSET, form, keys, money};
 use crate::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::{Order, OrderRefund};
+use crate::payments::beijing;
 use crate::payments::http::{Method, Request};
 use serde_json::json;
 use std::collections::BTreeMap;

@@ -5,11 +5,12 @@
 //! sums. Values are never quoted: what ends a value is a comma with a backtick after it, so that a comma in the name of
 //! an article does no harm.
 
-use super::requests::BEIJING;
 use crate::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::Money;
 use crate::payments::BillLine;
+use crate::payments::beijing::BEIJING;
+use crate::payments::common::fen;
 
 /// The first column of the sums.
 const SUMS: &str = "总交易单数";
@@ -169,19 +170,6 @@ fn bill_line(number: u64, line: &str, columns: &Columns, merchant_id: &str) -> R
         },
         at: Some(time),
     })
-}
-
-/// Yuan with at most two decimals, in fen.
-fn fen(text: &str) -> Option<i64> {
-    let (yuan, decimals) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(yuan) || !digits(decimals) || decimals.len() > 2 {
-        return None;
-    }
-    let tenths = if decimals.len() == 1 { 10 } else { 1 };
-    let yuan: i64 = yuan.parse().ok()?;
-    let decimals: i64 = decimals.parse().ok()?;
-    yuan.checked_mul(100)?.checked_add(decimals * tenths)
 }
 
 /// `yyyy-MM-dd HH:mm:ss` in Beijing.

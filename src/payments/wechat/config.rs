@@ -4,6 +4,7 @@ use super::sign::Merchant;
 use super::verify::Platform;
 use super::{Identity, WeChatPay};
 use crate::error::{Error, Result};
+use crate::payments::common::{length, origin};
 use crate::payments::http::Client;
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::rsa::{KeyPair, PublicEncryptingKey};
@@ -138,16 +139,6 @@ impl WeChatPay {
             client: Client::default(),
         })
     }
-}
-
-/// What is said of a value that may be a key in the wrong place.
-fn length(value: &str) -> String {
-    format!("{} bytes", value.len())
-}
-
-/// What is said of an address, which may hold a password.
-fn origin(text: &str) -> String {
-    Url::parse(text).map_or_else(|_| length(text), |url| url.origin().ascii_serialization())
 }
 
 fn digits(field: &'static str, value: &str) -> Result<()> {

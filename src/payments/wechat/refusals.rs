@@ -6,6 +6,7 @@
 
 use super::NAME;
 use crate::error::{Error, Result, Written};
+use crate::payments::common;
 use crate::payments::http::Response;
 use serde::Deserialize;
 
@@ -132,11 +133,7 @@ pub(super) fn untrusted(problem: &str) -> Error {
 }
 
 fn later(writes: bool, reason: String) -> Error {
-    Error::Unavailable {
-        outcome: if writes { Written::Unknown } else { Written::No },
-        reason,
-        remedy: "try again later; repeating the call is safe".into(),
-    }
+    common::later(if writes { Written::Unknown } else { Written::No }, reason)
 }
 
 /// One line of it, not too long.

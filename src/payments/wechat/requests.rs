@@ -6,8 +6,8 @@ use crate::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::{Order, OrderRefund};
 use crate::payments::Checkout;
+use crate::payments::beijing::BEIJING;
 use crate::payments::http::Method;
-use jiff::tz::Offset;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,8 +16,6 @@ use std::time::Duration;
 const DESCRIPTION_CHARS_MAX: usize = 127;
 /// The longest `reason`: the documentation says `string(80)`, and whether it counts characters or bytes is not said.
 const REASON_BYTES_MAX: usize = 80;
-/// Beijing, where all of its times are.
-pub(super) const BEIJING: Offset = Offset::constant(8);
 
 /// In which way somebody pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

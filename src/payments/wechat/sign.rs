@@ -5,12 +5,9 @@
 
 use super::NAME;
 use crate::error::{Error, Result, Written};
+use crate::payments::common;
 use crate::payments::http::Method;
-use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair;
-use aws_lc_rs::signature::RSA_PKCS1_SHA256;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 
 /// The type of the signature, as headers name it.
 pub(super) const SIGNATURE_TYPE: &str = "WECHATPAY2-SHA256-RSA2048";
@@ -53,11 +50,7 @@ impl Merchant {
     }
 
     fn sign(&self, message: &[u8]) -> Result<String> {
-        let mut signature = vec![0; self.key.public_modulus_len()];
-        self.key
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
-            .map_err(|_| unsigned("the merchant's key can't sign"))?;
-        Ok(STANDARD.encode(signature))
+        common::sign(&self.key, message).ok_or_else(|| unsigned("the merchant's key can't sign"))
     }
 }
 
@@ -69,9 +62,5 @@ pub(super) fn nonce() -> Result<String> {
 }
 
 fn unsigned(reason: &str) -> Error {
-    Error::Unavailable {
-        outcome: Written::No,
-        reason: format!("{NAME}: {reason}"),
-        remedy: "try again later; repeating the call is safe".into(),
-    }
+    common::later(Written::No, format!("{NAME}: {reason}"))
 }

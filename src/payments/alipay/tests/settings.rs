@@ -217,3 +217,29 @@ fn nothing_that_is_shown_has_a_key_in_it() {
         }
     }
 }
+
+/// A key in the wrong place, or a password in an address: an error says which setting it is, and nothing of the value.
+#[test]
+fn no_error_shows_what_was_given() {
+    type Set = fn(&mut AlipayConfig, String);
+    let fields: [(&str, Set); 5] = [
+        ("app_id", |config, value| config.app_id = value),
+        ("seller_id", |config, value| config.seller_id = Some(value)),
+        ("qr_product_code", |config, value| config.qr_product_code = value),
+        ("notify_url", |config, value| config.notify_url = value),
+        ("gateway", |config, value| config.gateway = value),
+    ];
+    let address = "http://user:secretpw@shop.example/pay?secretpw";
+    for (field, set) in fields {
+        for secret in [private(&OURS), address.to_owned()] {
+            let mut config = config();
+            set(&mut config, secret.clone());
+            let error = Alipay::new(config).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains(field), "{shown}");
+            for piece in ["secretpw", secret.get(40..60).unwrap_or(&secret)] {
+                assert!(!shown.contains(piece), "{shown}");
+            }
+        }
+    }
+}

@@ -2,8 +2,9 @@
 
 use super::keys::{OURS, THEIRS, sign, verifies};
 use super::*;
+use crate::payments::loopback::{Heard, hear};
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -94,37 +95,18 @@ impl Gateway {
     }
 }
 
-fn serve(connection: TcpStream, heard: &Mutex<Vec<Asked>>, answer: Answers) {
-    let mut reader = BufReader::new(connection);
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        match line.trim_end() {
-            "" => break,
-            text => lines.push(text.to_owned()),
-        }
-    }
-    let length = lines.iter().find_map(|line| {
-        line.to_ascii_lowercase()
-            .strip_prefix("content-length: ")
-            .map(str::to_owned)
-    });
-    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
-    reader.read_exact(&mut body).unwrap();
-    assert!(
-        lines.contains(&"content-type: application/x-www-form-urlencoded;charset=utf-8".to_owned()),
-        "{lines:?}"
+fn serve(mut connection: TcpStream, heard: &Mutex<Vec<Asked>>, answer: Answers) {
+    let Heard { line, headers, body } = hear(&connection);
+    assert_eq!(
+        headers.get("content-type"),
+        Some("application/x-www-form-urlencoded;charset=utf-8")
     );
-    let request: Vec<&str> = lines[0].split(' ').collect();
-    assert_eq!(request[0], "POST");
-    let query = request[1].strip_prefix("/gateway.do?").expect("a query");
+    let query = line.strip_prefix("POST /gateway.do?").expect("a query");
     heard
         .lock()
         .unwrap()
         .push(verified(query, std::str::from_utf8(&body).unwrap()));
 
-    let mut connection = reader.into_inner();
     let (status, body) = match answer {
         Answers::Body(body) => (200, body),
         Answers::Status(status) => (status, "<html>".to_owned()),

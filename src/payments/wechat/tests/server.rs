@@ -2,8 +2,9 @@
 //! the documentation says, and answers what it was told to.
 
 use super::*;
+use crate::payments::loopback::{Heard, hear};
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -85,25 +86,7 @@ impl Server {
 }
 
 fn serve(mut stream: TcpStream, answer: Answer, heard: &Mutex<Vec<Asked>>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut line = String::new();
-    reader.read_line(&mut line).unwrap();
-    let mut headers = Vec::new();
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header).unwrap();
-        let Some((name, value)) = header.trim_end().split_once(": ") else {
-            break;
-        };
-        headers.push((name.to_owned(), value.to_owned()));
-    }
-    let headers = Headers::new(headers);
-    let length = headers
-        .get("content-length")
-        .map_or(0, |length| length.parse().unwrap());
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
+    let Heard { line, headers, body } = hear(&stream);
     believe(&line, &headers, &body);
     assert_eq!(headers.get("accept"), Some("application/json"));
     assert!(headers.get("user-agent").is_some());

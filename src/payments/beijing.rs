@@ -1,13 +1,13 @@
-//! Alipay's times: `yyyy-MM-dd HH:mm:ss` as clocks in Beijing show them, which have had no summer time since 1991.
+//! The channels' times: as clocks in Beijing show them, which have had no summer time since 1991.
 
 use crate::Timestamp;
 use crate::error::{Error, Result};
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
 
-const BEIJING: Offset = Offset::constant(8);
+pub(super) const BEIJING: Offset = Offset::constant(8);
 
-/// An instant as Alipay writes it; what is less than a second is cut off.
+/// An instant as Alipay writes it, `yyyy-MM-dd HH:mm:ss`; what is less than a second is cut off.
 ///
 /// # Errors
 /// `validation`, where it is past the years that can be written.
