@@ -25,14 +25,16 @@ use crate::payments::{
 };
 use crate::pricing::Decimal;
 use crate::store::OrderFilter as StoredFilter;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
 /// How many orders a reconciliation reads at a time.
 const RECONCILE_PAGE: usize = 100;
-/// How many problems it names; all are counted.
+/// How many orders are read at a time to compare a bill with.
+const STATEMENT_PAGE: usize = 1_000;
+/// How many problems a reconciliation names; all are counted.
 const PROBLEMS_NAMED_MAX: usize = 100;
 /// An order is paid within this time of being made, or is looked for in vain in a day's bill.
 const PAID_WITHIN: Duration = Duration::from_secs(3 * 24 * 3600);
@@ -223,10 +225,7 @@ fn ordered(outcome: Outcome) -> Result<Order> {
 
 /// As much of a text as an entry can keep.
 fn cut(text: &str) -> String {
-    let mut end = text.len().min(REFERENCE_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = text.floor_char_boundary(REFERENCE_BYTES_MAX);
     text.get(..end).unwrap_or_default().replace('\0', " ")
 }
 
@@ -315,9 +314,7 @@ impl Ledger {
     /// # Errors
     /// `not_found`, `unavailable`.
     pub async fn order(&self, order_no: OrderNo) -> Result<Order> {
-        let found = self
-            .read(move |reader| async move { reader.order(order_no).await })
-            .await?;
+        let found = self.find_order(order_no).await?;
         found.ok_or_else(|| not_found(order_no))
     }
 
@@ -372,7 +369,7 @@ impl Ledger {
             }
             Notice::Refund(notice) => {
                 let order = self.order_of(channel, &notice.order_no).await?;
-                let order = self.note(order, &notice).await?;
+                let order = self.note(&order, &notice).await?;
                 Ok(Notification {
                     event: NotificationEvent::Refund,
                     order: Some(order),
@@ -551,87 +548,79 @@ impl Ledger {
         until: Timestamp,
     ) -> Result<StatementReport> {
         let lines = self.channel(channel)?.read_bill(bill)?;
+        let around = self.orders_around(channel, from, until).await?;
         let mut report = StatementReport::default();
-        let mut payments = BTreeMap::new();
-        let mut refunds = BTreeMap::new();
+        let mut billed = BTreeSet::new();
         for line in lines {
             let order = match line.order_no.parse() {
-                Ok(order_no) => match self.order(order_no).await {
-                    Ok(order) if order.channel == channel => Some(order),
-                    Ok(_) | Err(Error::Refused(Refusal::NotFound { .. })) => None,
-                    Err(error) => return Err(error),
+                Ok(order_no) => match around.get(&order_no) {
+                    Some(order) => Some(order.clone()),
+                    None => self.find_order(order_no).await?,
                 },
                 Err(_) => None,
             };
-            let Some(order) = order else {
+            let Some(order) = order.filter(|order| order.channel == channel) else {
                 report.differences.push(StatementDifference::Unknown(line));
                 continue;
             };
-            let fits = match &line.refund_no {
-                None => {
-                    payments.insert(order.order_no, ());
-                    if order.state.transaction_id.is_none() {
-                        report
-                            .differences
-                            .push(StatementDifference::NotSettled(line, order));
-                        continue;
-                    }
-                    order.price == line.amount
-                        && order.state.transaction_id.as_deref() == Some(line.transaction_id.as_str())
-                }
-                Some(refund_no) => {
-                    refunds.insert(refund_no.clone(), ());
-                    let Some(refund) = order.refund(refund_no) else {
-                        report.differences.push(StatementDifference::Unknown(line));
-                        continue;
-                    };
-                    (refund.minor, &order.price.currency) == (line.amount.minor, &line.amount.currency)
-                        && refund.status == RefundStatus::Succeeded
-                }
-            };
-            if fits {
-                report.matched += 1;
-            } else {
-                report
-                    .differences
-                    .push(StatementDifference::Different(line, order));
+            billed.insert((order.order_no, line.refund_no.clone()));
+            match compare(line, order) {
+                None => report.matched += 1,
+                Some(difference) => report.differences.push(difference),
             }
         }
         let within = |at: Option<Timestamp>| at.is_some_and(|at| from <= at && at < until);
-        let mut filter = StoredFilter {
-            before: Some(first_number_at(until)),
-            limit: 1_000,
-            ..StoredFilter::default()
-        };
+        for (order_no, order) in around.into_iter().rev() {
+            for refund in &order.state.refunds {
+                let refund_no = refund.refund_no(order_no);
+                let is_due = refund.status == RefundStatus::Succeeded && within(refund.settled_at);
+                if is_due && !billed.contains(&(order_no, Some(refund_no.clone()))) {
+                    let missing = StatementDifference::MissingRefund(order.clone(), refund_no);
+                    report.differences.push(missing);
+                }
+            }
+            if within(order.state.paid_at) && !billed.contains(&(order_no, None)) {
+                report
+                    .differences
+                    .push(StatementDifference::MissingPayment(order));
+            }
+        }
+        Ok(report)
+    }
+
+    /// A channel's orders that can have been paid in this time, by their numbers.
+    async fn orders_around(
+        &self,
+        channel: &str,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<BTreeMap<OrderNo, Order>> {
         let micros = i64::try_from(PAID_WITHIN.as_micros()).unwrap_or(i64::MAX);
         let oldest = first_number_at(Timestamp::from_micros(from.as_micros().saturating_sub(micros)));
+        let mut filter = StoredFilter {
+            before: Some(first_number_at(until)),
+            limit: STATEMENT_PAGE,
+            ..StoredFilter::default()
+        };
+        let mut around = BTreeMap::new();
         loop {
             let wanted = filter.clone();
             let orders = self
                 .read(move |reader| async move { reader.orders(wanted).await })
                 .await?;
-            let last = orders.last().map(|order| order.order_no);
-            let is_last = orders.len() < filter.limit || last.is_none_or(|last| last < oldest);
-            for order in orders.into_iter().filter(|order| order.channel == channel) {
-                for refund in &order.state.refunds {
-                    let refund_no = refund.refund_no(order.order_no);
-                    let is_due = refund.status == RefundStatus::Succeeded && within(refund.settled_at);
-                    if is_due && !refunds.contains_key(&refund_no) {
-                        let missing = StatementDifference::MissingRefund(order.clone(), refund_no);
-                        report.differences.push(missing);
-                    }
-                }
-                if within(order.state.paid_at) && !payments.contains_key(&order.order_no) {
-                    report
-                        .differences
-                        .push(StatementDifference::MissingPayment(order));
-                }
-            }
+            filter.before = orders.last().map(|order| order.order_no);
+            let is_last = orders.len() < filter.limit || filter.before.is_none_or(|last| last < oldest);
+            let ours = orders.into_iter().filter(|order| order.channel == channel);
+            around.extend(ours.map(|order| (order.order_no, order)));
             if is_last {
-                return Ok(report);
+                return Ok(around);
             }
-            filter.before = last;
         }
+    }
+
+    async fn find_order(&self, order_no: OrderNo) -> Result<Option<Order>> {
+        self.read(move |reader| async move { reader.order(order_no).await })
+            .await
     }
 
     fn channel(&self, name: &str) -> Result<Arc<dyn Channel>> {
@@ -689,7 +678,7 @@ impl Ledger {
     }
 
     /// Writes down what a channel says of a refund.
-    async fn note(&self, order: Order, notice: &RefundNotice) -> Result<Order> {
+    async fn note(&self, order: &Order, notice: &RefundNotice) -> Result<Order> {
         let Some(refund) = order.refund(&notice.refund_no) else {
             // Made by hand at the channel, perhaps. The books know nothing of it, so somebody has to look into it.
             tracing::error!(
@@ -716,7 +705,7 @@ impl Ledger {
             RefundStanding::Pending { problem } => (RefundStatus::Pending, problem.as_deref()),
             RefundStanding::Succeeded => (RefundStatus::Succeeded, None),
             RefundStanding::Failed { problem } => (RefundStatus::Failed, Some(problem.as_str())),
-            RefundStanding::Unknown => return Ok(order),
+            RefundStanding::Unknown => return Ok(order.clone()),
         };
         let step = OrderStep::NoteRefund(RefundNote {
             number: refund.number,
@@ -753,17 +742,17 @@ impl Ledger {
         let channel = self.channel(&order.channel)?;
         let known = channel.query_refund(order, refund, self.now()).await?;
         if known.standing != RefundStanding::Unknown {
-            return self.note(order.clone(), &known).await;
+            return self.note(order, &known).await;
         }
         let (reason, message) = match channel.refund(order, refund, self.now()).await {
-            Ok(notice) => return self.note(order.clone(), &notice).await,
+            Ok(notice) => return self.note(order, &notice).await,
             Err(Error::PaymentChannel { reason, message, .. }) => (reason, message),
             Err(error) => return Err(error),
         };
         // A refusal counts as one only where the channel, asked once more, still does not know of the refund.
         let notice = channel.query_refund(order, refund, self.now()).await?;
         if notice.standing != RefundStanding::Unknown {
-            return self.note(order.clone(), &notice).await;
+            return self.note(order, &notice).await;
         }
         let refused = RefundNotice {
             standing: RefundStanding::Failed {
@@ -771,8 +760,29 @@ impl Ledger {
             },
             ..notice
         };
-        self.note(order.clone(), &refused).await
+        self.note(order, &refused).await
     }
+}
+
+/// What a line of a bill says differently than its order.
+fn compare(line: BillLine, order: Order) -> Option<StatementDifference> {
+    let fits = match &line.refund_no {
+        None if order.state.transaction_id.is_none() => {
+            return Some(StatementDifference::NotSettled(line, order));
+        }
+        None => {
+            order.price == line.amount
+                && order.state.transaction_id.as_deref() == Some(line.transaction_id.as_str())
+        }
+        Some(refund_no) => {
+            let Some(refund) = order.refund(refund_no) else {
+                return Some(StatementDifference::Unknown(line));
+            };
+            (refund.minor, &order.price.currency) == (line.amount.minor, &line.amount.currency)
+                && refund.status == RefundStatus::Succeeded
+        }
+    };
+    (!fits).then_some(StatementDifference::Different(line, order))
 }
 
 /// What became of an order whose refunds were asked for.
