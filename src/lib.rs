@@ -21,6 +21,9 @@ pub mod pricing;
 mod rate_cards_page {}
 
 #[cfg(feature = "engine")]
+#[doc(hidden)]
+pub mod bindings;
+#[cfg(feature = "engine")]
 mod catalogue;
 #[cfg(feature = "engine")]
 mod clock;

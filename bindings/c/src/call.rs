@@ -3,12 +3,11 @@
 use crate::error::{CREDITS_OK, credits_code, credits_error};
 use crate::ledger::credits_ledger;
 use crate::text::{Checked, null};
+use jointo_credits::bindings::thread_waker;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
+use std::task::{Context, Poll, Waker};
 
 /// Runs a body. Its error goes to `error`, where that is not NULL, and its number is the result.
 ///
@@ -92,14 +91,6 @@ pub(crate) unsafe fn write_unless_null<T>(place: *mut T, result: impl FnOnce() -
     }
 }
 
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
 /// Waits for a future in this thread. Unlike tokio's own it may be called inside of another runtime, as a Rust program does
 /// that calls a C library that calls us.
 pub(crate) fn wait<T>(
@@ -112,7 +103,7 @@ pub(crate) fn wait<T>(
     if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         return Ok(done?);
     }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let waker = thread_waker();
     let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(done) = future.as_mut().poll(&mut context) {

@@ -7,6 +7,7 @@ use crate::json;
 use crate::options::{Options, optional};
 use crate::results::credits_pending;
 use crate::text::{give, optional_duration, optional_text, text};
+use jointo_credits::bindings::worker_threads;
 use jointo_credits::{Ledger, OnLotExpiredWhileHeld, Settings};
 use std::ffi::c_char;
 use std::time::Duration;
@@ -66,9 +67,6 @@ pub struct credits_settings {
 // SAFETY: numbers and pointers; zeros are valid.
 unsafe impl Options for credits_settings {}
 
-/// More would mostly wait for one another: they wait for the database, and decide.
-const WORKERS_MAX: usize = 4;
-
 /// Opens a ledger. Its tables need not be there yet: credits_migrate().
 ///
 /// @param url       "sqlite:///path/to/credits.db", "sqlite::memory:", or "postgresql://user@host/database".
@@ -88,9 +86,8 @@ pub unsafe extern "C" fn credits_open(
         guard(error, || {
             let opened = Out::new("opened", opened)?;
             let chosen = chosen(text("url", url)?, optional(settings)?)?;
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let runtime = Builder::new_multi_thread()
-                .worker_threads(cores.clamp(2, WORKERS_MAX))
+                .worker_threads(worker_threads())
                 .thread_name("credits")
                 .enable_all()
                 .build()

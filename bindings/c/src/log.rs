@@ -1,10 +1,9 @@
 //! What the library logs, on its way to the program.
 
 use crate::error::c_string;
+use jointo_credits::bindings::text_of;
 use std::ffi::{c_char, c_void};
-use std::fmt::Write;
 use std::sync::{Once, PoisonError, RwLock};
-use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
@@ -69,36 +68,14 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Collector {
         }
         let logger = LOGGER.read().unwrap_or_else(PoisonError::into_inner);
         let Some(call) = logger.call else { return };
-        let mut text = Text::default();
-        event.record(&mut text);
         let level = match *event.metadata().level() {
             Level::ERROR => CREDITS_LOG_ERROR,
             Level::WARN => CREDITS_LOG_WARN,
             Level::INFO => CREDITS_LOG_INFO,
             Level::DEBUG | Level::TRACE => CREDITS_LOG_DEBUG,
         };
-        let (target, message) = (
-            c_string(event.metadata().target()),
-            c_string(&(text.message + &text.fields)),
-        );
+        let (target, message) = (c_string(event.metadata().target()), c_string(&text_of(event)));
         // SAFETY: the program's promise.
         unsafe { call(level, target.as_ptr(), message.as_ptr(), logger.context) };
-    }
-}
-
-/// `message` first, then the other fields as `name=value`.
-#[derive(Default)]
-struct Text {
-    message: String,
-    fields: String,
-}
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        // Writing to a string can't fail.
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, " {name}={value:?}"),
-        };
     }
 }

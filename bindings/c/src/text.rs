@@ -94,10 +94,7 @@ pub(crate) fn optional_amount(amount: i64) -> Option<i64> {
 pub(crate) fn field<const N: usize>(text: Option<&str>) -> [c_char; N] {
     let mut field = [0; N];
     let text = text.unwrap_or_default();
-    let mut end = text.len().min(N - 1);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = text.floor_char_boundary(N - 1);
     for (place, byte) in field.iter_mut().zip(text.bytes().take(end)) {
         *place = byte.cast_signed() as c_char;
     }

@@ -23,6 +23,7 @@
 use crate::clock::now;
 use crate::records::hand_over;
 use crate::session::Session;
+use jointo_credits::bindings::thread_waker;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use std::future::Future;
@@ -32,7 +33,7 @@ use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -114,19 +115,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Wakes a thread that sleeps in [`poll_for`].
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
 /// Polls, and sleeps in between, until there is an answer or `time` is over.
 fn poll_for(running: &mut Running, runtime: &Handle, time: Duration) -> Poll<Answer> {
     let _inside = runtime.enter();
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let waker = thread_waker();
     let mut ends = None;
     loop {
         if let Poll::Ready(answer) = running.as_mut().poll(&mut Context::from_waker(&waker)) {

@@ -7,11 +7,10 @@
 //! Where it is full the record is dropped; the next one that fits says how many were.
 
 use crossbeam_queue::ArrayQueue;
+use jointo_credits::bindings::text_of;
 use pyo3::prelude::*;
-use std::fmt::Write;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
@@ -34,8 +33,6 @@ struct Collector;
 
 impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Collector {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut text = Text::default();
-        event.record(&mut text);
         // The numbers of the module `logging`.
         let level = match *event.metadata().level() {
             Level::ERROR => 40,
@@ -46,29 +43,12 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Collector {
         let record = Record {
             level,
             target: event.metadata().target(),
-            text: text.message + &text.fields,
+            text: text_of(event),
         };
         if RECORDS.push(record).is_err() {
             DROPPED.fetch_add(1, Ordering::Relaxed);
         }
         WAITING.store(true, Ordering::Release);
-    }
-}
-
-/// `message` first, then the other fields as `name=value`.
-#[derive(Default)]
-struct Text {
-    message: String,
-    fields: String,
-}
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        // Writing to a string can't fail.
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, " {name}={value:?}"),
-        };
     }
 }
 

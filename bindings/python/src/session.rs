@@ -20,6 +20,7 @@ use crate::clock::now;
 use crate::failures::raise;
 use crate::operation::{Answer, Operation};
 use arc_swap::ArcSwapOption;
+use jointo_credits::bindings::worker_threads;
 use jointo_credits::{Error, Ledger, Result, Settings, Written};
 use pyo3::prelude::*;
 use std::cell::RefCell;
@@ -31,8 +32,6 @@ use tokio::sync::OnceCell;
 
 /// How long a fork waits for what is in use.
 const FORK_PATIENCE: Duration = Duration::from_secs(30);
-/// The most worker threads. They wait for the database and decide: more would mostly wait for one another.
-const WORKERS_MAX: usize = 4;
 
 /// The runtime and the ledger of one process.
 pub(crate) struct Session {
@@ -45,9 +44,8 @@ pub(crate) struct Session {
 
 impl Session {
     fn new(settings: Settings) -> std::io::Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = Builder::new_multi_thread()
-            .worker_threads(cores.clamp(2, WORKERS_MAX))
+            .worker_threads(worker_threads())
             .thread_name("jointo_credits")
             .enable_all()
             .build()?;
