@@ -6,7 +6,7 @@ import logging
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Header, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request, Response
 
 from .. import (
     AsyncLedger,
@@ -21,7 +21,18 @@ from .._results import OrderStatus
 from . import _models as models
 from ._failures import EnvelopeRoute
 from ._models import Envelope, Items, Short
-from ._router import Dependency, answer_ok, id_of, one_key, provider, responses_of
+from ._router import (
+    Dependency,
+    a_cursor,
+    a_limit,
+    answer_ok,
+    id_of,
+    name_of,
+    one_key,
+    provider,
+    responses_of,
+    the_key,
+)
 
 _log = logging.getLogger("jointo_credits.fastapi")
 #: The largest notification that is read, in bytes: as the library's.
@@ -59,12 +70,6 @@ def recharge_router(
     the_ledger: Any = Depends(provider(ledger))
     the_user: Any = Depends(current_user)
     the_admin: Any = Depends(require_admin)
-    the_key: Any = Header(
-        None, alias="Idempotency-Key", description="Makes repeating it safe: the same key gives the first answer."
-    )
-
-    a_limit: Any = Query(50, ge=1, le=models.PAGE_MAX)
-    a_cursor: Any = Query(None, description="`nextCursor` of the page before.")
 
     async def own(books: AsyncLedger, order_no: str, user: Any) -> Order:
         order = await books.order(order_no)
@@ -165,7 +170,7 @@ def recharge_router(
             amount=asked.amount,
             shortfall=asked.shortfall,
             reason=asked.reason,
-            operator=str(admin) if isinstance(admin, (str, UUID)) else None,
+            operator=name_of(admin),
             idempotency_key=one_key(key, asked.idempotency_key),
         )
         return answer_ok(models.OrderOut.model_validate(order))

@@ -17,6 +17,13 @@ from ._models import Envelope, Items, Short
 
 Dependency = Callable[..., Any]
 
+#: What routes have in common: an idempotency key, and the page of a list.
+the_key: Any = Header(
+    None, alias="Idempotency-Key", description="Makes repeating it safe: the same key gives the first answer."
+)
+a_limit: Any = Query(50, ge=1, le=models.PAGE_MAX)
+a_cursor: Any = Query(None, description="`nextCursor` of the page before.")
+
 
 def answer_ok(data: BaseModel) -> Response:
     """In the envelope. Written as it is: FastAPI would check it once more."""
@@ -47,6 +54,11 @@ def id_of(user: Any) -> UUID:
 def _no_such(consumption_id: UUID) -> NotFoundError:
     """In the ledger's words: whether somebody else has such a consumption is nobody's business."""
     return NotFoundError(f"no consumption {consumption_id}", what="consumption", id=consumption_id)
+
+
+def name_of(admin: Any) -> str | None:
+    """Who an administrator is, where the host's dependency says so."""
+    return str(admin) if isinstance(admin, (str, UUID)) else None
 
 
 def provider(ledger: AsyncLedger | Dependency) -> Dependency:
@@ -117,11 +129,6 @@ def credits_router(
 
     may_consume, may_confirm, may_refund = caller_of("consume"), caller_of("confirm"), caller_of("refund")
     the_admin: Any = Depends(require_admin)
-    the_key: Any = Header(
-        None, alias="Idempotency-Key", description="Makes repeating it safe: the same key gives the first answer."
-    )
-    a_limit: Any = Query(50, ge=1, le=models.PAGE_MAX)
-    a_cursor: Any = Query(None, description="`nextCursor` of the page before.")
     catalogue = [Depends(catalogue_access if catalogue_access is not None else current_user)]
 
     def acting_for(own: UUID | None, user_id: UUID | None) -> UUID | None:
@@ -264,7 +271,7 @@ def credits_router(
             asked.user_id,
             asked.amount,
             reason=asked.reason,
-            operator=str(admin) if isinstance(admin, (str, UUID)) else None,
+            operator=name_of(admin),
             expires_at=asked.expires_at,
             idempotency_key=one_key(key, asked.idempotency_key),
         )
@@ -286,4 +293,16 @@ def credits_router(
     return router
 
 
-__all__ = ["Dependency", "answer_ok", "credits_router", "id_of", "one_key", "provider", "responses_of"]
+__all__ = [
+    "Dependency",
+    "a_cursor",
+    "a_limit",
+    "answer_ok",
+    "credits_router",
+    "id_of",
+    "name_of",
+    "one_key",
+    "provider",
+    "responses_of",
+    "the_key",
+]
