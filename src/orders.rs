@@ -305,6 +305,7 @@ impl Ledger {
                 state: self.settle(&order, payment).await?.state.status,
                 problem: "it was paid already",
             })),
+            Ok(Standing::Returned) => Err(returned(&order)),
             _ => prepared,
         }
     }
@@ -403,7 +404,8 @@ impl Ledger {
             .await
     }
 
-    /// Makes sure that nobody can pay an order any more. One that was paid meanwhile is settled, and returned as that.
+    /// Makes sure that nobody can pay an order any more. One that was paid meanwhile is settled, and returned as that;
+    /// one whose payment was sent back by hand, at the channel, before the books knew of it, is closed.
     ///
     /// # Errors
     /// `not_found`, `invalid_state` where it was paid; `payment_channel`, `payment_verification`, `unavailable`.
@@ -414,7 +416,7 @@ impl Ledger {
                 let channel = self.channel(&order.channel)?;
                 match channel.close(&order, self.now()).await? {
                     Standing::Paid(payment) => return self.settle(&order, payment).await,
-                    Standing::Closed | Standing::Unknown => true,
+                    Standing::Closed | Standing::Returned | Standing::Unknown => true,
                     Standing::Unpaid => return Err(still_open(&order)),
                 }
             }
@@ -515,6 +517,7 @@ impl Ledger {
                         }
                     }
                     Standing::Unknown | Standing::Unpaid => {}
+                    Standing::Returned => return Err(returned(&order)),
                 }
                 Ok(())
             }
@@ -810,6 +813,16 @@ fn refund_failed(channel: &str, refund: &OrderRefund) -> Error {
         reason: reason.into(),
         message: message.into(),
     }
+}
+
+/// The channel says that it was paid and sent back, and the books know of neither.
+fn returned(order: &Order) -> Error {
+    Error::Refused(Refusal::InvalidOrder {
+        order_no: order.order_no,
+        state: order.state.status,
+        problem: "its payment was sent back by hand, at the channel, before the books knew of it: close it, or settle it for \
+                  what was kept",
+    })
 }
 
 fn still_open(order: &Order) -> Error {

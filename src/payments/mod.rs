@@ -143,8 +143,11 @@ pub enum Standing {
     Unknown,
     /// It waits for the payer.
     Unpaid,
-    /// It was paid, whatever part of the money went back since.
+    /// It was paid.
     Paid(Payment),
+    /// It was paid, and money of it has gone back since, all or a part. Where the books know of no payment, somebody has
+    /// done that by hand.
+    Returned,
     /// Nobody can pay it any more, and nobody has.
     Closed,
 }

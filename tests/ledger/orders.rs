@@ -431,6 +431,32 @@ on_every_database! {
 }
 
 on_every_database! {
+    async fn money_that_was_sent_back_by_hand_buys_nothing(database: Database) {
+        let shop = Shop::open(&database, LatePayment::Settle).await;
+        // Paid, and the notification is lost; the customer complains, and somebody sends the money back at the channel.
+        let (first, second) = (shop.paying().await, shop.paying().await);
+        for order in [&first, &second] {
+            shop.bank.bank(|bank| bank.orders.insert(order.order_no.to_string(), Standing::Returned));
+        }
+        for _ in 0..2 {
+            let found = shop.ledger.reconcile_orders(Duration::ZERO).await.unwrap();
+            assert_eq!((found.orders, found.settled, found.closed, found.failed), (2, 0, 0, 2));
+            assert!(found.problems.iter().all(|(_, error)| code(error) == "invalid_state"));
+            shop.clock.advance(Duration::from_secs(31 * 60));
+        }
+        assert_eq!(shop.available().await, 0);
+        // It is for people to say what is to become of them.
+        let closed = shop.ledger.close_order(first.order_no).await.unwrap();
+        assert_eq!(closed.state.status, OrderStatus::Closed);
+        let by_hand = OrderPayment { transaction_id: "4200".into(), amount: second.price.clone(), paid_at: None };
+        assert_eq!(shop.ledger.settle_order(second.order_no, by_hand).await.unwrap().state.status, OrderStatus::Paid);
+        assert_eq!(shop.available().await, 110);
+        assert_eq!(shop.ledger.reconcile_orders(Duration::ZERO).await.unwrap().orders, 0);
+        shop.close().await;
+    }
+}
+
+on_every_database! {
     async fn a_payment_that_comes_too_late(database: Database) {
         let shop = Shop::open(&database, LatePayment::Settle).await;
         let order = shop.paying().await;

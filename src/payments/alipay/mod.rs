@@ -177,8 +177,8 @@ impl Alipay {
         };
         match self.standing(order, now).await? {
             Standing::Unpaid => Err(no.into_error()),
-            Standing::Unknown | Standing::Closed => Ok(Standing::Closed),
-            Standing::Paid(payment) => Ok(Standing::Paid(payment)),
+            Standing::Unknown => Ok(Standing::Closed),
+            ended => Ok(ended),
         }
     }
 

@@ -70,7 +70,8 @@ impl Transaction {
     /// is said that could lose money.
     pub(super) fn standing(self) -> Result<Standing, Problem> {
         match self.trade_state.as_str() {
-            "SUCCESS" | "REFUND" => self.payment().map(Standing::Paid),
+            "SUCCESS" => self.payment().map(Standing::Paid),
+            "REFUND" => Ok(Standing::Returned),
             "NOTPAY" | "USERPAYING" | "PAYERROR" => Ok(Standing::Unpaid),
             "CLOSED" | "REVOKED" => Ok(Standing::Closed),
             _ => Err("a trade_state that is not in the documentation".into()),

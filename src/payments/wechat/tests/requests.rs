@@ -275,7 +275,7 @@ async fn how_an_order_stands() {
     let line = format!("GET /v3/pay/transactions/out-trade-no/{ORDER_NO}?mchid={MERCHANT}");
     assert_eq!(server.asked()[0].line, line);
 
-    assert_eq!(query(ok(in_state("REFUND"))).await.unwrap(), paid());
+    assert_eq!(query(ok(in_state("REFUND"))).await.unwrap(), Standing::Returned);
     assert_eq!(query(ok(in_state("NOTPAY"))).await.unwrap(), Standing::Unpaid);
     assert_eq!(query(ok(in_state("USERPAYING"))).await.unwrap(), Standing::Unpaid);
     assert_eq!(query(ok(in_state("PAYERROR"))).await.unwrap(), Standing::Unpaid);
@@ -407,7 +407,7 @@ async fn closing() {
 
     for (code, then, expected) in [
         ("ORDERPAID", ok(in_state("SUCCESS")), paid()),
-        ("ORDER_PAID", ok(in_state("REFUND")), paid()),
+        ("ORDER_PAID", ok(in_state("REFUND")), Standing::Returned),
         ("ORDER_CLOSED", ok(in_state("CLOSED")), Standing::Closed),
         ("ORDER_CLOSED", no(400, "ORDER_CLOSED"), Standing::Closed),
         ("ORDER_NOT_EXIST", no(404, "ORDER_NOT_EXIST"), Standing::Closed),
