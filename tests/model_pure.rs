@@ -29,8 +29,9 @@ mod support {
 use jointo_credits::Timestamp;
 use jointo_credits::ledger::limits::CREDITS_MAX;
 use jointo_credits::ledger::{
-    Action, Command, Consume, Effects, Entry, Grant, Hash, Lot, OnLotExpiredWhileHeld, Outcome, Refusal,
-    Rules, SetCreditLimit, Source, State, Status, Target, apply, mature, mature_loaded,
+    Account, Action, Checkpoint, Command, Consume, Effects, Entry, Grant, Hash, Hold, Lot,
+    OnLotExpiredWhileHeld, OpenLot, Outcome, Refusal, Rules, SetCreditLimit, Source, State, Status, Target,
+    apply, mature, mature_loaded,
 };
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -166,6 +167,61 @@ fn checks_of_the_tables(state: &State) -> Result<(), String> {
 }
 
 /// What a journal says by itself: chained, numbered, balanced, and readable again from what is stored.
+/// What a checkpoint anywhere in the journal and the entries after it make is what all entries make.
+fn check_checkpoints(user_id: Uuid, journal: &[Entry], whole: &State) -> Result<(), String> {
+    let mut running = Checkpoint::new(user_id);
+    // All of them where there are few.
+    let every = (journal.len() / 16).max(1);
+    for (i, entry) in journal.iter().enumerate() {
+        running.advance(entry).map_err(|e| e.to_string())?;
+        if i % every != 0 {
+            continue;
+        }
+        let account = &running.account;
+        let (seq, hash, at) = (account.seq, account.hash, account.updated_at);
+        let stored = Checkpoint::parse(user_id, seq, hash, at, &running.data()).map_err(|e| e.to_string())?;
+        let mut state = stored
+            .state(running.lots.keys().map(|id| whole.lots[id].clone()))
+            .map_err(|id| format!("lot {id} has no row"))?;
+        for entry in &journal[i + 1..] {
+            for id in state.lots_missing(entry) {
+                state.recall(whole.lots[&id].clone(), OpenLot::default());
+            }
+            let settled = entry.consumption_id.filter(|id| whole.holds.contains_key(id));
+            if let (Some(id), true) = (settled, entry.effects.hold.is_some()) {
+                state.holds.entry(id).or_insert_with(|| whole.holds[&id].clone());
+            }
+            apply(&mut state, entry).map_err(|e| format!("after checkpoint {seq}: {e}"))?;
+        }
+        let figures = |state: &State| Account {
+            next_hold_deadline: None,
+            next_lot_deadline: None,
+            ..state.account.clone()
+        };
+        let lots_fit = state.lots.iter().all(|(id, lot)| {
+            let row = &whole.lots[id];
+            let open = (lot.remaining, lot.claim) == (row.remaining, row.claim);
+            open && (state.floating.contains(id) || lot == row)
+        });
+        let known = |id: &Uuid, left: i64| left == 0 || state.lots.contains_key(id);
+        let all_open = whole.lots.iter().all(|(id, lot)| known(id, lot.remaining));
+        let pending = |state: &State| -> Vec<Hold> {
+            let holds = state.holds.values();
+            let pending = holds.filter(|hold| hold.state.status == Status::Pending);
+            let bare = pending.cloned().map(|hold| Hold {
+                metadata: None,
+                quote: None,
+                ..hold
+            });
+            bare.collect()
+        };
+        if figures(&state) != figures(whole) || !lots_fit || !all_open || pending(&state) != pending(whole) {
+            return Err(format!("from checkpoint {seq}: {state:?}\nand not {whole:?}"));
+        }
+    }
+    Ok(())
+}
+
 fn check_journal(user_id: Uuid, journal: &[Entry], state: &State, auditor: &Auditor) -> Result<(), String> {
     let mut previous = Hash::genesis(user_id);
     let (mut available, mut held) = (0, 0);
@@ -198,6 +254,7 @@ fn check_journal(user_id: Uuid, journal: &[Entry], state: &State, auditor: &Audi
         }
         apply(&mut again, entry).map_err(|e| e.to_string())?;
     }
+    check_checkpoints(user_id, journal, &again)?;
     again.note_deadlines(true, None);
     if again.account != state.account || again.lots != state.lots || again.holds != state.holds {
         return Err("the journal applied from the start gives another state".to_owned());

@@ -1,7 +1,11 @@
 //! What the rules decide on: an account, its lots and its holds.
 
 use super::{Hash, Metadata, Order, OrderNo, Source, Status, Timestamp};
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -261,6 +265,8 @@ pub struct State {
     pub lots: BTreeMap<Uuid, Lot>,
     /// Holds by consumption id.
     pub holds: BTreeMap<Uuid, Hold>,
+    /// Lots of which only the changes of `expired` and `clawed` since a [checkpoint](super::Checkpoint) are known.
+    pub floating: BTreeSet<Uuid>,
     /// Orders by number.
     pub orders: BTreeMap<OrderNo, Order>,
     /// Where more holds are due than were loaded: deadline and id of the last that was, in order of these. Others
@@ -276,6 +282,7 @@ impl State {
             account: Account::new(user_id, now),
             lots: BTreeMap::new(),
             holds: BTreeMap::new(),
+            floating: BTreeSet::new(),
             orders: BTreeMap::new(),
             due_end: None,
         }

@@ -38,7 +38,11 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Inconsistent> {
             .lots
             .get_mut(&change.lot)
             .ok_or_else(|| broken("it changes an unknown lot"))?;
-        change_lot(lot, change).map_err(broken)?;
+        if state.floating.contains(&change.lot) {
+            change_floating(lot, change).map_err(broken)?;
+        } else {
+            change_lot(lot, change).map_err(broken)?;
+        }
     }
     if let Some(hold) = &effects.new_hold {
         state.holds.insert(hold.consumption_id, hold.clone());
@@ -104,8 +108,20 @@ pub(super) fn change_lot(lot: &mut Lot, change: &LotChange) -> Result<(), &'stat
     Ok(())
 }
 
+/// A lot of which `expired` and `clawed` are only known as changes since a checkpoint.
+fn change_floating(lot: &mut Lot, change: &LotChange) -> Result<(), &'static str> {
+    lot.remaining += change.remaining;
+    lot.expired += change.expired;
+    lot.clawed += change.clawed;
+    lot.claim += change.claim;
+    if lot.remaining < 0 || lot.claim < 0 || lot.remaining > lot.amount || lot.claim > lot.amount {
+        return Err("a lot would hold less than nothing, or more than it was granted");
+    }
+    Ok(())
+}
+
 /// The one place where an account's figures change.
-fn change_account(account: &mut Account, entry: &Entry) -> Result<(), &'static str> {
+pub(super) fn change_account(account: &mut Account, entry: &Entry) -> Result<(), &'static str> {
     let effects = &entry.effects;
     let add = |a: i64, b: i64| a.checked_add(b).ok_or("a figure would overflow");
     account.available = add(account.available, entry.change)?;

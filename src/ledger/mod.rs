@@ -22,6 +22,7 @@
 
 mod account;
 mod apply;
+mod checkpoint;
 mod command;
 mod decide;
 pub(crate) mod id;
@@ -35,6 +36,7 @@ mod words;
 
 pub use account::{Account, Hold, HoldState, Lot, Money, Pin, State};
 pub use apply::{Inconsistent, apply};
+pub use checkpoint::{Checkpoint, OpenLot};
 #[cfg(feature = "engine")]
 pub(crate) use command::ttl as check_ttl;
 pub use command::{
