@@ -9,7 +9,7 @@
  * Text is UTF-8 and ends with a NUL. Text that comes in is copied. Text that a call gives as a char * is freed with
  * credits_string_free(); structs that go out hold nothing that has to be freed. Ids are 16 bytes; all zeros stands for
  * none. Times are microseconds since 1970 UTC, durations microseconds; 0 stands for none, or for the default. Credits are
- * whole numbers from 1 to 2^53 - 1.
+ * whole numbers from 1 to 2^53 - 1. Money is a decimal number in text, such as "9.90", and an ISO 4217 code.
  *
  * Structs that come in begin with their size; set them to their CREDITS_*_INIT first, and name what you need:
  *
@@ -61,7 +61,7 @@
 // An argument is malformed, missing or past a limit. The facts name the `field`, the `problem` and the `limit`.
 #define CREDITS_VALIDATION 1
 
-// There is no such consumption, lot, package or rate card.
+// There is no such consumption, lot, package, rate card or order.
 #define CREDITS_NOT_FOUND 2
 
 // More was asked for than is there: credits_error_required() and credits_error_available().
@@ -70,20 +70,20 @@
 // The hold's deadline has passed. Consume again, or confirm with CREDITS_LATE_RECHARGE.
 #define CREDITS_HOLD_EXPIRED 4
 
-// The consumption is in a state that does not allow it.
+// The consumption or order is in a state that does not allow it.
 #define CREDITS_INVALID_STATE 5
 
 // The idempotency key was used before for another request.
 #define CREDITS_IDEMPOTENCY_CONFLICT 6
 
-// A payment channel's message is not what it claims to be.
+// A payment channel's message is not what it claims to be, or a payment does not fit its order.
 #define CREDITS_PAYMENT_VERIFICATION 7
 
-// The database, or the way to it, failed. Nothing has changed: try again.
+// The database or a payment channel, or the way to it, failed. Nothing has changed: try again.
 #define CREDITS_UNAVAILABLE 8
 
-// The database failed while it wrote. Nobody can tell whether it was done; repeating it with the same idempotency key is
-// safe.
+// The database failed while it wrote, or a payment channel did not answer. Nobody can tell whether it was done; repeating
+// it with the same idempotency key is safe.
 #define CREDITS_UNKNOWN_OUTCOME 9
 
 // The ledger was opened before this process was forked: open it anew.
@@ -101,6 +101,12 @@
 // They live for `release_grace`.
 #define CREDITS_EXPIRED_LOTS_GRACE 1
 
+// What becomes of a payment that arrives when its order is closed: the order is settled.
+#define CREDITS_LATE_PAYMENT_SETTLE 0
+
+// The money is sent back.
+#define CREDITS_LATE_PAYMENT_REFUND 1
+
 // A record's level: something failed.
 #define CREDITS_LOG_ERROR 1
 
@@ -112,6 +118,45 @@
 
 // For whoever looks for a fault.
 #define CREDITS_LOG_DEBUG 4
+
+// An order's status: written down; no channel knows of it.
+#define CREDITS_ORDER_CREATED 1
+
+// The channel was told, or is about to be.
+#define CREDITS_ORDER_PAYING 2
+
+// Paid, and the credits are granted.
+#define CREDITS_ORDER_PAID 3
+
+// Not paid in time, or given up.
+#define CREDITS_ORDER_CLOSED 4
+
+// Some of its money is on its way back.
+#define CREDITS_ORDER_REFUNDING 5
+
+// All of its money is back.
+#define CREDITS_ORDER_REFUNDED 6
+
+// A part of its money is back, and no other part is on its way.
+#define CREDITS_ORDER_PARTIALLY_REFUNDED 7
+
+// The status of an order's refund: the channel was asked, or is about to be.
+#define CREDITS_ORDER_REFUND_PENDING 1
+
+// The money is back where it came from.
+#define CREDITS_ORDER_REFUND_SUCCEEDED 2
+
+// The channel won't do it; the credits are back.
+#define CREDITS_ORDER_REFUND_FAILED 3
+
+// What a notification meant: an order was paid, now or before.
+#define CREDITS_NOTIFICATION_PAID 1
+
+// Something about a refund.
+#define CREDITS_NOTIFICATION_REFUND 2
+
+// Nothing that the books have to know.
+#define CREDITS_NOTIFICATION_IGNORED 3
 
 // The bytes of a text field: 255 bytes of UTF-8 and a NUL.
 #define CREDITS_TEXT 256
@@ -127,6 +172,15 @@
 
 // The bytes of an id in text, with its NUL.
 #define CREDITS_UUID_TEXT 37
+
+// The bytes of the name of a payment channel, or of a parameter, with its NUL.
+#define CREDITS_NAME_TEXT 40
+
+// The bytes of an order's number, or of a refund's, with its NUL.
+#define CREDITS_ORDER_NO_TEXT 48
+
+// The bytes of what a payer scans or opens, with its NUL.
+#define CREDITS_LINK_TEXT 8192
 
 // A consumption's status: its credits are held.
 #define CREDITS_PENDING 1
@@ -471,6 +525,74 @@ typedef struct credits_matured {
     int64_t expired;
 } credits_matured;
 
+// A public key of WeChat Pay's by its name.
+typedef struct credits_public_key {
+    // Such as "PUB_KEY_ID_0119000001092024".
+    const char *id;
+    // The key, as PEM.
+    const char *pem;
+} credits_public_key;
+
+// WeChat Pay (APIv3), as the channel "wechat". Set it to CREDITS_WECHAT_INIT first; NULL means not given.
+//
+// Keys and certificates are the text of their files, in PEM. They are copied, and never shown or logged.
+typedef struct credits_wechat_options {
+    // sizeof(credits_wechat_options).
+    size_t size;
+    // The merchant (mchid).
+    const char *merchant_id;
+    // The app that is bound to it (appid).
+    const char *app_id;
+    // The APIv3 key, 32 characters.
+    const char *api_v3_key;
+    // The serial number of the merchant's certificate.
+    const char *merchant_serial;
+    // The private key of that certificate: apiclient_key.pem.
+    const char *merchant_key;
+    // WeChat Pay's own keys. Either these, or `certificates`, or both while a merchant moves from the ones to the others.
+    const struct credits_public_key *public_keys;
+    // How many there are.
+    size_t public_keys_count;
+    // Platform certificates, for merchants that have these; each says its serial number itself.
+    const char *const *certificates;
+    // How many there are.
+    size_t certificates_count;
+    // Where WeChat Pay shall tell of payments: https, without a query.
+    const char *notify_url;
+    // Where it shall tell of refunds; `notify_url` without.
+    const char *refund_notify_url;
+    // Another address of WeChat Pay, for tests.
+    const char *base_url;
+} credits_wechat_options;
+
+// Alipay, as the channel "alipay". Set it to CREDITS_ALIPAY_INIT first; NULL means not given.
+//
+// Keys and certificates are the text of their files. They are copied, and never shown or logged.
+typedef struct credits_alipay_options {
+    // sizeof(credits_alipay_options).
+    size_t size;
+    // The app.
+    const char *app_id;
+    // Its private key, as PEM or bare base64.
+    const char *app_private_key;
+    // Alipay's public key for this app, which is not the app's own. Either this, or the three certificates.
+    const char *alipay_public_key;
+    // In certificate mode: appCertPublicKey_*.crt.
+    const char *app_certificate;
+    // alipayCertPublicKey_RSA2.crt.
+    const char *alipay_certificate;
+    // alipayRootCert.crt.
+    const char *root_certificate;
+    // The seller ("PID"): notifications for others are refused. Any seller without.
+    const char *seller_id;
+    // Where Alipay shall tell of payments, without a query.
+    const char *notify_url;
+    // Another address of Alipay's, such as the sandbox's.
+    const char *gateway;
+    // "QR_CODE_OFFLINE" (the default) or "FACE_TO_FACE_PAYMENT", as the contract says.
+    const char *qr_product_code;
+} credits_alipay_options;
+
 // How a ledger is opened. Set it to CREDITS_SETTINGS_INIT first; zero and NULL mean the default. Durations are in
 // microseconds.
 typedef struct credits_settings {
@@ -502,6 +624,16 @@ typedef struct credits_settings {
     int64_t patience;
     // How long to wait for a connection, and for another process that writes a SQLite file: 5 s by default.
     int64_t connect_timeout;
+    // The channel "wechat"; NULL for none. Every ledger has the channel "manual".
+    const struct credits_wechat_options *wechat;
+    // The channel "alipay"; NULL for none.
+    const struct credits_alipay_options *alipay;
+    // How long an order can be paid: 1 min to 15 d, 30 min by default.
+    int64_t order_ttl;
+    // CREDITS_LATE_PAYMENT_SETTLE or CREDITS_LATE_PAYMENT_REFUND.
+    int32_t late_payment;
+    // Zero.
+    int32_t reserved;
 } credits_settings;
 
 // The holds of all accounts that wait for their job's end.
@@ -517,6 +649,226 @@ typedef struct credits_pending {
 // What is called with each record, from any of the library's threads, possibly several at once. `target` is the part of
 // the library. The texts are valid until it returns. It must not call the library.
 typedef void (*credits_logger)(int32_t level, const char *target, const char *message, void *context);
+
+// What somebody buys. Set it to CREDITS_CREATE_ORDER_INIT first.
+typedef struct credits_create_order_options {
+    // sizeof(credits_create_order_options).
+    size_t size;
+    // Who gets the credits.
+    struct credits_uuid user_id;
+    // The package.
+    struct credits_uuid package_id;
+    // Through which payment channel: "wechat" or "alipay", where the ledger was opened with it, or "manual".
+    const char *channel;
+    // Makes repeating it safe: the same key gives the first order again, as it was then. NULL for none.
+    const char *idempotency_key;
+} credits_create_order_options;
+
+// A purchase of a package. What it costs and brings is frozen.
+typedef struct credits_order {
+    // Who gets the credits.
+    struct credits_uuid user_id;
+    // The package.
+    struct credits_uuid package_id;
+    // The lot of the credits that were paid for; all zeros before that.
+    struct credits_uuid lot_id;
+    // The lot of the credits on top; all zeros where there is none.
+    struct credits_uuid bonus_lot_id;
+    // The package's version.
+    int64_t package_version;
+    // Credits that are paid for.
+    int64_t credits;
+    // Credits on top.
+    int64_t bonus_credits;
+    // How many days these live from the day they are granted on; 0 for ever.
+    uint32_t validity_days;
+    // CREDITS_ORDER_*.
+    int32_t status;
+    // How many refunds it has: credits_order_refunds().
+    uint32_t refunds;
+    // ISO 4217 code.
+    char currency[4];
+    // When it was made.
+    int64_t created_at;
+    // Until when it should be paid.
+    int64_t expires_at;
+    // When it was paid, as the channel says; 0 where it was not, or the channel does not say.
+    int64_t paid_at;
+    // When it was closed; 0 where it never was.
+    int64_t closed_at;
+    // 32 hexadecimal digits: what the channel, the payer and support know it by.
+    char order_no[CREDITS_ORDER_NO_TEXT];
+    // The name of the payment channel.
+    char channel[CREDITS_NAME_TEXT];
+    // What it costs, with two decimals, such as "9.90".
+    char price[CREDITS_NUMBER_TEXT];
+    // Money that is back, or on its way back, with two decimals.
+    char refunded[CREDITS_NUMBER_TEXT];
+    // The package's name: what the payer sees.
+    char subject[CREDITS_TEXT];
+    // The channel's own name for the payment; "" before that.
+    char transaction_id[CREDITS_TEXT];
+} credits_order;
+
+// How an order is going to be paid. Set it to CREDITS_PAY_ORDER_INIT first; NULL means not given.
+typedef struct credits_pay_order_options {
+    // sizeof(credits_pay_order_options).
+    size_t size;
+    // The order.
+    const char *order_no;
+    // In which way: "native" (the default), "jsapi" or "h5" for WeChat Pay, "page" (the default) or "qr" for Alipay.
+    const char *method;
+    // The payer as the channel knows him, such as the openid of WeChat Pay's JSAPI.
+    const char *payer;
+    // The payer's IP address, which WeChat Pay's H5 wants.
+    const char *payer_ip;
+    // Where the payer's browser goes afterwards.
+    const char *return_url;
+} credits_pay_order_options;
+
+// What the payer's side needs to pay.
+typedef struct credits_payment_request {
+    // Until when it is good; 0 where the channel does not say.
+    int64_t expires_at;
+    // What it is, as the channel calls it: "code_url" and "qr_code" are for a QR code, "h5_url" and "url" for a browser,
+    // "reference" (of "manual") is for people. "" where the payer needs several parameters, as with "jsapi", or more than
+    // fits here: they are in the JSON.
+    char name[CREDITS_NAME_TEXT];
+    // The parameter of that name.
+    char value[CREDITS_LINK_TEXT];
+} credits_payment_request;
+
+// Money of an order that goes back.
+typedef struct credits_order_refund {
+    // CREDITS_ORDER_REFUND_*.
+    int32_t status;
+    // Zero.
+    int32_t reserved;
+    // Credits taken back for it.
+    int64_t taken;
+    // Credits that were spent already: forgiven, or booked as debt.
+    int64_t shortfall;
+    // When it was asked for.
+    int64_t created_at;
+    // When it succeeded or failed; 0 before that.
+    int64_t settled_at;
+    // What the channel knows it by.
+    char refund_no[CREDITS_ORDER_NO_TEXT];
+    // How much, in the order's currency, with two decimals.
+    char amount[CREDITS_NUMBER_TEXT];
+    // Why.
+    char reason[CREDITS_TEXT];
+    // Who asked for it.
+    char operator_name[CREDITS_TEXT];
+    // The channel's own name for it.
+    char channel_id[CREDITS_TEXT];
+    // What the channel has to say, where it did not just succeed.
+    char problem[CREDITS_TEXT];
+} credits_order_refund;
+
+// Which lines of a list. Set it to CREDITS_PAGE_INIT first; zero and NULL mean all.
+typedef struct credits_page_options {
+    // sizeof(credits_page_options).
+    size_t size;
+    // Of transactions: only of this kind, CREDITS_KIND_*.
+    int32_t kind;
+    // Of consumptions and orders: only those that stand like this now, CREDITS_PENDING and so on, or CREDITS_ORDER_*.
+    int32_t status;
+    // Of transactions: from this time on.
+    int64_t since;
+    // Of transactions: before this time.
+    int64_t until;
+    // The page before's next cursor; NULL or "" for the first page.
+    const char *cursor;
+} credits_page_options;
+
+// A header of an HTTP request.
+typedef struct credits_header {
+    // Such as "Wechatpay-Signature", in any case.
+    const char *name;
+    // Its value.
+    const char *value;
+} credits_header;
+
+// What became of a channel's notification.
+typedef struct credits_notification {
+    // CREDITS_NOTIFICATION_*.
+    int32_t event;
+    // Whether it is about an order: 1 or 0.
+    int32_t has_order;
+    // The order as it stands now; all zeros where it is about none.
+    struct credits_order order;
+} credits_notification;
+
+// What to answer to a channel's notification.
+typedef struct credits_reply {
+    // The HTTP status.
+    int32_t status;
+    // Zero.
+    int32_t reserved;
+    // The type of the body.
+    char content_type[CREDITS_NAME_TEXT];
+    // The body.
+    char body[CREDITS_TEXT];
+} credits_reply;
+
+// A payment that somebody has seen. Set it to CREDITS_SETTLE_ORDER_INIT first; zero and NULL mean not given.
+typedef struct credits_settle_order_options {
+    // sizeof(credits_settle_order_options).
+    size_t size;
+    // The order.
+    const char *order_no;
+    // What names the payment, up to 255 bytes. Another one for a settled order is refused.
+    const char *transaction_id;
+    // What was paid; it has to be the order's price.
+    const char *amount;
+    // ISO 4217 code; NULL for "CNY".
+    const char *currency;
+    // When it was paid.
+    int64_t paid_at;
+} credits_settle_order_options;
+
+// Money of an order that is to go back. Set it to CREDITS_REFUND_ORDER_INIT first; zero and NULL mean not given.
+typedef struct credits_refund_order_options {
+    // sizeof(credits_refund_order_options).
+    size_t size;
+    // The order.
+    const char *order_no;
+    // How much, in the order's currency; all that has not gone back yet without.
+    const char *amount;
+    // About credits that are spent: CREDITS_SHORTFALL_*.
+    int32_t shortfall;
+    // Zero.
+    int32_t reserved;
+    // Why, up to 255 bytes.
+    const char *reason;
+    // Who asks for it.
+    const char *operator_name;
+    // Makes repeating it safe. Further parts of an order need one each.
+    const char *idempotency_key;
+} credits_refund_order_options;
+
+// What a reconciliation of orders did.
+typedef struct credits_reconciled {
+    // Orders that were looked at.
+    uint64_t orders;
+    // Orders found paid, and settled.
+    uint64_t settled;
+    // Orders closed, because their time is over and nobody has paid.
+    uint64_t closed;
+    // Refunds that were found to have ended.
+    uint64_t refunds;
+    // Orders about which something went wrong; they are looked at again next time.
+    uint64_t failed;
+} credits_reconciled;
+
+// What a channel's bill and the books say.
+typedef struct credits_statement_report {
+    // Lines of the bill that are as the books say.
+    uint64_t matched;
+    // Differences found: 0 where everything fits.
+    uint64_t differences;
+} credits_statement_report;
 
 // Something to be priced. Set it to CREDITS_USAGE_INIT first; zero and NULL mean not given.
 typedef struct credits_usage {
@@ -644,22 +996,6 @@ typedef struct credits_balance {
     int64_t at;
 } credits_balance;
 
-// Which lines of a list. Set it to CREDITS_PAGE_INIT first; zero and NULL mean all.
-typedef struct credits_page_options {
-    // sizeof(credits_page_options).
-    size_t size;
-    // Of transactions: only of this kind, CREDITS_KIND_*.
-    int32_t kind;
-    // Of consumptions: only those that stand like this now.
-    int32_t status;
-    // Of transactions: from this time on.
-    int64_t since;
-    // Of transactions: before this time.
-    int64_t until;
-    // The page before's next cursor; NULL or "" for the first page.
-    const char *cursor;
-} credits_page_options;
-
 // One entry of an account's journal.
 typedef struct credits_transaction {
     // Whose it is.
@@ -710,6 +1046,8 @@ typedef struct credits_verification {
     uint64_t lots;
     // Consumptions audited.
     uint64_t consumptions;
+    // Orders audited.
+    uint64_t orders;
     // Faults found: 0 where everything fits.
     uint64_t faults;
 } credits_verification;
@@ -902,7 +1240,8 @@ const char *credits_code_name(credits_code code);
 // @param settings  NULL for the defaults.
 // @param opened    The ledger; close it with credits_close().
 // @param error     NULL, or a place for what went wrong; free it with credits_error_free(). So for every call below.
-// @return CREDITS_OK, CREDITS_VALIDATION (the url, a setting), CREDITS_UNAVAILABLE.
+// @return CREDITS_OK, CREDITS_VALIDATION (the url, a setting, a channel's: the facts name the `channel`),
+//         CREDITS_UNAVAILABLE.
 credits_code credits_open(const char *url,
                           const struct credits_settings *settings,
                           struct credits_ledger **opened,
@@ -963,6 +1302,172 @@ credits_code credits_pending_holds(const struct credits_ledger *ledger,
 // @param context  Passed on to it.
 void credits_set_logger(credits_logger logger,
                         void *context);
+
+// Writes down that somebody buys a package. Price and credits are frozen; credits_pay_order() is next.
+//
+// @param order  A place for it: its `order_no` is what every other call takes.
+// @return CREDITS_OK, CREDITS_VALIDATION (also: it is not for sale, or not to this account any more, or the channel takes
+//         no such price), CREDITS_IDEMPOTENCY_CONFLICT, CREDITS_NOT_FOUND (no such package), CREDITS_UNAVAILABLE,
+//         CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_create_order(const struct credits_ledger *ledger,
+                                  const struct credits_create_order_options *options,
+                                  struct credits_order *order,
+                                  struct credits_error **error);
+
+// Tells the channel of an order and gets what the payer needs. Repeated, it gets that anew; so a payer can change his mind
+// about how to pay. Waits for the channel, which is asked over the network (but for "manual", and Alipay's "page").
+//
+// @param request     NULL, or a place for what the payer scans, opens or is told.
+// @param parameters  NULL, or a place for all of it as a JSON object of texts, by the channel's names, such as what
+//                    WeixinJSBridge takes; free it with credits_string_free().
+// @return CREDITS_OK, CREDITS_VALIDATION (also: what the channel needs), CREDITS_NOT_FOUND, CREDITS_INVALID_STATE (it can't
+//         be paid any more), CREDITS_PAYMENT_CHANNEL, CREDITS_PAYMENT_VERIFICATION, CREDITS_UNAVAILABLE,
+//         CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_pay_order(const struct credits_ledger *ledger,
+                               const struct credits_pay_order_options *options,
+                               struct credits_payment_request *request,
+                               char **parameters,
+                               struct credits_error **error);
+
+// One order, as it stands.
+//
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_NOT_FOUND, CREDITS_UNAVAILABLE.
+credits_code credits_get_order(const struct credits_ledger *ledger,
+                               const char *order_no,
+                               struct credits_order *order,
+                               struct credits_error **error);
+
+// The refunds of an order, the first one first.
+//
+// @param items     An array with room for `capacity` of them; NULL where `capacity` is 0.
+// @param capacity  How many fit; an order has 50 at the most.
+// @param count     How many there are, which may be more than fit: then none is written beyond `capacity`.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_NOT_FOUND, CREDITS_UNAVAILABLE.
+credits_code credits_order_refunds(const struct credits_ledger *ledger,
+                                   const char *order_no,
+                                   struct credits_order_refund *items,
+                                   size_t capacity,
+                                   size_t *count,
+                                   struct credits_error **error);
+
+// A page of orders, newest first. Cursors stay valid while orders are added.
+//
+// @param user_id   Only this account's; all zeros for everybody's.
+// @param options   NULL for all; `status` is one of CREDITS_ORDER_*, and only `cursor` may be given besides.
+// @param items     An array with room for `capacity` of them.
+// @param capacity  1 to 1,000.
+// @param count     How many there are.
+// @param next      NULL, or room for CREDITS_CURSOR_TEXT bytes: where the next page begins; "" after the last one.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_UNAVAILABLE.
+credits_code credits_orders(const struct credits_ledger *ledger,
+                            struct credits_uuid user_id,
+                            const struct credits_page_options *options,
+                            struct credits_order *items,
+                            size_t capacity,
+                            size_t *count,
+                            char *next,
+                            struct credits_error **error);
+
+// Reads what a channel sends, and settles what it says is paid: once, however often it comes. Answer with
+// credits_notification_reply(), whatever this returns.
+//
+// @param channel        Whose notification it is; each channel has a URL of its own.
+// @param headers        The request's; those that begin with "Wechatpay-" are enough. NULL where `headers_count` is 0.
+// @param headers_count  How many there are.
+// @param body           The request's, byte for byte. NULL where `body_length` is 0.
+// @param body_length    Its bytes, 256 KiB at the most.
+// @param notification   NULL, or a place for what became of it.
+// @return CREDITS_OK, CREDITS_VALIDATION (no such channel, text that is no UTF-8), CREDITS_PAYMENT_VERIFICATION (it is not
+//         genuine, or not about what was sold), CREDITS_NOT_FOUND (the order is not one of ours), CREDITS_INVALID_STATE,
+//         CREDITS_UNAVAILABLE, CREDITS_UNKNOWN_OUTCOME (the channel will send it again).
+credits_code credits_handle_notification(const struct credits_ledger *ledger,
+                                         const char *channel,
+                                         const struct credits_header *headers,
+                                         size_t headers_count,
+                                         const void *body,
+                                         size_t body_length,
+                                         struct credits_notification *notification,
+                                         struct credits_error **error);
+
+// What to answer to a channel's notification.
+//
+// @param taken  1 where credits_handle_notification() gave CREDITS_OK; 0: the channel shall send it again.
+// @return CREDITS_OK, CREDITS_VALIDATION.
+credits_code credits_notification_reply(const struct credits_ledger *ledger,
+                                        const char *channel,
+                                        int32_t taken,
+                                        struct credits_reply *reply,
+                                        struct credits_error **error);
+
+// Settles an order by hand: for the channel "manual", and for operators who see the money. May be repeated.
+//
+// @param settled  NULL, or a place for the order as it stands then.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_NOT_FOUND, CREDITS_PAYMENT_VERIFICATION (amount, currency or transaction are
+//         not the order's), CREDITS_UNAVAILABLE, CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_settle_order(const struct credits_ledger *ledger,
+                                  const struct credits_settle_order_options *options,
+                                  struct credits_order *settled,
+                                  struct credits_error **error);
+
+// Makes sure that nobody can pay an order any more. Waits for the channel, where that knows of the order.
+//
+// @param closed  NULL, or a place for the order as it stands then: one that was paid meanwhile is settled.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_NOT_FOUND, CREDITS_INVALID_STATE (it was paid), CREDITS_PAYMENT_CHANNEL,
+//         CREDITS_PAYMENT_VERIFICATION, CREDITS_UNAVAILABLE, CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_close_order(const struct credits_ledger *ledger,
+                                 const char *order_no,
+                                 struct credits_order *closed,
+                                 struct credits_error **error);
+
+// Sends money of an order back, and takes back the credits that it bought, in proportion. Waits for the channel; what that
+// has not ended yet is CREDITS_ORDER_REFUNDING, and credits_reconcile_orders() follows it up.
+//
+// @param refunded  NULL, or a place for the order as it stands then.
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_IDEMPOTENCY_CONFLICT, CREDITS_NOT_FOUND, CREDITS_INVALID_STATE (it was not
+//         paid, or all of it went back), CREDITS_PAYMENT_CHANNEL (it refuses; the credits are back), CREDITS_UNAVAILABLE,
+//         CREDITS_UNKNOWN_OUTCOME.
+credits_code credits_refund_order(const struct credits_ledger *ledger,
+                                  const struct credits_refund_order_options *options,
+                                  struct credits_order *refunded,
+                                  struct credits_error **error);
+
+// Asks the channels about every order that waits: settles the paid ones whose notification never came, closes those whose
+// time is over, follows up refunds. Run it every few minutes, from as many processes as you like.
+//
+// @param min_age   Younger orders are left alone, since their notification may be on its way: a minute is good. 0 for all.
+// @param done      NULL, or a place for the counts.
+// @param problems  NULL, or a place for the first hundred orders about which something went wrong, as JSON: [{"order_no",
+//                  "error": {"code", "message", "facts"}}]; free it with credits_string_free().
+// @return CREDITS_OK, whatever went wrong about single orders; CREDITS_VALIDATION, CREDITS_UNAVAILABLE.
+credits_code credits_reconcile_orders(const struct credits_ledger *ledger,
+                                      int64_t min_age,
+                                      struct credits_reconciled *done,
+                                      char **problems,
+                                      struct credits_error **error);
+
+// Compares a channel's bill with the books. Changes nothing.
+//
+// @param bill         The file, as the channel publishes it, unpacked.
+// @param bill_length  Its bytes.
+// @param since        The time that the bill is of begins here,
+// @param until        and ends before this.
+// @param report       NULL, or a place for the counts.
+// @param differences  NULL, or a place for what does not fit, as JSON: [{"kind", "line", "order", "refund_no"}]; free it
+//                     with credits_string_free(). `kind` is "unknown" (the bill has it, and the books don't know the order
+//                     or the refund), "not_settled" (the books have the order, and not as paid), "different" (with another
+//                     amount or transaction, or not as a refund that has succeeded), "missing_payment" or "missing_refund"
+//                     (the books have it, and the bill does not).
+// @return CREDITS_OK, CREDITS_VALIDATION (also: it is no bill of this channel's; the message names the line),
+//         CREDITS_UNAVAILABLE.
+credits_code credits_reconcile_statement(const struct credits_ledger *ledger,
+                                         const char *channel,
+                                         const void *bill,
+                                         size_t bill_length,
+                                         int64_t since,
+                                         int64_t until,
+                                         struct credits_statement_report *report,
+                                         char **differences,
+                                         struct credits_error **error);
 
 // What something would cost. Changes nothing.
 //
@@ -1146,6 +1651,8 @@ template <typename T> inline T credits_init_() {
 #define CREDITS_INIT_(type) { .size = sizeof(type) }
 #endif
 #define CREDITS_SETTINGS_INIT CREDITS_INIT_(credits_settings)
+#define CREDITS_WECHAT_INIT CREDITS_INIT_(credits_wechat_options)
+#define CREDITS_ALIPAY_INIT CREDITS_INIT_(credits_alipay_options)
 #define CREDITS_USAGE_INIT CREDITS_INIT_(credits_usage)
 #define CREDITS_CONSUME_INIT CREDITS_INIT_(credits_consume_options)
 #define CREDITS_CONFIRM_INIT CREDITS_INIT_(credits_confirm_options)
@@ -1156,3 +1663,7 @@ template <typename T> inline T credits_init_() {
 #define CREDITS_CLAWBACK_INIT CREDITS_INIT_(credits_clawback_options)
 #define CREDITS_PAGE_INIT CREDITS_INIT_(credits_page_options)
 #define CREDITS_SAVE_PACKAGE_INIT CREDITS_INIT_(credits_save_package_options)
+#define CREDITS_CREATE_ORDER_INIT CREDITS_INIT_(credits_create_order_options)
+#define CREDITS_PAY_ORDER_INIT CREDITS_INIT_(credits_pay_order_options)
+#define CREDITS_SETTLE_ORDER_INIT CREDITS_INIT_(credits_settle_order_options)
+#define CREDITS_REFUND_ORDER_INIT CREDITS_INIT_(credits_refund_order_options)

@@ -3,7 +3,7 @@
 use crate::call::{Out, wait, with, write_unless_null};
 use crate::error::{CREDITS_OK, credits_code, credits_error};
 use crate::ledger::credits_ledger;
-use crate::options::{Options, items, required};
+use crate::options::{Options, items, number, required};
 use crate::prices::{credits_attribute, credits_number, usage};
 use crate::results::{
     by_number, credits_clawed_back, credits_consumption, credits_matured, credits_outcome, credits_receipt,
@@ -33,11 +33,17 @@ pub const CREDITS_SHORTFALL_FORGIVE: i32 = 0;
 /// Book them as debt.
 pub const CREDITS_SHORTFALL_DEBT: i32 = 1;
 
-fn number<T: Copy>(field: &'static str, given: i32, choices: &[(i32, T)], all: &str) -> Checked<T> {
-    let found = choices.iter().find(|(number, _)| *number == given);
-    found
-        .map(|(_, choice)| *choice)
-        .ok_or_else(|| credits_error::invalid(field, "is none of the numbers there are", all))
+/// What becomes of credits that can't be taken back.
+pub(crate) fn shortfall(given: i32) -> Checked<Shortfall> {
+    number(
+        "shortfall",
+        given,
+        &[
+            (CREDITS_SHORTFALL_FORGIVE, Shortfall::Forgive),
+            (CREDITS_SHORTFALL_DEBT, Shortfall::Debt),
+        ],
+        "CREDITS_SHORTFALL_*",
+    )
 }
 
 fn clash(field: &'static str, problem: &'static str) -> credits_error {
@@ -673,15 +679,7 @@ pub unsafe extern "C" fn credits_clawback(
     unsafe {
         with(ledger, error, |ledger| {
             let options = required(options)?;
-            let shortfall = number(
-                "shortfall",
-                options.shortfall,
-                &[
-                    (CREDITS_SHORTFALL_FORGIVE, Shortfall::Forgive),
-                    (CREDITS_SHORTFALL_DEBT, Shortfall::Debt),
-                ],
-                "CREDITS_SHORTFALL_*",
-            )?;
+            let shortfall = shortfall(options.shortfall)?;
             let clawback = Clawback {
                 amount: optional_amount(options.amount),
                 reason: optional_text("reason", options.reason)?.map(str::to_owned),

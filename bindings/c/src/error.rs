@@ -1,6 +1,6 @@
 //! What went wrong: a number for programs that is for ever, and an object with the message and the facts.
 
-use jointo_credits::{Error, Refusal, Written};
+use jointo_credits::{Error, OrderNo, Refusal, Written};
 use serde_json::{Map, Value, json};
 use std::ffi::{CStr, CString, c_char};
 
@@ -11,22 +11,22 @@ pub type credits_code = i32;
 pub const CREDITS_OK: i32 = 0;
 /// An argument is malformed, missing or past a limit. The facts name the `field`, the `problem` and the `limit`.
 pub const CREDITS_VALIDATION: i32 = 1;
-/// There is no such consumption, lot, package or rate card.
+/// There is no such consumption, lot, package, rate card or order.
 pub const CREDITS_NOT_FOUND: i32 = 2;
 /// More was asked for than is there: credits_error_required() and credits_error_available().
 pub const CREDITS_INSUFFICIENT_CREDITS: i32 = 3;
 /// The hold's deadline has passed. Consume again, or confirm with CREDITS_LATE_RECHARGE.
 pub const CREDITS_HOLD_EXPIRED: i32 = 4;
-/// The consumption is in a state that does not allow it.
+/// The consumption or order is in a state that does not allow it.
 pub const CREDITS_INVALID_STATE: i32 = 5;
 /// The idempotency key was used before for another request.
 pub const CREDITS_IDEMPOTENCY_CONFLICT: i32 = 6;
-/// A payment channel's message is not what it claims to be.
+/// A payment channel's message is not what it claims to be, or a payment does not fit its order.
 pub const CREDITS_PAYMENT_VERIFICATION: i32 = 7;
-/// The database, or the way to it, failed. Nothing has changed: try again.
+/// The database or a payment channel, or the way to it, failed. Nothing has changed: try again.
 pub const CREDITS_UNAVAILABLE: i32 = 8;
-/// The database failed while it wrote. Nobody can tell whether it was done; repeating it with the same idempotency key is
-/// safe.
+/// The database failed while it wrote, or a payment channel did not answer. Nobody can tell whether it was done; repeating
+/// it with the same idempotency key is safe.
 pub const CREDITS_UNKNOWN_OUTCOME: i32 = 9;
 /// The ledger was opened before this process was forked: open it anew.
 pub const CREDITS_FORKED: i32 = 10;
@@ -67,6 +67,27 @@ impl credits_error {
 
     pub(crate) fn message(&self) -> &CStr {
         &self.message
+    }
+
+    /// As part of an answer.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "code": name_of(self.code).to_string_lossy(),
+            "message": self.message.to_string_lossy(),
+            "facts": self.fact_object(),
+        })
+    }
+
+    fn fact_object(&self) -> Map<String, Value> {
+        serde_json::from_slice(self.facts.as_bytes()).unwrap_or_default()
+    }
+
+    /// Names the channel whose configuration is at fault: both have fields of the same name.
+    pub(crate) fn of_channel(self, channel: &str) -> Self {
+        let mut facts = self.fact_object();
+        facts.insert("channel".to_owned(), json!(channel));
+        let message = format!("{channel}: {}", self.message.to_string_lossy());
+        credits_error::new(self.code, &message, facts)
     }
 
     pub(crate) fn required(&self) -> i64 {
@@ -214,11 +235,40 @@ fn of_refusal(refusal: &Refusal) -> (credits_code, Map<String, Value>) {
                 ("state", json!(state.as_str())),
             ]),
         ),
+        Refusal::InvalidOrder { order_no, state, .. } => (
+            CREDITS_INVALID_STATE,
+            facts([
+                ("order_no", json!(order_no.to_string())),
+                ("state", json!(state.as_str())),
+            ]),
+        ),
+        Refusal::WrongPayment {
+            order_no,
+            problem,
+            expected,
+            value,
+        } => (
+            CREDITS_PAYMENT_VERIFICATION,
+            facts([
+                ("order_no", json!(order_no.to_string())),
+                ("problem", json!(problem)),
+                ("expected", json!(expected)),
+                ("value", json!(value)),
+            ]),
+        ),
         Refusal::HoldExpired { id, expired_at } => (
             CREDITS_HOLD_EXPIRED,
             facts([
                 ("consumption_id", json!(id.to_string())),
                 ("expired_at", json!(expired_at.to_string())),
+            ]),
+        ),
+        // Orders are known by their numbers, which have no dashes.
+        Refusal::NotFound { what: "order", id } => (
+            CREDITS_NOT_FOUND,
+            facts([
+                ("what", json!("order")),
+                ("order_no", json!(OrderNo(*id).to_string())),
             ]),
         ),
         Refusal::NotFound { what, id } => (
@@ -229,8 +279,6 @@ fn of_refusal(refusal: &Refusal) -> (credits_code, Map<String, Value>) {
             match other.code() {
                 "idempotency_conflict" => CREDITS_IDEMPOTENCY_CONFLICT,
                 "validation" => CREDITS_VALIDATION,
-                "invalid_state" => CREDITS_INVALID_STATE,
-                "payment_verification" => CREDITS_PAYMENT_VERIFICATION,
                 _ => CREDITS_INTERNAL,
             },
             Map::new(),
@@ -285,7 +333,11 @@ pub unsafe extern "C" fn credits_error_available(error: *const credits_error) ->
 /// A code's stable word, such as "insufficient_credits"; "" for a number that is none. Never NULL; not to be freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn credits_code_name(code: credits_code) -> *const c_char {
-    let name: &CStr = match code {
+    name_of(code).as_ptr()
+}
+
+fn name_of(code: credits_code) -> &'static CStr {
+    match code {
         CREDITS_OK => c"ok",
         CREDITS_VALIDATION => c"validation",
         CREDITS_NOT_FOUND => c"not_found",
@@ -300,6 +352,5 @@ pub extern "C" fn credits_code_name(code: credits_code) -> *const c_char {
         CREDITS_INTERNAL => c"internal",
         CREDITS_PAYMENT_CHANNEL => c"payment_channel",
         _ => c"",
-    };
-    name.as_ptr()
+    }
 }

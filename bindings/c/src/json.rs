@@ -1,7 +1,13 @@
 //! What has no fixed form, as JSON.
 
+use crate::error::credits_error;
+use crate::order_results::amount;
+use jointo_credits::payments::{BillLine, Prepared};
 use jointo_credits::pricing::Quote;
-use jointo_credits::{Explanation, Fault, Histogram, Inspection, Pricing, Stats, TrialBalance};
+use jointo_credits::{
+    Explanation, Fault, Histogram, Inspection, Order, Pricing, Reconciled, StatementDifference,
+    StatementReport, Stats, TrialBalance,
+};
 use serde_json::{Value, json};
 
 pub(crate) fn inspection(of: &Inspection) -> Value {
@@ -111,6 +117,74 @@ pub(crate) fn explanation(of: &Explanation) -> Value {
         "charged": of.charged.as_ref().map(quote),
         "lots": lots,
     })
+}
+
+pub(crate) fn parameters(of: &Prepared) -> Value {
+    json!(of.parameters)
+}
+
+pub(crate) fn problems(of: &Reconciled) -> Value {
+    of.problems
+        .iter()
+        .map(|(order_no, error)| {
+            json!({
+                "order_no": order_no.to_string(),
+                "error": credits_error::from(error.clone()).json(),
+            })
+        })
+        .collect()
+}
+
+fn bill_line(of: &BillLine) -> Value {
+    json!({
+        "line": of.line,
+        "order_no": of.order_no,
+        "transaction_id": of.transaction_id,
+        "refund_no": of.refund_no,
+        "amount": amount(of.amount.minor),
+        "currency": of.amount.currency,
+        "at": of.at.map(|at| at.to_string()),
+    })
+}
+
+/// What somebody who compares it with a bill wants to know; credits_get_order() has the rest.
+fn order(of: &Order) -> Value {
+    json!({
+        "order_no": of.order_no.to_string(),
+        "user_id": of.user_id.to_string(),
+        "status": of.state.status.as_str(),
+        "price": amount(of.price.minor),
+        "currency": of.price.currency,
+        "refunded": amount(of.refunded()),
+        "transaction_id": of.state.transaction_id,
+        "paid_at": of.state.paid_at.map(|at| at.to_string()),
+    })
+}
+
+pub(crate) fn differences(of: &StatementReport) -> Value {
+    of.differences
+        .iter()
+        .map(|difference| {
+            let (kind, line, found, refund_no) = match difference {
+                StatementDifference::Unknown(line) => ("unknown", Some(line), None, None),
+                StatementDifference::NotSettled(line, order) => {
+                    ("not_settled", Some(line), Some(order), None)
+                }
+                StatementDifference::Different(line, order) => ("different", Some(line), Some(order), None),
+                StatementDifference::MissingPayment(order) => ("missing_payment", None, Some(order), None),
+                StatementDifference::MissingRefund(order, refund_no) => {
+                    ("missing_refund", None, Some(order), Some(refund_no))
+                }
+                _ => ("other", None, None, None),
+            };
+            json!({
+                "kind": kind,
+                "line": line.map(bill_line),
+                "order": found.map(order),
+                "refund_no": refund_no,
+            })
+        })
+        .collect()
 }
 
 /// A card is JSON already, and stays as it is.

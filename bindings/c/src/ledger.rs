@@ -1,14 +1,15 @@
 //! Opening and closing, and what concerns the whole ledger.
 
 use crate::call::{Out, guard, wait, with, write_unless_null};
+use crate::channels::{self, credits_alipay_options, credits_wechat_options};
 use crate::clock::credits_clock;
 use crate::error::{credits_code, credits_error};
 use crate::json;
-use crate::options::{Options, optional};
+use crate::options::{Options, number, optional};
 use crate::results::credits_pending;
 use crate::text::{give, optional_duration, optional_text, text};
 use jointo_credits::bindings::worker_threads;
-use jointo_credits::{Ledger, OnLotExpiredWhileHeld, Settings};
+use jointo_credits::{LatePayment, Ledger, OnLotExpiredWhileHeld, Settings};
 use std::ffi::c_char;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -28,6 +29,11 @@ pub struct credits_ledger {
 pub const CREDITS_EXPIRED_LOTS_EXPIRE: i32 = 0;
 /// They live for `release_grace`.
 pub const CREDITS_EXPIRED_LOTS_GRACE: i32 = 1;
+
+/// What becomes of a payment that arrives when its order is closed: the order is settled.
+pub const CREDITS_LATE_PAYMENT_SETTLE: i32 = 0;
+/// The money is sent back.
+pub const CREDITS_LATE_PAYMENT_REFUND: i32 = 1;
 
 /// How a ledger is opened. Set it to CREDITS_SETTINGS_INIT first; zero and NULL mean the default. Durations are in
 /// microseconds.
@@ -62,6 +68,16 @@ pub struct credits_settings {
     pub patience: i64,
     /// How long to wait for a connection, and for another process that writes a SQLite file: 5 s by default.
     pub connect_timeout: i64,
+    /// The channel "wechat"; NULL for none. Every ledger has the channel "manual".
+    pub wechat: *const credits_wechat_options,
+    /// The channel "alipay"; NULL for none.
+    pub alipay: *const credits_alipay_options,
+    /// How long an order can be paid: 1 min to 15 d, 30 min by default.
+    pub order_ttl: i64,
+    /// CREDITS_LATE_PAYMENT_SETTLE or CREDITS_LATE_PAYMENT_REFUND.
+    pub late_payment: i32,
+    /// Zero.
+    pub reserved: i32,
 }
 
 // SAFETY: numbers and pointers; zeros are valid.
@@ -73,7 +89,8 @@ unsafe impl Options for credits_settings {}
 /// @param settings  NULL for the defaults.
 /// @param opened    The ledger; close it with credits_close().
 /// @param error     NULL, or a place for what went wrong; free it with credits_error_free(). So for every call below.
-/// @return CREDITS_OK, CREDITS_VALIDATION (the url, a setting), CREDITS_UNAVAILABLE.
+/// @return CREDITS_OK, CREDITS_VALIDATION (the url, a setting, a channel's: the facts name the `channel`),
+///         CREDITS_UNAVAILABLE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn credits_open(
     url: *const c_char,
@@ -116,10 +133,17 @@ unsafe fn chosen(url: &str, given: credits_settings) -> Result<Settings, credits
         if let Some(clock) = given.clock.as_ref() {
             chosen = chosen.clock(clock.clock.clone());
         }
+        if let Some(wechat) = channels::wechat(given.wechat)? {
+            chosen = chosen.channel(wechat);
+        }
+        if let Some(alipay) = channels::alipay(given.alipay)? {
+            chosen = chosen.channel(alipay);
+        }
     }
     type Set<T> = fn(Settings, T) -> Settings;
-    let durations: [(&'static str, i64, Set<Duration>); 5] = [
+    let durations: [(&'static str, i64, Set<Duration>); 6] = [
         ("hold_ttl", given.hold_ttl, Settings::hold_ttl),
+        ("order_ttl", given.order_ttl, Settings::order_ttl),
         ("release_grace", given.release_grace, Settings::release_grace),
         ("reversal_grace", given.reversal_grace, Settings::reversal_grace),
         ("patience", given.patience, Settings::patience),
@@ -147,17 +171,27 @@ unsafe fn chosen(url: &str, given: credits_settings) -> Result<Settings, credits
             chosen = set(chosen, number as usize);
         }
     }
-    chosen = chosen.on_lot_expired_while_held(match given.on_lot_expired_while_held {
-        CREDITS_EXPIRED_LOTS_EXPIRE => OnLotExpiredWhileHeld::Expire,
-        CREDITS_EXPIRED_LOTS_GRACE => OnLotExpiredWhileHeld::Grace,
-        _ => {
-            return Err(credits_error::invalid(
-                "on_lot_expired_while_held",
-                "is none of the numbers there are",
-                "CREDITS_EXPIRED_LOTS_EXPIRE or CREDITS_EXPIRED_LOTS_GRACE",
-            ));
-        }
-    });
+    let on_lot_expired_while_held = number(
+        "on_lot_expired_while_held",
+        given.on_lot_expired_while_held,
+        &[
+            (CREDITS_EXPIRED_LOTS_EXPIRE, OnLotExpiredWhileHeld::Expire),
+            (CREDITS_EXPIRED_LOTS_GRACE, OnLotExpiredWhileHeld::Grace),
+        ],
+        "CREDITS_EXPIRED_LOTS_*",
+    )?;
+    let late_payment = number(
+        "late_payment",
+        given.late_payment,
+        &[
+            (CREDITS_LATE_PAYMENT_SETTLE, LatePayment::Settle),
+            (CREDITS_LATE_PAYMENT_REFUND, LatePayment::Refund),
+        ],
+        "CREDITS_LATE_PAYMENT_*",
+    )?;
+    chosen = chosen
+        .on_lot_expired_while_held(on_lot_expired_while_held)
+        .late_payment(late_payment);
     Ok(chosen.pgbouncer(given.pgbouncer != 0))
 }
 

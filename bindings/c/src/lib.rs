@@ -17,6 +17,7 @@
 )]
 
 mod call;
+mod channels;
 mod clock;
 mod commands;
 mod error;
@@ -24,6 +25,8 @@ mod json;
 mod ledger;
 mod log;
 mod options;
+mod order_results;
+mod orders;
 mod prices;
 mod reads;
 mod results;

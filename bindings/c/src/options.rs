@@ -76,3 +76,16 @@ pub(crate) unsafe fn items<'a, T>(field: &'static str, items: *const T, count: u
     // SAFETY: the caller's promise.
     Ok(unsafe { std::slice::from_raw_parts(items, count) })
 }
+
+/// What a number that a program gives stands for.
+pub(crate) fn number<T: Copy>(
+    field: &'static str,
+    given: i32,
+    choices: &[(i32, T)],
+    all: &str,
+) -> Checked<T> {
+    let found = choices.iter().find(|(number, _)| *number == given);
+    found
+        .map(|(_, choice)| *choice)
+        .ok_or_else(|| credits_error::invalid(field, "is none of the numbers there are", all))
+}

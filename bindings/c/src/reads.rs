@@ -48,7 +48,7 @@ pub struct credits_page_options {
     pub size: usize,
     /// Of transactions: only of this kind, CREDITS_KIND_*.
     pub kind: i32,
-    /// Of consumptions: only those that stand like this now.
+    /// Of consumptions and orders: only those that stand like this now, CREDITS_PENDING and so on, or CREDITS_ORDER_*.
     pub status: i32,
     /// Of transactions: from this time on.
     pub since: i64,
@@ -61,7 +61,29 @@ pub struct credits_page_options {
 // SAFETY: numbers and pointers; zeros are valid.
 unsafe impl Options for credits_page_options {}
 
-fn chosen<T: Copy>(
+impl credits_page_options {
+    /// # Safety
+    /// The pointers are what lib.rs says.
+    pub(crate) unsafe fn cursor(&self) -> Checked<Option<String>> {
+        // SAFETY: the caller's promise.
+        let cursor = unsafe { optional_text("cursor", self.cursor) }?;
+        Ok(cursor.filter(|cursor| !cursor.is_empty()).map(str::to_owned))
+    }
+
+    pub(crate) fn without_kind_and_times(&self) -> Checked<()> {
+        if self.kind == 0 && self.since == 0 && self.until == 0 {
+            Ok(())
+        } else {
+            Err(credits_error::invalid(
+                "kind",
+                "and times are for transactions only",
+                "0",
+            ))
+        }
+    }
+}
+
+pub(crate) fn chosen<T: Copy>(
     field: &'static str,
     all: &[T],
     number_of: fn(T) -> i32,
@@ -77,7 +99,7 @@ fn chosen<T: Copy>(
 
 /// # Safety
 /// `places` has room for `page`'s items, and `next` for a cursor.
-unsafe fn turn_over<T, U: for<'a> From<&'a T>>(
+pub(crate) unsafe fn turn_over<T, U: for<'a> From<&'a T>>(
     page: &Page<T>,
     places: *mut U,
     count: Out<usize>,
@@ -119,16 +141,18 @@ pub unsafe extern "C" fn credits_transactions(
             Out::new("items", items)?;
             let options = optional(options)?;
             if options.status != 0 {
-                return Err(credits_error::invalid("status", "is for consumptions only", "0"));
+                return Err(credits_error::invalid(
+                    "status",
+                    "is for consumptions and orders only",
+                    "0",
+                ));
             }
             let filter = TransactionFilter {
                 kind: chosen("kind", Kind::ALL, kind_number, options.kind)?,
                 since: optional_time(options.since),
                 until: optional_time(options.until),
                 limit: capacity,
-                cursor: optional_text("cursor", options.cursor)?
-                    .filter(|cursor| !cursor.is_empty())
-                    .map(str::to_owned),
+                cursor: options.cursor()?,
             };
             let page = wait(
                 ledger,
@@ -158,19 +182,11 @@ pub unsafe extern "C" fn credits_consumptions(
             let count = Out::new("count", count)?;
             Out::new("items", items)?;
             let options = optional(options)?;
-            if options.kind != 0 || options.since != 0 || options.until != 0 {
-                return Err(credits_error::invalid(
-                    "kind",
-                    "and times are for transactions only",
-                    "0",
-                ));
-            }
+            options.without_kind_and_times()?;
             let filter = ConsumptionFilter {
                 status: chosen("status", Status::ALL, status_number, options.status)?,
                 limit: capacity,
-                cursor: optional_text("cursor", options.cursor)?
-                    .filter(|cursor| !cursor.is_empty())
-                    .map(str::to_owned),
+                cursor: options.cursor()?,
             };
             let page = wait(
                 ledger,

@@ -20,6 +20,12 @@ pub const CREDITS_NUMBER_TEXT: usize = 48;
 pub const CREDITS_CURSOR_TEXT: usize = 64;
 /// The bytes of an id in text, with its NUL.
 pub const CREDITS_UUID_TEXT: usize = 37;
+/// The bytes of the name of a payment channel, or of a parameter, with its NUL.
+pub const CREDITS_NAME_TEXT: usize = 40;
+/// The bytes of an order's number, or of a refund's, with its NUL.
+pub const CREDITS_ORDER_NO_TEXT: usize = 48;
+/// The bytes of what a payer scans or opens, with its NUL.
+pub const CREDITS_LINK_TEXT: usize = 8192;
 
 /// An id. All zeros stands for none.
 #[repr(C)]
@@ -570,6 +576,8 @@ pub struct credits_verification {
     pub lots: u64,
     /// Consumptions audited.
     pub consumptions: u64,
+    /// Orders audited.
+    pub orders: u64,
     /// Faults found: 0 where everything fits.
     pub faults: u64,
 }
@@ -581,6 +589,7 @@ impl From<&Verification> for credits_verification {
             entries: of.entries,
             lots: of.lots,
             consumptions: of.holds,
+            orders: of.orders,
             faults: of.fault_count,
         }
     }
@@ -613,18 +622,19 @@ impl From<&TrialBalance> for credits_sums {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    pub(crate) fn check<T: Copy>(all: &[T], number_of: fn(T) -> i32) {
+        let mut numbers: Vec<i32> = all.iter().map(|word| number_of(*word)).collect();
+        numbers.sort_unstable();
+        let expected: Vec<i32> = (1..).take(all.len()).collect();
+        assert_eq!(numbers, expected);
+    }
 
     /// A new word of the ledger's needs a number here.
     #[test]
     fn every_word_has_a_number_of_its_own() {
-        fn check<T: Copy>(all: &[T], number_of: fn(T) -> i32) {
-            let mut numbers: Vec<i32> = all.iter().map(|word| number_of(*word)).collect();
-            numbers.sort_unstable();
-            let expected: Vec<i32> = (1..).take(all.len()).collect();
-            assert_eq!(numbers, expected);
-        }
         check(Status::ALL, status_number);
         check(Source::ALL, source_number);
         check(Kind::ALL, kind_number);
