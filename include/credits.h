@@ -70,13 +70,14 @@
 // The hold's deadline has passed. Consume again, or confirm with CREDITS_LATE_RECHARGE.
 #define CREDITS_HOLD_EXPIRED 4
 
-// The consumption or order is in a state that does not allow it.
+// The consumption or order is in a state that does not allow it. The facts name the `state`.
 #define CREDITS_INVALID_STATE 5
 
 // The idempotency key was used before for another request.
 #define CREDITS_IDEMPOTENCY_CONFLICT 6
 
-// A payment channel's message is not what it claims to be, or a payment does not fit its order.
+// A payment channel's message is not what it claims to be, or a payment does not fit its order. The facts name the `channel`
+// or the `order_no`, and the `problem`.
 #define CREDITS_PAYMENT_VERIFICATION 7
 
 // The database or a payment channel, or the way to it, failed. Nothing has changed: try again.

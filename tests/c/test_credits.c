@@ -1,44 +1,10 @@
-/* Every function of libcredits: what it does, and what it says to NULL, to text that is no UTF-8, to wrong states. */
+/* Every function of libcredits but those about orders: what it does, and what it says to NULL, to text that is no UTF-8, to
+ * wrong states. */
 #include <pthread.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
-
-#define START 1767225600000000 /* 2026-01-01 */
-#define SECOND 1000000
-#define BAD_UTF8 "\xff\xfe"
-
-jmp_buf failed;
-static const char *base; /* of the database: "sqlite:///folder" or "postgresql://..." */
-static int number;       /* of the test */
-static credits_clock *the_clock;
-static credits_ledger *ledger;
-
-static credits_uuid id_of(unsigned char n) {
-    credits_uuid id = {{0}};
-    id.bytes[15] = n;
-    return id;
-}
-
-static credits_ledger *open_anew(void) {
-    char url[512], schema[32];
-    credits_settings settings = CREDITS_SETTINGS_INIT;
-    credits_ledger *opened = NULL;
-    settings.clock = the_clock;
-    settings.patience = SECOND;
-    snprintf(schema, sizeof schema, "test_%d", number);
-    if (strncmp(base, "sqlite", 6) == 0) {
-        snprintf(url, sizeof url, "%s/%d.db", base, number);
-    } else {
-        snprintf(url, sizeof url, "%s", base);
-        settings.schema = schema;
-    }
-    OK(credits_open(url, &settings, &opened, &error));
-    CHECK(opened != NULL);
-    return opened;
-}
 
 static void grant(credits_uuid user, int64_t amount) {
     credits_grant_options options = CREDITS_GRANT_INIT;
@@ -56,12 +22,6 @@ static credits_consumption hold(credits_uuid user, int64_t amount) {
     OK(credits_consume(ledger, &options, &held, &error));
     CHECK(held.status == CREDITS_PENDING && held.amount == amount);
     return held;
-}
-
-static int64_t available(credits_uuid user) {
-    credits_balance balance;
-    OK(credits_get_balance(ledger, user, 0, &balance, &error));
-    return balance.available;
 }
 
 static void test_versions_agree(void) {
@@ -82,6 +42,7 @@ static void test_code_names(void) {
     CHECK(strcmp(credits_code_name(CREDITS_UNKNOWN_OUTCOME), "unknown_outcome") == 0);
     CHECK(strcmp(credits_code_name(CREDITS_FORKED), "forked") == 0);
     CHECK(strcmp(credits_code_name(CREDITS_INTERNAL), "internal") == 0);
+    CHECK(strcmp(credits_code_name(CREDITS_PAYMENT_CHANNEL), "payment_channel") == 0);
     CHECK(strcmp(credits_code_name(-1), "") == 0);
     CHECK(strcmp(credits_code_name(1000), "") == 0);
 }
@@ -183,10 +144,7 @@ static void test_structs_of_other_versions(void) {
 }
 
 static void test_the_tables_are_missing(void) {
-    credits_ledger *empty;
-    number += 1000;
-    empty = open_anew();
-    number -= 1000;
+    credits_ledger *empty = open_empty();
     REFUSED(CREDITS_UNAVAILABLE, "remedy", credits_check(empty, &error));
     credits_close(empty);
     OK(credits_check(ledger, &error));
@@ -810,10 +768,7 @@ static void test_records_reach_the_logger(void) {
     pthread_mutex_unlock(&lock);
 }
 
-static const struct {
-    const char *name;
-    void (*run)(void);
-} TESTS[] = {
+const struct test LEDGER_TESTS[] = {
 #define TEST(name) {#name, test_##name}
     TEST(versions_agree),
     TEST(code_names),
@@ -837,36 +792,5 @@ static const struct {
     TEST(eight_threads_on_one_handle),
     TEST(a_fork),
     TEST(records_reach_the_logger),
+    {NULL, NULL},
 };
-
-int main(int count, char **arguments) {
-    volatile int passed = 0, failures = 0;
-    volatile size_t n;
-    if (count < 2) {
-        fprintf(stderr, "usage: %s URL [TEST]\n", arguments[0]);
-        return 2;
-    }
-    base = arguments[1];
-    for (n = 0; n < sizeof TESTS / sizeof *TESTS; n++) {
-        if (count > 2 && strcmp(arguments[2], TESTS[n].name) != 0) continue;
-        number = (int)n + 1;
-        the_clock = credits_clock_new(START);
-        ledger = NULL;
-        if (setjmp(failed) == 0) {
-            ledger = open_anew();
-            OK(credits_migrate(ledger, &error));
-            OK(credits_seed_catalog(ledger, &error));
-            TESTS[n].run();
-            printf("test %s ... ok\n", TESTS[n].name);
-            passed++;
-        } else {
-            printf("test %s ... FAILED\n", TESTS[n].name);
-            failures++;
-        }
-        fflush(stdout);
-        credits_close(ledger);
-        credits_clock_free(the_clock);
-    }
-    printf("test result: %s. %d passed; %d failed; 0 ignored\n", failures ? "FAILED" : "ok", passed, failures);
-    return failures != 0;
-}

@@ -17,11 +17,12 @@ pub const CREDITS_NOT_FOUND: i32 = 2;
 pub const CREDITS_INSUFFICIENT_CREDITS: i32 = 3;
 /// The hold's deadline has passed. Consume again, or confirm with CREDITS_LATE_RECHARGE.
 pub const CREDITS_HOLD_EXPIRED: i32 = 4;
-/// The consumption or order is in a state that does not allow it.
+/// The consumption or order is in a state that does not allow it. The facts name the `state`.
 pub const CREDITS_INVALID_STATE: i32 = 5;
 /// The idempotency key was used before for another request.
 pub const CREDITS_IDEMPOTENCY_CONFLICT: i32 = 6;
-/// A payment channel's message is not what it claims to be, or a payment does not fit its order.
+/// A payment channel's message is not what it claims to be, or a payment does not fit its order. The facts name the `channel`
+/// or the `order_no`, and the `problem`.
 pub const CREDITS_PAYMENT_VERIFICATION: i32 = 7;
 /// The database or a payment channel, or the way to it, failed. Nothing has changed: try again.
 pub const CREDITS_UNAVAILABLE: i32 = 8;
