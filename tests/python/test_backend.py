@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import threading
 import time
 import uuid
@@ -16,15 +15,11 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
+from backend.signing import signed
+from backend.stack import Stack
 from conftest import Redis, eventually
 
 from jointo_credits import Ledger
-
-EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "backend"
-sys.path.insert(0, str(EXAMPLE))
-
-from backend.signing import signed  # noqa: E402
-from backend.stack import Stack  # noqa: E402
 
 #: Jobs of each client under load; more by hand: BACKEND_LOAD_JOBS=50 is more than a minute.
 LOAD_JOBS = int(os.environ.get("BACKEND_LOAD_JOBS", "6"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import socket
 import subprocess
@@ -23,24 +24,14 @@ import alipay as their_alipay
 import asyncpg
 import httpx2 as httpx
 import pytest
-import standins
 import uvicorn
 import wechatpayv3 as their_wechat
 from conftest import eventually
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
-from standins import (
-    STAND_INS,
-    AlipayStandIn,
-    Notice,
-    StandIn,
-    Trade,
-    WeChatStandIn,
-    certificate,
-    certificate_pem,
-    private_pem,
-    public_pem,
-)
+from standins import STAND_INS, AlipayStandIn, StandIn, WeChatStandIn
+from standins.channel import Notice, Trade
+from standins.keys import certificate, certificate_pem, has_signed, private_pem, public_pem
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from test_http import ADMIN, MIA, USER, current_user, data, error, require_admin
@@ -66,12 +57,17 @@ PRICE, CREDITS = Decimal("9.90"), 110
 WAYS = {"wechat": "native", "alipay": "page"}
 
 
+def configured(channel: StandIn, **changes: Any) -> WeChatPay | Alipay:
+    """The library's channel that talks with a stand-in."""
+    return {"wechat": WeChatPay, "alipay": Alipay}[channel.name](**{**channel.arguments(), **changes})
+
+
 def application(url: str, channel: StandIn, **settings: Any) -> FastAPI:
     """An application that has the routes about orders, and nothing else."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with await AsyncLedger.connect(url, channels=[channel.channel()], **settings) as ledger:
+        async with await AsyncLedger.connect(url, channels=[configured(channel)], **settings) as ledger:
             app.state.ledger = ledger
             yield
 
@@ -95,7 +91,7 @@ class Shop:
         self.clock = ManualClock(START)
         channel.clock = self.clock.now
         settings["clock"] = self.clock
-        self.books = stack.enter_context(Ledger.connect(url, channels=[channel.channel()], **settings))
+        self.books = stack.enter_context(Ledger.connect(url, channels=[configured(channel)], **settings))
         self.books.migrate()
         self.books.seed_catalog()
         self.http = stack.enter_context(TestClient(application(url, channel, **settings)))
@@ -250,7 +246,7 @@ def test_an_order_of_another_channel_is_not_settled(sqlite: str) -> None:
     with (
         WeChatStandIn() as wechat,
         AlipayStandIn() as alipay,
-        Ledger.connect(sqlite, channels=[wechat.channel(), alipay.channel()]) as books,
+        Ledger.connect(sqlite, channels=[configured(wechat), configured(alipay)]) as books,
     ):
         books.migrate()
         books.seed_catalog()
@@ -356,7 +352,7 @@ def test_every_way_to_pay(sqlite: str, way: str) -> None:
             # What the payer's WeChat checks before it shows a price.
             lines = [parameters[name] for name in ("appId", "timeStamp", "nonceStr", "package")]
             message = "".join(f"{line}\n" for line in lines).encode()
-            assert standins.has_signed("wechat merchant", message, parameters["paySign"])
+            assert has_signed("wechat merchant", message, parameters["paySign"])
             parameters = {"prepay_id": parameters["package"].removeprefix("prepay_id=")}
         # Asked for once more it is the same order.
         assert shop.books.pay_order(
@@ -450,7 +446,7 @@ def test_the_channel_itself_notifies(
     with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/recharge"
         channel.notify_url = f"{address}/notify/{channel.name}"
-        books = stack.enter_context(Ledger.connect(url, channels=[channel.channel()]))
+        books = stack.enter_context(Ledger.connect(url, channels=[configured(channel)]))
         books.migrate()
         books.seed_catalog()
         package = min(books.packages(), key=lambda package: package.price)
@@ -469,7 +465,7 @@ def test_the_channel_itself_notifies(
 def test_what_is_refused_is_sent_to_the_end_of_the_schedule(sqlite: str, channel: StandIn) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
         channel.notify_url = f"http://127.0.0.1:{listener.getsockname()[1]}/recharge/notify/{channel.name}"
-        books = stack.enter_context(Ledger.connect(sqlite, channels=[channel.channel()]))
+        books = stack.enter_context(Ledger.connect(sqlite, channels=[configured(channel)]))
         books.migrate()
         books.seed_catalog()
         package = min(books.packages(), key=lambda package: package.price)
@@ -1002,7 +998,7 @@ def test_python_alipay_sdk_names_certificates_as_ours_does(sqlite: str) -> None:
 @pytest.fixture
 def begun(postgres: str, channel: StandIn) -> Iterator[tuple[Ledger, Order, Trade]]:
     """On PostgreSQL: an order that was paid, of which nobody has told yet."""
-    with Ledger.connect(postgres, channels=[channel.channel()]) as books:
+    with Ledger.connect(postgres, channels=[configured(channel)]) as books:
         books.migrate()
         books.seed_catalog()
         package = min(books.packages(), key=lambda package: package.price)
@@ -1013,12 +1009,20 @@ def begun(postgres: str, channel: StandIn) -> Iterator[tuple[Ledger, Order, Trad
 @contextmanager
 def backend_process(url: str, channel: StandIn, notice: Notice, copies: int) -> Iterator[subprocess.Popen[str]]:
     """A process that has copies of a notification, and waits for a line."""
-    command = [sys.executable, str(Path(standins.__file__))]
+    command = [sys.executable, str(Path(__file__).with_name("_notified.py"))]
+    job = {
+        "url": url,
+        "channel": channel.name,
+        "arguments": channel.arguments(),
+        "headers": notice.headers,
+        "body": base64.b64encode(notice.body).decode(),
+        "copies": copies,
+    }
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(standins.job(url, channel, notice, copies) + "\n")
+            process.stdin.write(json.dumps(job) + "\n")
             process.stdin.flush()
             assert process.stdout.readline() == "ready\n"
             yield process
@@ -1132,10 +1136,10 @@ def no_secret_in(text: str, *secrets: str) -> None:
 
 
 def test_keys_never_appear(channel: StandIn, sqlite: str) -> None:
-    arguments, made = channel.arguments(), type(channel.channel())
+    arguments = channel.arguments()
     private = [value for name, value in arguments.items() if name in ("api_v3_key", "merchant_key", "app_private_key")]
-    shown = [repr(channel.channel()), str(channel.channel())]
-    with Ledger.connect(sqlite, channels=[channel.channel()]) as books:
+    shown = [repr(configured(channel)), str(configured(channel))]
+    with Ledger.connect(sqlite, channels=[configured(channel)]) as books:
         shown += [repr(books), str(books)]
     spoiled = [
         *private,
@@ -1149,24 +1153,23 @@ def test_keys_never_appear(channel: StandIn, sqlite: str) -> None:
             if wrong == arguments[name] or (name == "app_id" and "-----" not in wrong):
                 continue
             with pytest.raises(ValidationError) as refused:
-                made(**{**arguments, name: {WeChatStandIn.KEY_ID: wrong} if name == "public_keys" else wrong})
+                configured(channel, **{name: {WeChatStandIn.KEY_ID: wrong} if name == "public_keys" else wrong})
             shown += [str(refused.value), repr(refused.value), json.dumps(refused.value.to_dict(), default=str)]
     no_secret_in("\n".join(shown), *private)
 
 
 def test_the_argument_at_fault_is_named(channel: StandIn) -> None:
-    arguments, made = channel.arguments(), type(channel.channel())
+    arguments = channel.arguments()
     for name in arguments:
         with pytest.raises(ValidationError) as refused:
-            made(**{**arguments, name: {WeChatStandIn.KEY_ID: "x"} if name == "public_keys" else "x y"})
+            configured(channel, **{name: {WeChatStandIn.KEY_ID: "x"} if name == "public_keys" else "x y"})
         assert refused.value.field == name
 
 
 def test_a_file_that_is_not_there(channel: StandIn, tmp_path: Path) -> None:
-    arguments = channel.arguments()
     name = "merchant_key" if channel.name == "wechat" else "app_private_key"
     with pytest.raises(ValidationError) as refused:
-        type(channel.channel())(**{**arguments, name: tmp_path / "key.pem"})
+        configured(channel, **{name: tmp_path / "key.pem"})
     assert refused.value.field == name
 
 
@@ -1177,7 +1180,7 @@ def test_keys_may_be_in_files(channel: StandIn, tmp_path: Path) -> None:
             path = tmp_path / name
             path.write_text(arguments[name], encoding="utf-8")
             arguments[name] = path
-    assert repr(type(channel.channel())(**arguments)) == repr(channel.channel())
+    assert repr(configured(channel, **arguments)) == repr(configured(channel))
 
 
 def test_keys_are_in_no_log(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
@@ -1199,10 +1202,8 @@ def test_keys_are_in_no_log(shop: Shop, caplog: pytest.LogCaptureFixture) -> Non
 
 def test_a_channel_that_does_not_believe_us(sqlite: str, channel: StandIn) -> None:
     """A key that the merchant has replaced at the channel."""
-    arguments = channel.arguments()
-    arguments["merchant_key" if channel.name == "wechat" else "app_private_key"] = private_pem("stranger")
-    made = {"wechat": WeChatPay, "alipay": Alipay}[channel.name](**arguments)
-    with Ledger.connect(sqlite, channels=[made]) as books:
+    key = "merchant_key" if channel.name == "wechat" else "app_private_key"
+    with Ledger.connect(sqlite, channels=[configured(channel, **{key: private_pem("stranger")})]) as books:
         books.migrate()
         books.seed_catalog()
         package = books.packages()[0]
