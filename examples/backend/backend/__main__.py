@@ -7,12 +7,22 @@ postgresql://...`` and ``--broker-url redis://...`` it runs as it would in produ
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import time
 from pathlib import Path
 from types import FrameType
 
 from .stack import Stack
+
+#: What the environment may say otherwise: the AI is not perfect, and deadlines are soon.
+DEFAULTS = {
+    "AI_SLOW": "0.2",
+    "AI_FAIL": "0.1",
+    "AI_SILENT": "0.05",
+    "BACKEND_HOLD_TTL": "60",
+    "BACKEND_SWEEP_EVERY": "30",
+}
 
 
 def main() -> None:
@@ -29,8 +39,7 @@ def main() -> None:
         credits_url=options.credits_url,
         broker_url=options.broker_url,
         api_port=options.port,
-        chance={"slow": 0.2, "fail": 0.1, "silent": 0.05},
-        more={"BACKEND_HOLD_TTL": "60", "BACKEND_SWEEP_EVERY": "30"},
+        more={name: os.environ.get(name, value) for name, value in DEFAULTS.items()},
     )
 
     def end(number: int, frame: FrameType | None) -> None:
