@@ -15,7 +15,7 @@ demo: ## replay an hour of AI jobs on SQLite in a temporary file (or DATABASE=ur
 	@cargo run --release $(if $(DATABASE),,--no-default-features --features sqlite) --example replay -- \
 		$(if $(DATABASE),--database '$(DATABASE)') $(DEMO_OPTIONS)
 
-backend: ## start the example backend on PostgreSQL and Redis of its own: FastAPI, Celery, a stand-in AI service
+backend: ## start the example backend on PostgreSQL and Redis of its own: FastAPI, Celery, a stand-in AI and payment channels
 	@scripts/backend
 
 backend-sqlite: ## the same with nothing but Python: SQLite, and files for Celery's messages
@@ -23,7 +23,7 @@ backend-sqlite: ## the same with nothing but Python: SQLite, and files for Celer
 
 backend-test: setup ## run the example backend's end-to-end tests
 	@scripts/build-python
-	scripts/with-postgres -- .venv/bin/python -m pytest -q --no-header tests/python/test_backend.py
+	scripts/with-postgres -- .venv/bin/python -m pytest -q --no-header tests/python/test_backend.py tests/python/test_backend_shop.py
 
 test: setup ## run every suite and count the tests
 	@scripts/test

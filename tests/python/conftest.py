@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,13 @@ def client(request: pytest.FixtureRequest, url: str) -> Iterator[Any]:
     client = CLIENTS[request.param](url)
     yield client
     client.close()
+
+
+@pytest.fixture
+def closing() -> Iterator[ExitStack]:
+    """What is closed at the end."""
+    with ExitStack() as closing:
+        yield closing
 
 
 @pytest.fixture

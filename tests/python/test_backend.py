@@ -29,28 +29,22 @@ TTL = 6
 QUICK = {"BACKEND_HOLD_TTL": str(TTL), "BACKEND_SWEEP_EVERY": "1"}
 
 
+def servers(request: pytest.FixtureRequest) -> dict[str, str]:
+    """What a stack gets besides its folder, by the fixture's parameter."""
+    if request.param == "sqlite":
+        return {}
+    return {"credits_url": request.getfixturevalue("postgres"), "broker_url": request.getfixturevalue("broker")}
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
     """Everything, running."""
-    servers: dict[str, str] = {}
-    if request.param == "postgres":
-        servers = {
-            "credits_url": request.getfixturevalue("postgres"),
-            "broker_url": request.getfixturevalue("broker"),
-        }
-    stack = Stack(tmp_path / "backend", more=QUICK, **servers)
+    stack = Stack(tmp_path / "backend", more=QUICK, **servers(request))
     try:
         stack.start()
         yield stack
     finally:
         stack.stop()
-
-
-@pytest.fixture
-def closing() -> Iterator[ExitStack]:
-    """What is closed at the end."""
-    with ExitStack() as closing:
-        yield closing
 
 
 class Client:

@@ -22,6 +22,7 @@ DEFAULTS = {
     "AI_SILENT": "0.05",
     "BACKEND_HOLD_TTL": "60",
     "BACKEND_SWEEP_EVERY": "30",
+    "BACKEND_RECONCILE_EVERY": "30",
 }
 
 
@@ -57,14 +58,29 @@ def main() -> None:
             f"""The backend runs; its logs are in {stack.folder}. Its routes: {stack.api_url}/docs
 
   api={stack.api_url}/api/v1
-  token=$(curl -s $api/sign-in -H 'Content-Type: application/json' -d '{{"name": "mia"}}' |
-      sed 's/.*"token": *"//; s/".*//')
-  user=${{token%%.*}}
-  curl -s $api/credits/gift -H 'Authorization: Bearer admin' -H 'Content-Type: application/json' \\
-      -d "{{\\"userId\\": \\"$user\\", \\"amount\\": 500, \\"reason\\": \\"welcome\\"}}"
-  curl -s $api/ai/videos -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \\
-      -d '{{"prompt": "雪", "seconds": 5}}'
-  curl -s $api/credits/balance -H "Authorization: Bearer $token"
+  json='Content-Type: application/json'
+  token=$(curl -s $api/sign-in -H "$json" -d '{{"name": "mia"}}' | sed 's/.*"token": *"//; s/".*//')
+  mia="Authorization: Bearer $token"
+
+  # She orders a package, here for "wechat"; or "alipay", and its method "qr".
+  package=$(curl -s $api/credits/packages -H "$mia" | grep -o '"packageId":"[^"]*"' | head -1 | cut -d '"' -f 4)
+  order=$(curl -s $api/recharge/orders -H "$mia" -H "$json" \\
+      -d "{{\\"packageId\\": \\"$package\\", \\"channel\\": \\"wechat\\", \\"method\\": \\"native\\"}}"); echo "$order"
+
+  # She pays at the stand-in, which notifies the backend. After the address, ?mishap=twice and others make it worse.
+  parameters=$(echo "$order" | grep -o '{{"code_url":[^}}]*}}\\|{{"qr_code":[^}}]*}}')
+  curl -s {stack.wallet_url}/pay -H "$json" -d "$parameters"
+
+  # Her page asks until the credits are there; they pay for a video.
+  number=$(echo "$order" | grep -o '"orderNo":"[^"]*"' | cut -d '"' -f 4)
+  until curl -s $api/recharge/orders/$number -H "$mia" | grep '"status":"paid"'; do sleep 0.5; done
+  curl -s $api/ai/videos -H "$mia" -H "$json" -d '{{"prompt": "雪", "seconds": 5}}'
+  curl -s $api/credits/balance -H "$mia"
+
+  # An administrator's gift, and a refund.
+  curl -s $api/credits/gift -H 'Authorization: Bearer admin' -H "$json" \\
+      -d "{{\\"userId\\": \\"${{token%%.*}}\\", \\"amount\\": 500, \\"reason\\": \\"welcome\\"}}"
+  curl -s $api/recharge/orders/$number/refund -H 'Authorization: Bearer admin' -H "$json" -d '{{"reason": "regret"}}'
 
 Ctrl-C ends it.""",
             flush=True,

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, Field
 
 from jointo_credits import AsyncLedger, Consumption
-from jointo_credits.fastapi import EnvelopeRoute, credits_router, health_router, metrics_router
+from jointo_credits.fastapi import EnvelopeRoute, credits_router, health_router, metrics_router, recharge_router
 from jointo_credits.jobs import AsyncJobs
 from jointo_credits.prometheus import CreditsCollector
 
@@ -30,7 +30,7 @@ registry = CollectorRegistry()
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-    ledger = await AsyncLedger.connect(settings.credits_url)
+    ledger = await AsyncLedger.connect(settings.credits_url, channels=settings.channels, order_ttl=settings.order_ttl)
     await ledger.migrate()
     await ledger.seed_catalog()
     app.state.ledger, app.state.jobs = ledger, JobTable(settings.jobs_url)
@@ -98,6 +98,9 @@ User = Annotated[uuid.UUID, Depends(current_user)]
 app.include_router(
     credits_router(the_ledger, current_user=current_user, require_service=require_service, require_admin=require_admin),
     prefix="/api/v1/credits",
+)
+app.include_router(
+    recharge_router(the_ledger, current_user=current_user, require_admin=require_admin), prefix="/api/v1/recharge"
 )
 app.include_router(health_router(the_ledger))
 app.include_router(metrics_router(registry))

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+
+from jointo_credits import Alipay, WeChatPay
+
+
+def payment_channels(path: str | None) -> tuple[WeChatPay | Alipay, ...]:
+    """The channels that a file configures: JSON, an object for each, with the arguments of `WeChatPay` and `Alipay`. A
+    secret: the merchant's keys are in it."""
+    given: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    channels = list[WeChatPay | Alipay]()
+    if "wechat" in given:
+        channels.append(WeChatPay(**given["wechat"]))
+    if "alipay" in given:
+        channels.append(Alipay(**given["alipay"]))
+    return tuple(channels)
 
 
 @dataclass(frozen=True)
@@ -29,6 +45,12 @@ class Settings:
     hold_ttl: timedelta
     #: How often what has expired is written down.
     sweep_every: timedelta
+    #: Through which packages are sold.
+    channels: tuple[WeChatPay | Alipay, ...]
+    #: How long an order can be paid.
+    order_ttl: timedelta
+    #: How often the channels are asked about payments that nobody has told of.
+    reconcile_every: timedelta
     folder: Path
 
     @classmethod
@@ -47,6 +69,9 @@ class Settings:
             admin_token=value.get("BACKEND_ADMIN_TOKEN", "admin"),
             hold_ttl=timedelta(seconds=float(value.get("BACKEND_HOLD_TTL", "600"))),
             sweep_every=timedelta(seconds=float(value.get("BACKEND_SWEEP_EVERY", "3600"))),
+            channels=payment_channels(value.get("BACKEND_CHANNELS")),
+            order_ttl=timedelta(seconds=float(value.get("BACKEND_ORDER_TTL", "1800"))),
+            reconcile_every=timedelta(seconds=float(value.get("BACKEND_RECONCILE_EVERY", "120"))),
             folder=folder,
         )
 

@@ -1,4 +1,5 @@
-"""Starts and stops the processes of the backend: API, worker, beat, AI service; for its users and for its tests."""
+"""Starts and stops the processes of the backend, for its users and for its tests: API, worker, beat, and the stand-ins
+for an AI service and for payment channels."""
 
 from __future__ import annotations
 
@@ -33,6 +34,8 @@ class Stack:
         credits_url: The ledger's database; SQLite in `folder` without.
         broker_url: Redis; files in `folder` without.
         chance: How often the AI service is ``slow``, ``fail``s, is ``silent``, or calls ``twice``: 0 to 1 each.
+        mishaps: How often what the payment channels tell is ``lost``, comes ``twice`` or ``late``, or after what is
+            ``forged``.
         more: Further environment variables, such as BACKEND_HOLD_TTL.
     """
 
@@ -43,6 +46,7 @@ class Stack:
         credits_url: str | None = None,
         broker_url: str | None = None,
         chance: Mapping[str, float] | None = None,
+        mishaps: Mapping[str, float] | None = None,
         more: Mapping[str, str] | None = None,
         api_port: int = 0,
         concurrency: int = 2,
@@ -51,14 +55,18 @@ class Stack:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.api_url = f"http://127.0.0.1:{api_port or free_port()}"
         self._ai_url = f"http://127.0.0.1:{free_port()}"
+        #: Where a customer pays.
+        self.wallet_url = f"http://127.0.0.1:{free_port()}"
         self._concurrency = concurrency
         self.environment = {
             **os.environ,
             "BACKEND_FOLDER": str(self.folder),
             "BACKEND_API_URL": self.api_url,
             "BACKEND_AI_URL": self._ai_url,
+            "BACKEND_CHANNELS": str(self.folder / "channels.json"),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
             **{f"AI_{what.upper()}": str(often) for what, often in (chance or {}).items()},
+            **{f"PAY_{what.upper()}": str(often) for what, often in (mishaps or {}).items()},
             **(more or {}),
         }
         if credits_url is not None:
@@ -74,15 +82,19 @@ class Stack:
 
     def start(self) -> None:
         """Starts everything, and waits until it answers."""
+        # First, because its keys have to be known to the others.
+        self.run("channels")
+        self.wait_for("channels")
         for name in ("ai", "api", "worker", "beat"):
             self.run(name)
-        for name, url in (("ai", self._ai_url), ("api", self.api_url)):
-            self._wait_for(name, url)
+        for name in ("ai", "api"):
+            self.wait_for(name)
 
     def run(self, name: str) -> None:
         """Starts one process."""
         uvicorn = [sys.executable, "-m", "uvicorn", "--log-level=info", "--host=127.0.0.1"]
         command = {
+            "channels": [*uvicorn, f"--port={self.wallet_url.rsplit(':', 1)[1]}", "standins.wallet:app"],
             "ai": [*uvicorn, f"--port={self._ai_url.rsplit(':', 1)[1]}", "backend.ai_service:app"],
             "api": [*uvicorn, f"--port={self.api_url.rsplit(':', 1)[1]}", "backend.api:app"],
             "worker": [
@@ -132,7 +144,9 @@ class Stack:
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    def _wait_for(self, name: str, url: str) -> None:
+    def wait_for(self, name: str) -> None:
+        """Waits until a process answers."""
+        url = {"channels": self.wallet_url, "ai": self._ai_url, "api": self.api_url}[name]
         ends = time.monotonic() + 60
         while time.monotonic() < ends:
             if self.processes[name].poll() is not None:

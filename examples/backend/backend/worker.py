@@ -39,7 +39,15 @@ else:
 # The ledger and its periodic tasks. It is connected when a process first needs it. In a queue of their own the tasks
 # don't wait behind jobs: the worker serves both (-Q celery,credits).
 credits = register(
-    app, settings.credits_url, schedule={"expire_pending_consumptions": settings.sweep_every}, queue="credits"
+    app,
+    settings.credits_url,
+    schedule={
+        "expire_pending_consumptions": settings.sweep_every,
+        "reconcile_orders": settings.reconcile_every,
+    },
+    queue="credits",
+    channels=settings.channels,
+    order_ttl=settings.order_ttl,
 )
 
 #: What can go wrong when something is queued.

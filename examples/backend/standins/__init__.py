@@ -11,3 +11,5 @@ from .wechat import WeChatStandIn
 
 #: By the names of the library's channels.
 STAND_INS: dict[str, type[StandIn]] = {"wechat": WeChatStandIn, "alipay": AlipayStandIn}
+
+__all__ = ["STAND_INS", "AlipayStandIn", "StandIn", "WeChatStandIn"]

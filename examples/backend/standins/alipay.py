@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from cryptography.hazmat.primitives.hashes import SHA1
 
-from .channel import BEIJING, Answer, Disbelief, Notice, StandIn, Trade, beijing, fen, yuan
+from .channel import BEIJING, Answer, Disbelief, Notice, StandIn, Trade, Unpayable, beijing, fen, yuan
 from .keys import has_signed, private_pem, public_pem, sign
 
 
@@ -140,14 +140,21 @@ class AlipayStandIn(StandIn):
     def come(self, parameters: dict[str, str]) -> Trade:
         """A payer opens the address, or scans the code: from now on there is a trade."""
         if "url" in parameters:
-            self.believe("GET", parameters["url"].removeprefix(self.url), {}, b"")
+            try:
+                self.believe("GET", parameters["url"].removeprefix(self.url), {}, b"")
+            except Disbelief as problem:
+                raise Unpayable(str(problem)) from problem
             given = self.parameters(parameters["url"])
-            assert given["method"] == "alipay.trade.page.pay"
-        else:
+        elif parameters.get("qr_code") in self._codes:
             given = self._codes[parameters["qr_code"]]
+        else:
+            raise Unpayable("an unknown code")
         asked = json.loads(given["biz_content"])
         order_no, price = asked["out_trade_no"], fen(asked["total_amount"])
-        assert given["notify_url"] == self.notify_url
+        if given["method"] not in ("alipay.trade.page.pay", "alipay.trade.precreate"):
+            raise Unpayable("no order")
+        if given["notify_url"] != self.notify_url:
+            raise Unpayable("another address for notices")
         with self._lock:
             trade = Trade(order_no, price, "waiting", self.number("202611222200140"), (price, asked["subject"]))
             return self.trades.setdefault(order_no, trade)
@@ -155,7 +162,8 @@ class AlipayStandIn(StandIn):
     def pay(self, parameters: dict[str, str], *, too_late: bool = False) -> Trade:
         with self._lock:
             trade = self.come(parameters)
-            assert trade.status == "waiting" or (too_late and trade.status == "closed" and trade.paid_at is None)
+            if trade.status != "waiting" and not (too_late and trade.status == "closed" and trade.paid_at is None):
+                raise Unpayable(f"the trade is {trade.status}")
             trade.status, trade.paid_at = "paid", self.clock()
             return trade
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import urllib.error
 import urllib.request
@@ -10,11 +11,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
 BEIJING = timezone(timedelta(hours=8))
+_log = logging.getLogger("standins")
 
 
 @dataclass
@@ -69,6 +72,10 @@ class Disbelief(Exception):
     """A request that the channel would not believe."""
 
 
+class Unpayable(Exception):
+    """A payer can't pay with what they have, or not any more."""
+
+
 def yuan(fen: int) -> str:
     sign = "-" if fen < 0 else ""
     return f"{sign}{abs(fen) // 100}.{abs(fen) % 100:02}"
@@ -90,11 +97,11 @@ class StandIn(ABC):
     name: str
     #: The waits before each further delivery, in seconds.
     SCHEDULE: tuple[int, ...]
-    #: How much faster than the real one its clock goes between deliveries: a day in about a second.
-    HURRY = 100_000
 
     def __init__(self) -> None:
         self.notify_url = "https://shop.example/notify"
+        #: How much faster than the real one its clock goes between deliveries: a day in about a second.
+        self.hurry: float = 100_000
         #: What time it is.
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.trades: dict[str, Trade] = {}
@@ -107,10 +114,15 @@ class StandIn(ABC):
         self.mishaps: deque[str] = deque()
         #: Whether refunds end at once.
         self.refunds_at_once = True
+        #: Is called with the number of a refund that has succeeded.
+        self.when_refunded: Callable[[str], object] = lambda refund_no: None
         self._numbers = iter(range(1, 1_000_000))
         self._lock = threading.RLock()
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
+        #: The newest delivery that was taken, by its number, and whoever waits for a newer one.
+        self._newest_taken = 0
+        self._one_is_taken = threading.Condition()
 
     def __enter__(self) -> Self:
         channel = self
@@ -152,6 +164,8 @@ class StandIn(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping.set()
+        with self._one_is_taken:
+            self._one_is_taken.notify_all()
         for thread in self._threads:
             thread.join()
         self._server.shutdown()
@@ -199,14 +213,28 @@ class StandIn(ABC):
         assert refund is not None
         assert refund.status == "pending"
         refund.status, refund.at = status, self.clock()
+        if status == "succeeded":
+            self.when_refunded(refund_no)
 
-    def deliver(self, notice: Callable[[], Notice], *, lost: int = 0, copies: int = 1) -> Deliveries:
+    def deliver(
+        self,
+        notice: Callable[[], Notice],
+        *,
+        about: str = "a notice",
+        lost: int = 0,
+        copies: int = 1,
+        late: bool = False,
+        forged: bool = False,
+    ) -> Deliveries:
         """Sends a notice to `notify_url`, signed anew each time, until it is taken or the schedule ends. The first
-        `lost` get lost on the way; of every other one `copies` are sent at once."""
-        deliveries = Deliveries()
+        `lost` get lost on the way; of every other one `copies` are sent at once. `late` waits until one that was sent
+        after it is taken, a day at most; `forged` has others in front of it that must not be believed."""
+        deliveries, number = Deliveries(), next(self._numbers)
 
-        def send(copy: int) -> bool:
-            made = notice()
+        def is_overtaken() -> bool:
+            return self._newest_taken > number or self._stopping.is_set()
+
+        def send(made: Notice, about: str) -> bool:
             request = urllib.request.Request(self.notify_url, data=made.body, headers=made.headers, method="POST")
             try:
                 with urllib.request.urlopen(request, timeout=60) as answer:
@@ -214,26 +242,36 @@ class StandIn(ABC):
             except urllib.error.HTTPError as error:
                 with error:
                     status, body = error.code, error.read()
-            except OSError as error:
+            except (OSError, HTTPException) as error:
                 status, body = 0, str(error).encode()
             deliveries.answers.append((status, body))
-            return self.is_taken(status, body)
+            taken = self.is_taken(status, body)
+            _log.info("%s: %s", about, "taken" if taken else f"refused: {status} {body!r}")
+            return taken
 
         def work() -> None:
+            if late:
+                with self._one_is_taken:
+                    self._one_is_taken.wait_for(is_overtaken, 86_400 / self.hurry)
+            if forged:
+                for what, made in self.forgeries(notice()).items():
+                    send(made, f"{about}, forged, {what}")
             for attempt, wait in enumerate((0, *self.SCHEDULE)):
-                if self._stopping.wait(wait / self.HURRY):
+                if self._stopping.wait(wait / self.hurry):
                     return
                 deliveries.attempts += 1
                 if attempt < lost:
                     continue
-                senders = [threading.Thread(target=send, args=(n,)) for n in range(1, copies)]
+                senders = [threading.Thread(target=send, args=(notice(), about)) for _ in range(1, copies)]
                 for sender in senders:
                     sender.start()
-                taken = send(0)
+                deliveries.taken = send(notice(), about)
                 for sender in senders:
                     sender.join()
-                if taken:
-                    deliveries.taken = True
+                if deliveries.taken:
+                    with self._one_is_taken:
+                        self._newest_taken = max(self._newest_taken, number)
+                        self._one_is_taken.notify_all()
                     break
             deliveries.ended = True
 
@@ -252,7 +290,11 @@ class StandIn(ABC):
 
     @abstractmethod
     def pay(self, parameters: dict[str, str], *, too_late: bool = False) -> Trade:
-        """A payer pays with what he was given; `too_late`: even if the trade was closed."""
+        """A payer pays with what they were given; `too_late`: even if the trade was closed.
+
+        Raises:
+            Unpayable: There is no such trade, or it does not wait for a payment.
+        """
 
     @abstractmethod
     def payment(self, order_no: str, /, **changes: Any) -> Notice:

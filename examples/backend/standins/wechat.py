@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA1, HashAlgorithm
 
-from .channel import BEIJING, Answer, Disbelief, Notice, Refund, StandIn, Trade, beijing, yuan
+from .channel import BEIJING, Answer, Disbelief, Notice, Refund, StandIn, Trade, Unpayable, beijing, yuan
 from .keys import has_signed, private_pem, public_pem, sign
 
 
@@ -144,9 +144,13 @@ class WeChatStandIn(StandIn):
 
     def pay(self, parameters: dict[str, str], *, too_late: bool = False) -> Trade:
         with self._lock:
-            (code,) = parameters.values()
-            trade = self.trades[self._codes[code]]
-            assert trade.status == "waiting" or (too_late and trade.status == "closed")
+            codes = (value.removeprefix("prepay_id=") for value in parameters.values())
+            known = [code for code in codes if code in self._codes]
+            if not known:
+                raise Unpayable("an unknown code")
+            trade = self.trades[self._codes[known[0]]]
+            if trade.status != "waiting" and not (too_late and trade.status == "closed"):
+                raise Unpayable(f"the trade is {trade.status}")
             trade.status, trade.paid_at = "paid", self.clock()
             return trade
 
