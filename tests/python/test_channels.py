@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib
 import json
 import socket
 import subprocess
@@ -18,20 +19,22 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import alipay as their_alipay
 import asyncpg
 import httpx2 as httpx
 import pytest
+import rsa
 import uvicorn
 import wechatpayv3 as their_wechat
 from conftest import eventually
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from standins import STAND_INS, AlipayStandIn, StandIn, WeChatStandIn
 from standins.channel import Notice, Trade
-from standins.keys import certificate, certificate_pem, has_signed, private_pem, public_pem
+from standins.keys import certificate, certificate_pem, has_signed, key_of, private_pem, public_pem
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from test_http import ADMIN, MIA, USER, current_user, data, error, require_admin
@@ -917,15 +920,10 @@ def test_python_alipay_sdk_and_ours_say_no_to_the_same(alipay_shop: Shop) -> Non
     alipay_shop.takes(notice)
 
 
-def test_python_alipay_sdk_verifies_what_ours_signs(alipay_shop: Shop) -> None:
-    """Our own address and our own requests, with the app's public key in the place of Alipay's."""
-    channel = alipay_shop.channel
+def asked_by_ours(shop: Shop) -> list[tuple[str, str]]:
+    """Everything that ours asks Alipay, and the address that it makes: what is signed, and the signature."""
+    channel = shop.channel
     assert isinstance(channel, AlipayStandIn)
-    verifier = their_alipay.AliPay(
-        appid=channel.APP,
-        app_private_key_string=private_pem("stranger"),
-        alipay_public_key_string=public_pem("alipay app"),
-    )
     requests: list[dict[str, str]] = []
     believe = channel.believe
 
@@ -934,11 +932,11 @@ def test_python_alipay_sdk_verifies_what_ours_signs(alipay_shop: Shop) -> None:
         requests.append(channel.parameters(target, body))
 
     channel.believe = remember  # type: ignore[method-assign]
-    order, parameters = alipay_shop.ordered()
+    order, parameters = shop.ordered()
     channel.pay(parameters)
-    alipay_shop.books.reconcile_orders(min_age=0)
-    alipay_shop.books.refund_order(order.order_no, reason="a & b = c / 不")
-    alipay_shop.ordered("qr")
+    shop.books.reconcile_orders(min_age=0)
+    shop.books.refund_order(order.order_no, reason="a & b = c / 不")
+    shop.ordered("qr")
     assert {each["method"] for each in requests} == {
         "alipay.trade.page.pay",
         "alipay.trade.query",
@@ -946,12 +944,130 @@ def test_python_alipay_sdk_verifies_what_ours_signs(alipay_shop: Shop) -> None:
         "alipay.trade.refund",
         "alipay.trade.precreate",
     }
+    signed = []
     for each in requests:
-        # Of a request its type is signed too; of a notice, which `verify` is made for, it is not.
+        # Of a request its type is signed too; of a notice it is not.
         signature = each.pop("sign")
-        content = "&".join(f"{name}={value}" for name, value in sorted(each.items()))
-        assert verifier._verify(content, signature), each
+        signed.append(("&".join(f"{name}={value}" for name, value in sorted(each.items())), signature))
+    return signed
+
+
+def test_python_alipay_sdk_verifies_what_ours_signs(alipay_shop: Shop) -> None:
+    """Our own address and our own requests, with the app's public key in the place of Alipay's."""
+    verifier = their_alipay.AliPay(
+        appid=AlipayStandIn.APP,
+        app_private_key_string=private_pem("stranger"),
+        alipay_public_key_string=public_pem("alipay app"),
+    )
+    for content, signature in asked_by_ours(alipay_shop):
+        assert verifier._verify(content, signature), content
         assert not verifier._verify(content + "1", signature)
+
+
+def official_alipay(module: str) -> Any:
+    """A module of alipay-sdk-python. Its package has the same name as python-alipay-sdk's, so it is not installed, but
+    read from its wheel, as if it were a part of the other one."""
+    (wheel,) = Path(sys.prefix, "wheels").glob("alipay_sdk_python-*.whl")
+    if str(wheel / "alipay") not in their_alipay.__path__:
+        their_alipay.__path__.append(str(wheel / "alipay"))
+    return importlib.import_module(f"alipay.aop.api.{module}")
+
+
+def pkcs1_pem(who: str) -> str:
+    """A key as the official SDK wants it."""
+    return key_of(who).private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
+
+
+def is_signed_for_the_official_sdk(who: str, content: str, signature: str) -> bool:
+    try:
+        verified: bool = official_alipay("util.SignatureUtils").verify_with_rsa(
+            public_pem(who), content.encode(), signature
+        )
+    except (rsa.VerificationError, ValueError):
+        return False
+    return verified
+
+
+def test_the_official_alipay_sdk_lives_with_the_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It signs what the stand-in believes, and believes what that answers."""
+
+    def post(url: str, query: str, headers: dict[str, str], form: dict[str, str], charset: str, timeout: int) -> bytes:
+        # Its own knows no ports.
+        answer = httpx.post(f"{url}?{query}", headers=headers, data=form, timeout=timeout)
+        return answer.content
+
+    monkeypatch.setattr(official_alipay("DefaultAlipayClient"), "do_post", post)
+    with AlipayStandIn() as channel:
+        config = official_alipay("AlipayClientConfig").AlipayClientConfig()
+        config.server_url, config.app_id = f"{channel.url}/gateway.do", channel.APP
+        config.app_private_key, config.alipay_public_key = pkcs1_pem("alipay app"), public_pem("alipay")
+        client = official_alipay("DefaultAlipayClient").DefaultAlipayClient(config)
+
+        def request(name: str, **content: str) -> Any:
+            made = getattr(official_alipay(f"request.{name}Request"), f"{name}Request")()
+            made.biz_content, made.notify_url = content, channel.notify_url
+            return made
+
+        number, price = uuid.uuid4().hex, "9.90"
+        order = {"out_trade_no": number, "subject": "100 积分 & more", "total_amount": price}
+        asked = json.loads(client.execute(request("AlipayTradePrecreate", **order)))
+        channel.pay({"qr_code": asked["qr_code"]})
+        asked = json.loads(client.execute(request("AlipayTradeQuery", out_trade_no=number)))
+        assert (asked["trade_status"], asked["total_amount"]) == ("TRADE_SUCCESS", price)
+        back = {"out_trade_no": number, "out_request_no": f"{number}R1", "refund_amount": "3.30"}
+        asked = json.loads(client.execute(request("AlipayTradeRefund", **back)))
+        assert (asked["fund_change"], asked["refund_fee"]) == ("Y", "3.30")
+        asked = json.loads(client.execute(request("AlipayTradeFastpayRefundQuery", **back)))
+        assert asked["refund_status"] == "REFUND_SUCCESS"
+        page = client.page_execute(request("AlipayTradePagePay", **{**order, "out_trade_no": "x" * 32}), "GET")
+        assert channel.pay({"url": page}).fen == 990
+        assert channel.disbelieved == []
+
+
+def test_the_official_alipay_sdk_and_ours_say_no_to_the_same(alipay_shop: Shop) -> None:
+    """But for the algorithm, which it leaves to the signature, and for a parameter that is there twice."""
+    channel = alipay_shop.channel
+    order, parameters = alipay_shop.ordered()
+    channel.pay(parameters)
+    notice = channel.payment(order.order_no)
+    signatures = official_alipay("util.SignatureUtils")
+
+    def believed(notice: Notice) -> bool:
+        form = dict(parse_qsl(notice.body.decode(), keep_blank_values=True))
+        signature = form.pop("sign", "")
+        form.pop("sign_type", None)
+        return is_signed_for_the_official_sdk("alipay", signatures.get_sign_content(form), signature)
+
+    less_careful = {"no type", "SHA-1", "SHA-1 as RSA2", "RSA2 as RSA", "twice"}
+    for what, forged in channel.forgeries(notice).items():
+        alipay_shop.refuses(forged)
+        assert believed(forged) == (what in less_careful), what
+    assert believed(notice)
+    alipay_shop.takes(notice)
+
+
+def test_ours_takes_what_the_official_alipay_sdk_signs(alipay_shop: Shop) -> None:
+    """With Alipay's key in the place of an app's."""
+    channel = alipay_shop.channel
+    order, parameters = alipay_shop.ordered()
+    channel.pay(parameters)
+    form = dict(parse_qsl(channel.payment(order.order_no).body.decode(), keep_blank_values=True))
+    del form["sign"], form["sign_type"]
+    signatures = official_alipay("util.SignatureUtils")
+
+    def signed(who: str) -> Notice:
+        signature = signatures.sign_with_rsa2(pkcs1_pem(who), signatures.get_sign_content(form), "utf-8")
+        return Notice({}, urlencode({**form, "sign": signature, "sign_type": "RSA2"}).encode())
+
+    alipay_shop.refuses(signed("stranger"))
+    alipay_shop.takes(signed("alipay"))
+    assert alipay_shop.available == CREDITS
+
+
+def test_the_official_alipay_sdk_verifies_what_ours_signs(alipay_shop: Shop) -> None:
+    for content, signature in asked_by_ours(alipay_shop):
+        assert is_signed_for_the_official_sdk("alipay app", content, signature), content
+        assert not is_signed_for_the_official_sdk("alipay app", content + "1", signature)
 
 
 @pytest.mark.filterwarnings("ignore:X509:DeprecationWarning")  # theirs

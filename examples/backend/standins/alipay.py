@@ -60,7 +60,7 @@ class AlipayStandIn(StandIn):
         if not has_signed("alipay app", self.content(given.items(), "sign"), given.get("sign", "")):
             raise Disbelief("a wrong signature")
         expected = {"app_id": self.APP, "sign_type": "RSA2", "version": "1.0", "charset": "utf-8"}
-        if {name: given.get(name) for name in expected} != expected or given.get("format", "JSON") != "JSON":
+        if {name: given.get(name) for name in expected} != expected or given.get("format", "JSON").upper() != "JSON":
             raise Disbelief("another app, or another way to speak")
         datetime.strptime(given["timestamp"], "%Y-%m-%d %H:%M:%S")
         if urlsplit(target).path != "/gateway.do":
