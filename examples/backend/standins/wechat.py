@@ -303,7 +303,7 @@ class WeChatStandIn(StandIn):
             "half a body": replace(notice, body=notice.body[: len(notice.body) // 2]),
             "no body": replace(notice, body=b""),
             "old": self.seal(notice.body, age=301),
-            "of tomorrow": self.seal(notice.body, age=-301),
+            "of tomorrow": self.seal(notice.body, age=-86_400),
             "signed by the merchant": self.seal(notice.body, who="wechat merchant"),
             "signed by a stranger": self.seal(notice.body, who="stranger"),
             "SHA-1": self.seal(notice.body, digest=SHA1()),
