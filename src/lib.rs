@@ -20,6 +20,8 @@ pub mod pricing;
 #[doc = include_str!("../docs/rate-cards.md")]
 mod rate_cards_page {}
 
+#[cfg(feature = "archive")]
+pub mod archive;
 #[cfg(feature = "engine")]
 #[doc(hidden)]
 pub mod bindings;

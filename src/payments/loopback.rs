@@ -1,18 +1,18 @@
-//! What the tests' stand-ins for channels have in common: reading one HTTP request.
+//! What the tests' stand-ins for channels and buckets have in common: reading one HTTP request.
 
 use super::Headers;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 
 /// A request as it came.
-pub(super) struct Heard {
+pub(crate) struct Heard {
     /// Method and target.
-    pub(super) line: String,
-    pub(super) headers: Headers,
-    pub(super) body: Vec<u8>,
+    pub(crate) line: String,
+    pub(crate) headers: Headers,
+    pub(crate) body: Vec<u8>,
 }
 
-pub(super) fn hear(stream: &TcpStream) -> Heard {
+pub(crate) fn hear(stream: &TcpStream) -> Heard {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();

@@ -27,9 +27,9 @@ mod beijing;
 mod common;
 #[cfg(feature = "payments")]
 pub mod http;
-#[cfg(feature = "payments")]
+#[cfg(any(feature = "payments", feature = "s3"))]
 #[cfg(test)]
-mod loopback;
+pub(crate) mod loopback;
 mod manual;
 #[cfg(feature = "payments")]
 pub mod wechat;
