@@ -365,7 +365,7 @@ fn any_index() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(config(512))]
 
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in prop_oneof![

@@ -132,8 +132,24 @@ fn json() -> impl Strategy<Value = String> {
     ]
 }
 
+/// So many cases, unless whoever runs the tests says how many.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "PROPTEST_CASES is for whoever runs the tests"
+)]
+fn config(cases: u32) -> ProptestConfig {
+    let mut config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
+    }
+    config
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(config(32))]
 
     #[test]
     fn what_was_written_is_read(
