@@ -486,14 +486,22 @@ impl Ledger {
     /// Derived from the journal: the cost grows with the account's entries.
     ///
     /// # Errors
-    /// `unavailable`.
+    /// `validation` for a time whose entries are in the archive; `unavailable`.
     pub async fn balance_at(&self, user_id: Uuid, at: Timestamp) -> Result<Balance> {
         let mut state = self
             .read(move |reader| async move {
                 let mut snapshot = reader.snapshot().await?;
                 verify::state_at(snapshot.as_mut(), user_id, at, JOURNAL_PAGE).await
             })
-            .await?;
+            .await?
+            .map_err(|since| {
+                Error::Refused(Refusal::Invalid {
+                    field: "at",
+                    problem: "is before what the database still knows; older entries are in the archive",
+                    limit: format!("{since} or later"),
+                    value: at.to_string(),
+                })
+            })?;
         self.bring_up_to(&mut state, at)?;
         Ok(Balance::of(&state, at))
     }
@@ -627,7 +635,7 @@ impl Ledger {
     pub async fn verify(&self) -> Result<Verification> {
         self.read(|reader| async move {
             let mut snapshot = reader.snapshot().await?;
-            verify::verify(snapshot.as_mut()).await
+            verify::verify(snapshot.as_mut(), verify::Past::Checkpoint).await
         })
         .await
     }

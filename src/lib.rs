@@ -43,6 +43,8 @@ mod orders;
 pub mod payments;
 #[cfg(feature = "engine")]
 mod prices;
+#[cfg(feature = "archive")]
+mod retention;
 #[cfg(feature = "engine")]
 mod settings;
 #[cfg(feature = "engine")]
@@ -78,10 +80,14 @@ pub use orders::{
 };
 #[cfg(feature = "engine")]
 pub use prices::{Explanation, PaidFrom, PricedConfirm, PricedConsume};
+#[cfg(feature = "archive")]
+pub use retention::{CleanedUp, Cleanup, KEYS_KEPT};
 #[cfg(feature = "engine")]
 pub use settings::Settings;
 #[cfg(feature = "engine")]
 pub use stats::{Answers, Histogram, PendingHolds, Stats};
+#[cfg(feature = "archive")]
+pub use store::{ArchiveFile, ArchiveKind};
 #[cfg(feature = "engine")]
 pub use verify::{FAULTS_NAMED_MAX, Fault, FaultKind, TrialBalance, Verification};
 #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]

@@ -56,16 +56,7 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Inconsistent> {
     for (id, after) in &effects.funded {
         change_hold(&mut state.holds, *id, after).map_err(broken)?;
     }
-    if let Some(order) = &effects.order {
-        if state
-            .orders
-            .get(&order.order_no)
-            .is_some_and(|before| !before.is_same_as(order))
-        {
-            return Err(broken("it changes what an order is about"));
-        }
-        state.orders.insert(order.order_no, (**order).clone());
-    }
+    state.note_order(entry).map_err(broken)?;
     let account = &mut state.account;
     change_account(account, entry).map_err(broken)?;
     if account.available != entry.available || account.held != entry.held {
@@ -157,6 +148,19 @@ impl Account {
 }
 
 impl State {
+    /// Takes up the order that an entry made or changed.
+    pub(crate) fn note_order(&mut self, entry: &Entry) -> Result<(), &'static str> {
+        let Some(order) = &entry.effects.order else {
+            return Ok(());
+        };
+        let before = self.orders.get(&order.order_no);
+        if before.is_some_and(|before| !before.is_same_as(order)) {
+            return Err("it changes what an order is about");
+        }
+        self.orders.insert(order.order_no, (**order).clone());
+        Ok(())
+    }
+
     /// Sets the bounds that depend on all lots and on the holds that are still pending, after deadlines were applied.
     ///
     /// `next_pending` is the first deadline among the pending holds that were not loaded, where that was looked up.

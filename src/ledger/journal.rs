@@ -1,7 +1,7 @@
 //! The journal: what an entry holds, and the hash that chains it to the one before.
 
 use super::account::is_zero;
-use super::{Account, Hold, HoldState, Kind, Lot, Order, Timestamp};
+use super::{Account, Hold, HoldState, Kind, Lot, Order, OrderNo, Source, Timestamp};
 use alloc::{
     borrow::Cow,
     boxed::Box,
@@ -180,6 +180,19 @@ impl Entry {
         -(self.change + self.held_change)
     }
 
+    /// Whether an order is told by it: such entries stay in the database for as long as the order.
+    #[must_use]
+    pub fn is_of_an_order(&self) -> bool {
+        self.effects.order.is_some() || self.lots_bought().next().is_some()
+    }
+
+    /// The lots that it granted for an order, with the order's number.
+    pub(crate) fn lots_bought(&self) -> impl Iterator<Item = (OrderNo, &Lot)> {
+        let granted = self.effects.new_lots.iter().filter(|_| self.kind == Kind::Grant);
+        let bought = granted.filter(|lot| matches!(lot.source, Source::Purchase | Source::Bonus));
+        bought.filter_map(|lot| Some((lot.reference.as_ref()?.parse().ok()?, lot)))
+    }
+
     /// The hold that a `consume` entry made, as far as the entry tells (its metadata and its quote only the hold's row has).
     #[must_use]
     pub fn made_hold(&self) -> Option<Hold> {
@@ -306,8 +319,7 @@ pub(super) fn earned(feature: Option<&str>) -> Cow<'static, str> {
 }
 
 /// `issued.<source>`: where granted credits come from.
-pub(super) fn issued(source: super::Source) -> Cow<'static, str> {
-    use super::Source;
+pub(super) fn issued(source: Source) -> Cow<'static, str> {
     Cow::Borrowed(match source {
         Source::Purchase => "issued.purchase",
         Source::Bonus => "issued.bonus",

@@ -1,13 +1,15 @@
 //! A store in memory, for tests: ordered maps under one lock, and nothing that could be clever.
 
+use super::retention::not_as_archived;
 use super::{
-    CatalogueChange, CatalogueRows, Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter,
-    Inspected, KeyScope, Loaded, LoadedAccount, Needs, OrderFilter, OrderNeed, Page, Reader, Reading,
-    Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums, Writes,
+    ArchiveFile, CatalogueChange, CatalogueRows, Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow,
+    HoldFilter, Inspected, KeyScope, Loaded, LoadedAccount, Needs, OrderFilter, OrderNeed, Page, Reader,
+    Reading, Removal, Retention, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums, Writes,
 };
 use crate::catalogue::Package;
 use crate::ledger::{
-    Account, Effects, Entry, Hash, Hold, Lot, Order, OrderNo, OrderStatus, Prior, State, Status, Timestamp,
+    Account, Checkpoint, Effects, Entry, Hash, Hold, Lot, Order, OrderNo, OrderStatus, Prior, State, Status,
+    Timestamp,
 };
 use crate::stats::PendingHolds;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -39,12 +41,17 @@ pub(crate) struct Books {
     pub(crate) holds: BTreeMap<(Uuid, Uuid), Hold>,
     /// Whose a consumption is.
     owners: HashMap<Uuid, Uuid>,
-    /// Entry number `n` of an account is element `n - 1`. Only ever pushed to.
-    entries: BTreeMap<Uuid, Vec<Entry>>,
+    /// By account and number.
+    entries: BTreeMap<(Uuid, i64), Entry>,
     /// The number of the entry that carries a key.
     keys: HashMap<(Uuid, String), i64>,
     pub(crate) gifts: BTreeMap<(Uuid, Uuid), GiftRow>,
     pub(crate) orders: BTreeMap<(Uuid, OrderNo), Order>,
+    checkpoints: BTreeMap<Uuid, Checkpoint>,
+    /// The hash of the entry before each one that stayed.
+    kept: BTreeMap<(Uuid, i64), Hash>,
+    archived_sums: BTreeMap<String, i128>,
+    archives: Vec<ArchiveFile>,
     catalogue: CatalogueRows,
     package_versions: BTreeMap<(Uuid, u32), Package>,
     /// The committer that asked for a lock and has not appended yet.
@@ -356,10 +363,11 @@ impl Books {
                 new_hold: None,
                 ..entry.effects.clone()
             };
-            self.entries.entry(entry.user_id).or_default().push(Entry {
+            let entry = Entry {
                 effects,
                 ..entry.clone()
-            });
+            };
+            self.entries.insert((entry.user_id, entry.seq), entry);
         }
         stale.into_iter().collect()
     }
@@ -382,8 +390,17 @@ impl Books {
     }
 
     fn entry(&self, user_id: Uuid, seq: i64) -> Option<&Entry> {
-        let index = usize::try_from(seq.checked_sub(1)?).ok()?;
-        self.entries.get(&user_id)?.get(index)
+        self.entries.get(&(user_id, seq))
+    }
+
+    /// An account's entries after a number.
+    fn journal_of(&self, user_id: Uuid, after: i64) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.entries
+            .range((
+                Bound::Excluded((user_id, after)),
+                Bound::Included((user_id, i64::MAX)),
+            ))
+            .map(|(_, entry)| entry)
     }
 }
 
@@ -435,7 +452,7 @@ impl Reader for MemoryStore {
                 && filter.before.is_none_or(|before| entry.seq < before)
         };
         self.read(|books| {
-            let journal = books.entries.get(&user_id).into_iter().flatten().rev();
+            let journal = books.journal_of(user_id, 0).rev();
             journal.filter(wanted).take(filter.limit).cloned().collect()
         })
     }
@@ -606,6 +623,178 @@ impl Reader for MemoryStore {
     }
 }
 
+impl MemoryStore {
+    fn write<T: Send + 'static>(&self, f: impl FnOnce(&mut Books) -> StoreResult<T>) -> Reading<'_, T> {
+        if self.closed.load(Ordering::SeqCst) {
+            return ready(Err(StoreError::Lost("the store is closed".into())));
+        }
+        ready(f(&mut self.shared.books()))
+    }
+}
+
+impl Retention for MemoryStore {
+    fn archivable(
+        &self,
+        before: Timestamp,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Reading<'_, Vec<(Uuid, i64)>> {
+        self.read(|books| {
+            let found = later(&books.accounts, after).filter_map(|(user_id, _)| {
+                let seq = books.checkpoints.get(user_id).map_or(0, |c| c.account.seq);
+                let next = books.entry(*user_id, seq + 1)?;
+                (next.created_at < before).then_some((*user_id, seq))
+            });
+            found.take(limit).collect()
+        })
+    }
+
+    fn journals(&self, after: Vec<(Uuid, i64)>, each: usize) -> Reading<'_, Vec<StoredEntry>> {
+        self.read(|books| {
+            let journals = after
+                .into_iter()
+                .flat_map(|(user_id, seq)| books.journal_of(user_id, seq).take(each));
+            journals.cloned().map(Ok).collect()
+        })
+    }
+
+    fn first_pending(&self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, Timestamp)>> {
+        self.read(|books| {
+            let first = |user_id: Uuid| {
+                let holds = books.holds_of(user_id);
+                let pending = holds.filter(|hold| hold.state.status == Status::Pending);
+                Some((user_id, pending.map(|hold| hold.created_at).min()?))
+            };
+            accounts.into_iter().filter_map(first).collect()
+        })
+    }
+
+    fn checkpoints(&self, accounts: Vec<Uuid>) -> Reading<'_, Vec<Checkpoint>> {
+        self.read(|books| {
+            let found = accounts
+                .iter()
+                .filter_map(|user_id| books.checkpoints.get(user_id));
+            found.cloned().collect()
+        })
+    }
+
+    fn remove_entries(&self, removal: Removal) -> Reading<'_, bool> {
+        self.write(|books| {
+            let seq = |books: &Books, user_id| books.checkpoints.get(&user_id).map(|c| c.account.seq);
+            if removal
+                .accounts
+                .iter()
+                .any(|part| seq(books, part.user_id()) != part.expected)
+            {
+                return Ok(false);
+            }
+            let gone = removal
+                .accounts
+                .iter()
+                .flat_map(|part| part.gone.iter().map(|(seq, hash)| (part.user_id(), *seq, *hash)));
+            let is_there = |(user_id, seq, hash): &(Uuid, i64, Hash)| {
+                books
+                    .entry(*user_id, *seq)
+                    .is_some_and(|entry| entry.hash == *hash)
+            };
+            let found = gone.clone().filter(is_there).count();
+            if found < gone.clone().count() {
+                return Err(not_as_archived(gone.count(), found));
+            }
+            for (user_id, seq, _) in gone {
+                if let Some(key) = books
+                    .entries
+                    .remove(&(user_id, seq))
+                    .and_then(|entry| entry.idempotency_key)
+                {
+                    books.keys.remove(&(user_id, key));
+                }
+            }
+            for part in &removal.accounts {
+                let kept = part
+                    .kept
+                    .iter()
+                    .map(|(seq, hash)| ((part.user_id(), *seq), *hash));
+                books.kept.extend(kept);
+                books.checkpoints.insert(part.user_id(), part.checkpoint.clone());
+            }
+            for (counter_account, amount) in removal.sums {
+                *books.archived_sums.entry(counter_account).or_default() += amount;
+            }
+            Ok(true)
+        })
+    }
+
+    fn archivable_holds(
+        &self,
+        before: Timestamp,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Reading<'_, Vec<Hold>> {
+        self.read(|books| {
+            let named = |hold: &Hold| {
+                let mut journal = books.journal_of(hold.user_id, 0);
+                journal.any(|entry| {
+                    let funded = entry
+                        .effects
+                        .funded
+                        .iter()
+                        .any(|(id, _)| *id == hold.consumption_id);
+                    funded || entry.consumption_id == Some(hold.consumption_id)
+                })
+            };
+            let old = books.holds.values().filter(|hold| {
+                after.is_none_or(|after| hold.consumption_id > after)
+                    && hold
+                        .state
+                        .settled_at
+                        .is_some_and(|settled_at| settled_at < before)
+                    && !named(hold)
+            });
+            let mut found: Vec<Hold> = old.cloned().collect();
+            found.sort_by_key(|hold| hold.consumption_id);
+            found.truncate(limit);
+            found
+        })
+    }
+
+    fn remove_holds(&self, holds: Vec<Hold>) -> Reading<'_, u64> {
+        self.write(|books| {
+            let mut removed = 0;
+            for hold in holds {
+                let key = (hold.user_id, hold.consumption_id);
+                if books.holds.get(&key) == Some(&hold) {
+                    books.holds.remove(&key);
+                    books.owners.remove(&hold.consumption_id);
+                    removed += 1;
+                }
+            }
+            Ok(removed)
+        })
+    }
+
+    fn archives(&self) -> Reading<'_, Vec<ArchiveFile>> {
+        self.read(|books| books.archives.clone())
+    }
+
+    fn add_archive(&self, file: ArchiveFile) -> Reading<'_, ()> {
+        self.write(|books| {
+            if !books.archives.iter().any(|known| known.name == file.name) {
+                books.archives.push(file);
+            }
+            Ok(())
+        })
+    }
+
+    fn finish_archive(&self, name: String, at: Timestamp) -> Reading<'_, ()> {
+        self.write(|books| {
+            let file = books.archives.iter_mut().find(|file| file.name == name);
+            file.into_iter().for_each(|file| file.removed_at = Some(at));
+            Ok(())
+        })
+    }
+}
+
 /// The part of `table` after the key `after`.
 fn later<K: Ord, V>(table: &BTreeMap<K, V>, after: Option<K>) -> impl Iterator<Item = (&K, &V)> {
     table.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))
@@ -635,12 +824,11 @@ impl Snapshot for Books {
     }
 
     fn entries(&mut self, after: Option<(Uuid, i64)>, limit: usize) -> Reading<'_, Page<StoredEntry>> {
-        let journals = self
-            .entries
-            .range(after.map_or(Uuid::nil(), |(user_id, _)| user_id)..);
-        let entries = journals.flat_map(|(_, journal)| journal);
-        let later = entries.filter(|entry| after.is_none_or(|after| (entry.user_id, entry.seq) > after));
-        page(later.take(limit).cloned().map(Ok))
+        page(
+            later(&self.entries, after)
+                .take(limit)
+                .map(|(_, entry)| Ok(entry.clone())),
+        )
     }
 
     fn lots(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<(Uuid, Lot)>> {
@@ -672,6 +860,22 @@ impl Snapshot for Books {
         )
     }
 
+    fn checkpoints(&mut self, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Checkpoint>> {
+        page(
+            later(&self.checkpoints, after)
+                .take(limit)
+                .map(|(_, checkpoint)| checkpoint.clone()),
+        )
+    }
+
+    fn kept(&mut self, after: Option<(Uuid, i64)>, limit: usize) -> Reading<'_, Page<(Uuid, i64, Hash)>> {
+        page(
+            later(&self.kept, after)
+                .take(limit)
+                .map(|((user_id, seq), hash)| (*user_id, *seq, *hash)),
+        )
+    }
+
     fn lots_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<(Uuid, Lot)>> {
         page(named(&self.lots, user_id, lot_ids).map(move |lot| (user_id, lot)))
     }
@@ -685,13 +889,12 @@ impl Snapshot for Books {
     }
 
     fn journal(&mut self, user_id: Uuid, after: i64, limit: usize) -> Reading<'_, Vec<StoredEntry>> {
-        let journal = self.entries.get(&user_id).into_iter().flatten();
-        ready(Ok(journal
-            .filter(|entry| entry.seq > after)
-            .take(limit)
-            .cloned()
-            .map(Ok)
-            .collect()))
+        let journal = self.journal_of(user_id, after);
+        ready(Ok(journal.take(limit).cloned().map(Ok).collect()))
+    }
+
+    fn checkpoint(&mut self, user_id: Uuid) -> Reading<'_, Option<Checkpoint>> {
+        ready(Ok(self.checkpoints.get(&user_id).cloned()))
     }
 
     fn sums(&mut self) -> Reading<'_, Sums> {
@@ -700,7 +903,8 @@ impl Snapshot for Books {
             sums.available += i128::from(account.available);
             sums.held += i128::from(account.held);
         }
-        for entry in self.entries.values().flatten() {
+        sums.counter_accounts.clone_from(&self.archived_sums);
+        for entry in self.entries.values() {
             *sums
                 .counter_accounts
                 .entry(entry.counter_account.to_string())

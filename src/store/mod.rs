@@ -31,18 +31,22 @@ pub(crate) mod migrations;
 mod order_row;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+pub(crate) mod retention;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
 use crate::catalogue::Package;
 use crate::inspect::Problem;
 use crate::ledger::{
-    Account, Entry, Hash, Hold, Kind, Lot, Order, OrderNo, OrderStatus, Prior, State, Status, Timestamp,
+    Account, Checkpoint, Entry, Hash, Hold, Kind, Lot, Order, OrderNo, OrderStatus, Prior, State, Status,
+    Timestamp,
 };
 use crate::stats::PendingHolds;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use order_row::OrderRow;
 pub(crate) use order_row::StoredOrder;
+pub(crate) use retention::{AccountRemoval, CLOCKS_APART, Removal, Retention};
+pub use retention::{ArchiveFile, ArchiveKind};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
@@ -283,7 +287,7 @@ pub(crate) enum Due {
 }
 
 /// The reading side, shared by everybody.
-pub(crate) trait Reader: Send + Sync + 'static {
+pub(crate) trait Reader: Retention + Send + Sync + 'static {
     /// The account with *all* its due holds (never a `due_end`), or `None` where it has no row.
     fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>>;
 
@@ -451,6 +455,11 @@ pub(crate) trait Snapshot: Send {
     fn orders(&mut self, after: Option<(Uuid, OrderNo)>, limit: usize) -> Reading<'_, Page<StoredOrder>>;
     /// Gifts after the given (account, lot), by account and lot.
     fn gifts(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<GiftRow>>;
+    /// Checkpoints of accounts with an id greater than `after`.
+    fn checkpoints(&mut self, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Checkpoint>>;
+    /// Entries up to a checkpoint that stayed, after the given (account, number), by account and number: each with the hash of
+    /// the entry before it.
+    fn kept(&mut self, after: Option<(Uuid, i64)>, limit: usize) -> Reading<'_, Page<(Uuid, i64, Hash)>>;
     /// Those of these lots of an account that are there, in any order.
     fn lots_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<(Uuid, Lot)>>;
     /// Those of these consumptions of an account that are there, in any order.
@@ -459,7 +468,9 @@ pub(crate) trait Snapshot: Send {
     fn gifts_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<GiftRow>>;
     /// Entries of one account after a number, oldest first: for balances as of a time.
     fn journal(&mut self, user_id: Uuid, after: i64, limit: usize) -> Reading<'_, Vec<StoredEntry>>;
-    /// What the accounts hold and what the journal booked on each counter-account.
+    /// An account's checkpoint.
+    fn checkpoint(&mut self, user_id: Uuid) -> Reading<'_, Option<Checkpoint>>;
+    /// What the accounts hold and what the journal, and the entries that left it, booked on each counter-account.
     fn sums(&mut self) -> Reading<'_, Sums>;
 }
 

@@ -1,11 +1,11 @@
 //! What the entries make of one account, and how its rows compare.
 
 use super::feed::{PAGE, Rows, place};
-use super::{Fault, FaultKind, Verification};
+use super::{Fault, FaultKind, Past, Verification};
 use crate::ledger::{
-    Account, Entry, Hash, Hold, Kind, Lot, OrderNo, Source, State, Status, Timestamp, apply,
+    Account, Checkpoint, Entry, Hash, Hold, Lot, OpenLot, OrderNo, Source, State, Status, Timestamp, apply,
 };
-use crate::store::{GiftRow, StoreResult, StoredEntry, StoredOrder};
+use crate::store::{CLOCKS_APART, GiftRow, StoreResult, StoredEntry, StoredOrder};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use uuid::Uuid;
@@ -102,6 +102,14 @@ pub(super) struct Books {
     kept_floor: usize,
     kept_max: usize,
     totals: Totals,
+    /// What stands for entries that have left, until the first one after it is replayed.
+    checkpoint: Option<Checkpoint>,
+    /// What the entries, which have been read from the archive, have to make.
+    to_audit: Option<Checkpoint>,
+    /// Entries up to the checkpoint that are to be there and were not met yet, each with the hash of the one before.
+    to_stay: BTreeMap<i64, Hash>,
+    /// What was made later is in the entries that are there.
+    young_after: Option<Timestamp>,
     /// Once an entry does not follow, what comes after can't be derived any more.
     broken: bool,
 }
@@ -128,9 +136,39 @@ fn without_texts(mut row: Hold) -> (Hold, Option<Texts>) {
     (row, texts)
 }
 
+/// Whether a row is what a lot older than the checkpoint has become: what had expired or was taken back before then is not
+/// known.
+fn continues(derived: &Lot, row: &Lot) -> bool {
+    let same = Lot {
+        expired: row.expired,
+        clawed: row.clawed,
+        ..derived.clone()
+    };
+    same == *row
+        && row.expired >= derived.expired
+        && row.clawed >= derived.clawed
+        && row.remaining + row.expired <= row.amount
+}
+
 impl Books {
-    pub(super) fn new(user_id: Uuid, kept_max: usize) -> Self {
+    pub(super) fn new(
+        user_id: Uuid,
+        kept_max: usize,
+        past: Past,
+        checkpoint: Option<Checkpoint>,
+        to_stay: BTreeMap<i64, Hash>,
+    ) -> Self {
+        let (checkpoint, to_audit) = match past {
+            Past::Checkpoint => (checkpoint, None),
+            Past::Archive => (None, checkpoint),
+        };
         Books {
+            young_after: checkpoint
+                .as_ref()
+                .map(|checkpoint| checkpoint.account.updated_at.plus(CLOCKS_APART)),
+            checkpoint,
+            to_audit,
+            to_stay,
             state: State::new(user_id, Timestamp::MIN),
             texts: HashMap::new(),
             unnamed: BTreeMap::new(),
@@ -166,6 +204,11 @@ impl Books {
             Ok(entry) => entry.seq,
             Err(damaged) => damaged.seq,
         };
+        if self.checkpoint.as_ref().is_some_and(|c| seq <= c.account.seq) {
+            self.check_kept(seq, entry, found);
+            return Ok(());
+        }
+        self.begin_at_checkpoint(rows, found)?;
         let expected = self.state.account.seq + 1;
         if seq != expected {
             let detail = format!("entry {expected} should be here");
@@ -179,8 +222,17 @@ impl Books {
                 self.broken = true;
             }
             Ok(entry) => {
-                if let Some(chained) = chained.filter(|chained| *chained != entry.hash) {
+                let chained = chained.unwrap_or_else(|| entry.chained(&self.state.account.hash));
+                if chained != entry.hash {
                     let detail = format!("its hash is {}, and should be {chained}", entry.hash);
+                    found.fault(self.fault(Some(seq), None, FaultKind::Hash, detail));
+                }
+                if self
+                    .to_stay
+                    .remove(&seq)
+                    .is_some_and(|previous| previous != self.state.account.hash)
+                {
+                    let detail = "credit_kept_entries has another hash for the entry before it".into();
                     found.fault(self.fault(Some(seq), None, FaultKind::Hash, detail));
                 }
                 if !self.broken {
@@ -191,7 +243,136 @@ impl Books {
             }
         }
         self.state.account.seq = seq;
+        self.audit_checkpoint(found);
         Ok(())
+    }
+
+    /// Compares the checkpoint of this entry with what the entries up to here have made.
+    fn audit_checkpoint(&mut self, found: &mut Verification) {
+        let seq = self.state.account.seq;
+        let Some(checkpoint) = self.to_audit.take_if(|checkpoint| checkpoint.account.seq <= seq) else {
+            return;
+        };
+        if self.broken {
+            return;
+        }
+        let lots = self
+            .state
+            .lots
+            .values()
+            .filter(|lot| lot.remaining > 0 || lot.claim > 0);
+        let open = |lot: &Lot| OpenLot {
+            remaining: lot.remaining,
+            claim: lot.claim,
+        };
+        let holds = self.state.holds.values();
+        let pending = holds.filter(|hold| hold.state.status == Status::Pending);
+        let made = Checkpoint {
+            account: Account {
+                next_hold_deadline: None,
+                next_lot_deadline: None,
+                ..self.state.account.clone()
+            },
+            lots: lots.map(|lot| (lot.lot_id, open(lot))).collect(),
+            holds: pending.map(|hold| (hold.consumption_id, hold.clone())).collect(),
+        };
+        // What was put aside is not compared: a row says how it ends, not how it stood here.
+        let is_all_there = self.aside == Aside::default();
+        if made.account != checkpoint.account || (is_all_there && made != checkpoint) {
+            let detail = format!("its checkpoint is {checkpoint:?}, and the entries make it {made:?}");
+            found.fault(self.fault(Some(seq), None, FaultKind::Account, detail));
+        }
+    }
+
+    /// An entry that is older than the checkpoint and stayed: only of orders it tells anything.
+    fn check_kept(&mut self, seq: i64, entry: &StoredEntry, found: &mut Verification) {
+        let mut fault = |kind, detail| found.fault(self.fault(Some(seq), None, kind, detail));
+        let entry = match (entry, self.to_stay.get(&seq)) {
+            (Err(damaged), _) => return fault(FaultKind::Entry, damaged.problem.clone()),
+            (Ok(_), None) => {
+                return fault(
+                    FaultKind::Sequence,
+                    "it is older than the checkpoint, and was not to stay".into(),
+                );
+            }
+            (Ok(entry), Some(previous)) => {
+                let chained = entry.chained(previous);
+                if chained != entry.hash {
+                    let detail = format!("its hash is {}, and should be {chained}", entry.hash);
+                    fault(FaultKind::Hash, detail);
+                }
+                entry
+            }
+        };
+        self.to_stay.remove(&seq);
+        self.match_order(entry, found);
+        if let Err(problem) = self.state.note_order(entry) {
+            found.fault(self.fault(Some(seq), None, FaultKind::Entry, problem.into()));
+        }
+    }
+
+    /// After the last entry.
+    pub(super) fn end_of_journal(&mut self, rows: &Rows, found: &mut Verification) -> StoreResult<()> {
+        if let Some(checkpoint) = self.to_audit.take() {
+            let detail = "it has a checkpoint, and its entries end before that".into();
+            found.fault(self.fault(Some(checkpoint.account.seq), None, FaultKind::Sequence, detail));
+        }
+        self.begin_at_checkpoint(rows, found)
+    }
+
+    fn begin_at_checkpoint(&mut self, rows: &Rows, found: &mut Verification) -> StoreResult<()> {
+        let Some(checkpoint) = self.checkpoint.take() else {
+            return Ok(());
+        };
+        for seq in std::mem::take(&mut self.to_stay).into_keys() {
+            let detail = format!("entry {seq} should be here: it was to stay");
+            found.fault(self.fault(Some(seq), None, FaultKind::Sequence, detail));
+        }
+        let account = &checkpoint.account;
+        let lots = checkpoint.lots.values().map(|lot| i128::from(lot.remaining));
+        let pending = || checkpoint.holds.values();
+        let held = pending().map(|hold| i128::from(hold.amount));
+        let borrowed = pending().map(|hold| i128::from(hold.state.borrowed));
+        for (name, stored, sum) in [
+            (
+                "available",
+                account.available,
+                lots.sum::<i128>() - i128::from(account.debt),
+            ),
+            ("held", account.held, held.sum()),
+            ("borrowed", account.borrowed, borrowed.sum()),
+        ] {
+            if i128::from(stored) != sum {
+                let detail =
+                    format!("{name} is {stored} at its checkpoint, whose lots and holds make it {sum}");
+                found.fault(self.fault(Some(account.seq), None, FaultKind::Account, detail));
+            }
+        }
+        let mut there = Vec::new();
+        let ids: Vec<Uuid> = checkpoint.lots.keys().copied().collect();
+        for ids in ids.chunks(PAGE) {
+            there.extend(
+                rows.lots(account.user_id, ids.to_vec())?
+                    .into_iter()
+                    .map(|(_, lot)| lot),
+            );
+        }
+        let orders = std::mem::take(&mut self.state.orders);
+        match checkpoint.state(there) {
+            Ok(state) => self.state = State { orders, ..state },
+            Err(id) => {
+                let detail = "its row is gone, and the checkpoint names it".into();
+                found.fault(self.fault(None, Some(id), FaultKind::Lot, detail));
+                self.state.account = checkpoint.account;
+                self.broken = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something made then is in an entry that is there. What is older may be in one that has left.
+    fn is_young(&self, created_at: Timestamp) -> bool {
+        self.young_after.is_none_or(|after| created_at > after)
     }
 
     fn derive(&mut self, entry: &mut Entry, rows: &Rows, found: &mut Verification) -> StoreResult<()> {
@@ -222,15 +403,8 @@ impl Books {
 
     /// A settled order names its lots, each of which was granted with it.
     fn match_order(&mut self, entry: &Entry, found: &mut Verification) {
-        let granted = entry
-            .effects
-            .new_lots
-            .iter()
-            .filter(|_| entry.kind == Kind::Grant);
-        for lot in granted.filter(|lot| matches!(lot.source, Source::Purchase | Source::Bonus)) {
-            if let Some(order_no) = lot.reference.as_ref().and_then(|text| text.parse().ok()) {
-                self.unnamed.insert((order_no, lot.lot_id), lot.clone());
-            }
+        for (order_no, lot) in entry.lots_bought() {
+            self.unnamed.insert((order_no, lot.lot_id), lot.clone());
         }
         let Some(order) = &entry.effects.order else {
             return;
@@ -272,7 +446,11 @@ impl Books {
     /// [`recall`](Self::recall).
     fn put_aside(&mut self, rows: &Rows) -> StoreResult<()> {
         let user_id = self.state.account.user_id;
-        let ids: Vec<Uuid> = self.state.lots.keys().copied().collect();
+        let lots = self.state.lots.values();
+        let ids: Vec<Uuid> = lots
+            .filter(|lot| self.is_young(lot.created_at))
+            .map(|lot| lot.lot_id)
+            .collect();
         for ids in ids.chunks(PAGE) {
             for (_, row) in rows.lots(user_id, ids.to_vec())? {
                 if self.state.lots.get(&row.lot_id) == Some(&row) {
@@ -281,7 +459,11 @@ impl Books {
                 }
             }
         }
-        let ids: Vec<Uuid> = self.state.holds.keys().copied().collect();
+        let holds = self.state.holds.values();
+        let ids: Vec<Uuid> = holds
+            .filter(|hold| self.is_young(hold.created_at))
+            .map(|hold| hold.consumption_id)
+            .collect();
         for ids in ids.chunks(PAGE) {
             for row in rows.holds(user_id, ids.to_vec())? {
                 let (row, texts) = without_texts(row);
@@ -293,7 +475,11 @@ impl Books {
                 }
             }
         }
-        let ids: Vec<Uuid> = self.gifts.keys().copied().collect();
+        let gifts = self.gifts.values();
+        let ids: Vec<Uuid> = gifts
+            .filter(|gift| self.is_young(gift.created_at))
+            .map(|gift| gift.lot_id)
+            .collect();
         for ids in ids.chunks(PAGE) {
             for row in rows.gifts(user_id, ids.to_vec())? {
                 if self.gifts.get(&row.lot_id) == Some(&row) {
@@ -305,10 +491,12 @@ impl Books {
         Ok(())
     }
 
-    /// Takes back what was put aside and this entry changes. It was as its row says, so the row says how it was.
+    /// Takes back what was put aside and this entry changes: it was as its row says, so the row says how it was. And what is
+    /// older than the checkpoint, which says how it was.
     fn recall(&mut self, entry: &Entry, rows: &Rows) -> StoreResult<()> {
         let (user_id, effects) = (self.state.account.user_id, &entry.effects);
-        if self.aside.holds.any() {
+        let since_checkpoint = self.young_after.is_some();
+        if self.aside.holds.any() || since_checkpoint {
             let settled = entry
                 .consumption_id
                 .filter(|_| effects.hold.is_some() && effects.new_hold.is_none());
@@ -321,22 +509,25 @@ impl Books {
                 for row in rows.holds(user_id, ids)? {
                     let (row, texts) = without_texts(row);
                     let id = row.consumption_id;
-                    self.aside.holds.remove(id);
+                    if self.is_young(row.created_at) {
+                        self.aside.holds.remove(id);
+                    }
                     self.texts.extend(texts.map(|texts| (id, texts)));
                     self.state.holds.insert(id, row);
                 }
             }
         }
-        if self.aside.lots.any() {
-            let made = |id: &Uuid| effects.new_lots.iter().any(|lot| lot.lot_id == *id);
-            let mut ids: Vec<Uuid> = effects.lots.iter().map(|change| change.lot).collect();
-            ids.sort_unstable();
-            ids.dedup();
-            ids.retain(|id| !self.state.lots.contains_key(id) && !made(id));
+        if self.aside.lots.any() || since_checkpoint {
+            let ids = self.state.lots_missing(entry);
             if !ids.is_empty() {
                 for (_, row) in rows.lots(user_id, ids)? {
-                    self.aside.lots.remove(row.lot_id);
-                    self.state.lots.insert(row.lot_id, row);
+                    if self.is_young(row.created_at) {
+                        self.aside.lots.remove(row.lot_id);
+                        self.state.lots.insert(row.lot_id, row);
+                    } else {
+                        // What the checkpoint does not name was empty.
+                        self.state.recall(row, OpenLot::default());
+                    }
                 }
             }
         }
@@ -351,7 +542,12 @@ impl Books {
         self.totals.lot(derived.as_ref().unwrap_or(row));
         let detail = match derived {
             Some(derived) if derived == *row => return,
+            Some(derived) if self.state.floating.contains(&row.lot_id) && continues(&derived, row) => return,
             Some(derived) => format!("it is {row:?}, and the entries make it {derived:?}"),
+            None if !self.is_young(row.created_at) && row.remaining == 0 && row.claim == 0 => return,
+            None if !self.is_young(row.created_at) => {
+                "it has something left, of which the checkpoint does not know".into()
+            }
             None if self.aside.lots.any() => return self.not_kept.lots.add(row.lot_id),
             None => "it is in no entry".into(),
         };
@@ -366,7 +562,9 @@ impl Books {
         }
         self.totals.hold(derived.as_ref().unwrap_or(&row));
         let Some(derived) = derived else {
-            if self.aside.holds.any() {
+            if !self.is_young(row.created_at) && row.state.status != Status::Pending {
+                // All its entries have left.
+            } else if self.aside.holds.any() {
                 self.not_kept.holds.add(id);
             } else {
                 found.fault(self.fault(None, Some(id), FaultKind::Hold, "it is in no entry".into()));
@@ -374,7 +572,9 @@ impl Books {
             return;
         };
         let (row, texts) = without_texts(row);
-        if self.texts.remove(&id) != texts {
+        // What it was made with is in an entry that has left, where it is older than the checkpoint.
+        let made_with = self.texts.remove(&id);
+        if made_with != texts && (made_with.is_some() || self.is_young(row.created_at)) {
             let detail = "its metadata or its quote is not what it was made with".into();
             found.fault(self.fault(None, Some(id), FaultKind::Hold, detail));
         }
@@ -392,6 +592,7 @@ impl Books {
         let detail = match derived {
             Some(derived) if derived == *row => return,
             Some(derived) => format!("it is {row:?}, and the entries make it {derived:?}"),
+            None if !self.is_young(row.created_at) => return,
             None if self.aside.gifts.any() => return self.not_kept.gifts.add(row.lot_id),
             None => "it is in no entry".into(),
         };

@@ -5,7 +5,7 @@
 //! with the one before, so at the most two pages of each table are in memory. Decoding a page is done by a third thread.
 
 use super::sha256::Messages;
-use crate::ledger::{Account, Hash, Hold, Lot, OrderNo};
+use crate::ledger::{Account, Checkpoint, Hash, Hold, Lot, OrderNo};
 use crate::store::{GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -23,6 +23,8 @@ enum Request {
     Holds(Option<(Uuid, Uuid)>, Reply<Hold>),
     Gifts(Option<(Uuid, Uuid)>, Reply<GiftRow>),
     Orders(Option<(Uuid, OrderNo)>, Reply<StoredOrder>),
+    Checkpoints(Option<Uuid>, Reply<Checkpoint>),
+    Kept(Option<(Uuid, i64)>, Reply<(Uuid, i64, Hash)>),
     LotsOf(Uuid, Vec<Uuid>, Reply<(Uuid, Lot)>),
     HoldsOf(Uuid, Vec<Uuid>, Reply<Hold>),
     GiftsOf(Uuid, Vec<Uuid>, Reply<GiftRow>),
@@ -57,6 +59,8 @@ impl Server {
                 Request::Holds(after, reply) => answer(reply, snapshot.holds(after, PAGE)).await,
                 Request::Gifts(after, reply) => answer(reply, snapshot.gifts(after, PAGE)).await,
                 Request::Orders(after, reply) => answer(reply, snapshot.orders(after, PAGE)).await,
+                Request::Checkpoints(after, reply) => answer(reply, snapshot.checkpoints(after, PAGE)).await,
+                Request::Kept(after, reply) => answer(reply, snapshot.kept(after, PAGE)).await,
                 Request::LotsOf(user_id, ids, reply) => answer(reply, snapshot.lots_of(user_id, ids)).await,
                 Request::HoldsOf(user_id, ids, reply) => answer(reply, snapshot.holds_of(user_id, ids)).await,
                 Request::GiftsOf(user_id, ids, reply) => answer(reply, snapshot.gifts_of(user_id, ids)).await,
@@ -148,7 +152,8 @@ impl<K, T> Ahead<K, T> {
     }
 }
 
-/// The entries, in order of account and number, each with the hash that it should have.
+/// The entries, in order of account and number, each with the hash that it should have; without, where the one before it
+/// is not there.
 ///
 /// An entry's hash is over itself and the *stored* hash of the one before, so that one fault is named once. That makes
 /// all of a page independent of each other, and they are hashed together. Entries are large: they are lent where they
@@ -156,12 +161,14 @@ impl<K, T> Ahead<K, T> {
 pub(super) struct Journal {
     pages: Pages<(Uuid, i64), StoredEntry>,
     page: Vec<StoredEntry>,
+    /// Whether there is a hash for it.
+    follows: Vec<bool>,
     /// As many of the page as were lent.
     done: usize,
-    /// One for each entry of the page that could be read and was not lent yet.
+    /// One for each entry of the page that follows the one before it, and was not lent yet.
     hashes: std::vec::IntoIter<Hash>,
-    /// The last entry that could be read: its account and hash.
-    before: Option<(Uuid, Hash)>,
+    /// The last entry that could be read: its account, number and hash.
+    before: Option<(Uuid, i64, Hash)>,
 }
 
 fn position(entry: &StoredEntry) -> (Uuid, i64) {
@@ -176,6 +183,7 @@ impl Journal {
         Journal {
             pages: Pages::new(client, Request::Entries, position),
             page: Vec::new(),
+            follows: Vec::new(),
             done: 0,
             hashes: Vec::new().into_iter(),
             before: None,
@@ -190,31 +198,37 @@ impl Journal {
         Ok(self.page.get(self.done).map(|entry| position(entry).0))
     }
 
-    /// The next entry, if it is one of this account, and the hash it should have, where it can be read.
+    /// The next entry, if it is one of this account, and the hash it should have, where that is known.
     pub(super) fn take(&mut self, user_id: Uuid) -> StoreResult<Option<(&mut StoredEntry, Option<Hash>)>> {
         if self.user_id()? != Some(user_id) {
             return Ok(None);
         }
+        let follows = self.follows.get(self.done) == Some(&true);
         let entry = self.page.get_mut(self.done);
         self.done += 1;
-        let hashes = &mut self.hashes;
-        Ok(entry.map(|entry| {
-            let hash = if entry.is_ok() { hashes.next() } else { None };
-            (entry, hash)
-        }))
+        let hash = if follows { self.hashes.next() } else { None };
+        Ok(entry.map(|entry| (entry, hash)))
     }
 
     fn read_page(&mut self) -> StoreResult<()> {
         self.page = self.pages.next()?;
         self.done = 0;
         let mut forms = Messages::with_capacity(self.page.len());
-        for entry in self.page.iter().flatten() {
-            let previous = match self.before {
-                Some((user_id, hash)) if user_id == entry.user_id => hash,
-                _ => Hash::genesis(entry.user_id),
+        self.follows.clear();
+        for entry in &self.page {
+            let Ok(entry) = entry else {
+                self.follows.push(false);
+                continue;
             };
-            forms.add(|bytes| entry.write_canonical(&previous, bytes));
-            self.before = Some((entry.user_id, entry.hash));
+            let previous = match self.before {
+                Some((user_id, seq, hash)) if (user_id, seq + 1) == (entry.user_id, entry.seq) => Some(hash),
+                _ => (entry.seq == 1).then(|| Hash::genesis(entry.user_id)),
+            };
+            if let Some(previous) = previous {
+                forms.add(|bytes| entry.write_canonical(&previous, bytes));
+            }
+            self.follows.push(previous.is_some());
+            self.before = Some((entry.user_id, entry.seq, entry.hash));
         }
         self.hashes = forms.hashes().into_iter();
         Ok(())
@@ -229,6 +243,8 @@ pub(super) struct Tables {
     pub(super) holds: Ahead<(Uuid, Uuid), Hold>,
     pub(super) gifts: Ahead<(Uuid, Uuid), GiftRow>,
     pub(super) orders: Ahead<(Uuid, OrderNo), StoredOrder>,
+    pub(super) checkpoints: Ahead<Uuid, Checkpoint>,
+    pub(super) kept: Ahead<(Uuid, i64), (Uuid, i64, Hash)>,
     pub(super) rows: Rows,
 }
 
@@ -251,6 +267,10 @@ impl Tables {
             }),
             gifts: Ahead::new(&client, Request::Gifts, |gift| (gift.user_id, gift.lot_id)),
             orders: Ahead::new(&client, Request::Orders, place),
+            checkpoints: Ahead::new(&client, Request::Checkpoints, |checkpoint| {
+                checkpoint.account.user_id
+            }),
+            kept: Ahead::new(&client, Request::Kept, |(user_id, seq, _)| (*user_id, *seq)),
             rows: Rows(client),
         }
     }

@@ -32,6 +32,13 @@
 //! is the one fault which, in an account with more rows than are kept, is named without the row's id.
 //!
 //! The price is a second look-up, by id, of every row of such an account.
+//!
+//! # Where old entries have left the database
+//!
+//! The account's [checkpoint](crate::ledger::Checkpoint) takes their place: its figures have to add up, and the entries after
+//! it are replayed from there. Entries before it that had to stay, an order's, hash to what they were; none is missing
+//! and there are no others. What rows say of the time before can't be derived any more: of lots, that nothing is left which
+//! the checkpoint does not know; of consumptions, that they are over. The archive knows the rest.
 
 mod books;
 mod feed;
@@ -39,7 +46,7 @@ mod sha256;
 #[cfg(test)]
 mod tests;
 
-use crate::ledger::{Entry, Hold, State, Status, Timestamp, apply};
+use crate::ledger::{Entry, Hold, Lot, OpenLot, State, Status, Timestamp, apply};
 use crate::store::{Snapshot, StoreError, StoreResult, Sums};
 use books::Books;
 use feed::Tables;
@@ -70,6 +77,8 @@ pub enum FaultKind {
     Gift,
     /// An order is not what the entries make it, or has not the lots that it was paid for.
     Order,
+    /// A file of the archive is gone, or not what was written.
+    Archive,
 }
 
 impl fmt::Display for FaultKind {
@@ -83,6 +92,7 @@ impl fmt::Display for FaultKind {
             FaultKind::Hold => "hold",
             FaultKind::Gift => "gift",
             FaultKind::Order => "order",
+            FaultKind::Archive => "archive",
         })
     }
 }
@@ -141,7 +151,7 @@ impl Verification {
         self.fault_count == 0
     }
 
-    fn fault(&mut self, fault: Fault) {
+    pub(crate) fn fault(&mut self, fault: Fault) {
         self.fault_count += 1;
         if self.faults.len() < FAULTS_NAMED_MAX {
             self.faults.push(fault);
@@ -182,28 +192,48 @@ impl TrialBalance {
     }
 }
 
-pub(crate) async fn verify(snapshot: &mut dyn Snapshot) -> StoreResult<Verification> {
-    verify_keeping(snapshot, books::KEPT_MAX).await
+/// What stands for entries that have left the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Past {
+    /// Its checkpoint: it is believed.
+    Checkpoint,
+    /// The entries themselves, from the archive: the checkpoint is audited.
+    #[cfg_attr(not(feature = "archive"), allow(dead_code))]
+    Archive,
 }
 
-async fn verify_keeping(snapshot: &mut dyn Snapshot, kept_max: usize) -> StoreResult<Verification> {
+pub(crate) async fn verify(snapshot: &mut dyn Snapshot, past: Past) -> StoreResult<Verification> {
+    verify_keeping(snapshot, past, books::KEPT_MAX).await
+}
+
+async fn verify_keeping(
+    snapshot: &mut dyn Snapshot,
+    past: Past,
+    kept_max: usize,
+) -> StoreResult<Verification> {
     let (server, tables) = feed::halves();
-    let auditing = tokio::task::spawn_blocking(move || audit(tables, kept_max));
+    let auditing = tokio::task::spawn_blocking(move || audit(tables, past, kept_max));
     server.serve(snapshot).await;
     auditing
         .await
         .unwrap_or_else(|stopped| Err(StoreError::Lost(stopped.to_string())))
 }
 
-fn audit(mut tables: Tables, kept_max: usize) -> StoreResult<Verification> {
+fn audit(mut tables: Tables, past: Past, kept_max: usize) -> StoreResult<Verification> {
     let mut found = Verification::default();
     while let Some(user_id) = next_user(&mut tables)? {
         found.accounts += 1;
-        let mut books = Books::new(user_id, kept_max);
+        let checkpoint = tables.checkpoints.take(|c| c.account.user_id == user_id)?;
+        let mut kept = BTreeMap::new();
+        while let Some((_, seq, previous)) = tables.kept.take(|(owner, ..)| *owner == user_id)? {
+            kept.insert(seq, previous);
+        }
+        let mut books = Books::new(user_id, kept_max, past, checkpoint, kept);
         while let Some((entry, chained)) = tables.journal.take(user_id)? {
             found.entries += 1;
             books.replay(entry, chained, &tables.rows, &mut found)?;
         }
+        books.end_of_journal(&tables.rows, &mut found)?;
         while let Some((_, lot)) = tables.lots.take(|(owner, _)| *owner == user_id)? {
             found.lots += 1;
             books.check_lot(&lot, &mut found);
@@ -235,32 +265,60 @@ fn next_user(tables: &mut Tables) -> StoreResult<Option<Uuid>> {
         tables.holds.peek()?.map(|hold| hold.user_id),
         tables.gifts.peek()?.map(|gift| gift.user_id),
         tables.orders.peek()?.map(|order| feed::place(order).0),
+        tables
+            .checkpoints
+            .peek()?
+            .map(|checkpoint| checkpoint.account.user_id),
+        tables.kept.peek()?.map(|(user_id, ..)| *user_id),
     ];
     Ok(heads.into_iter().flatten().min())
 }
 
-/// The account as its entries up to `at` made it.
+/// The account as its entries up to `at` made it; or, where those have left the database, since when it can be told.
 pub(crate) async fn state_at(
     snapshot: &mut dyn Snapshot,
     user_id: Uuid,
     at: Timestamp,
     page: usize,
-) -> StoreResult<State> {
-    let mut state = State::new(user_id, at);
+) -> StoreResult<Result<State, Timestamp>> {
+    let mut state = match snapshot.checkpoint(user_id).await? {
+        None => State::new(user_id, at),
+        Some(checkpoint) if at < checkpoint.account.updated_at => {
+            return Ok(Err(checkpoint.account.updated_at));
+        }
+        Some(checkpoint) => {
+            let lots = lots_of(snapshot, user_id, checkpoint.lots.keys().copied().collect()).await?;
+            let seq = checkpoint.account.seq;
+            let missing = |id| damaged_books(user_id, seq, &format!("the row of its lot {id} is gone"));
+            checkpoint.state(lots).map_err(missing)?
+        }
+    };
     loop {
         let entries = snapshot.journal(user_id, state.account.seq, page).await?;
         let more = entries.len() == page;
         for entry in entries {
             let entry = entry.map_err(|damaged| damaged_books(user_id, damaged.seq, &damaged.problem))?;
             if entry.created_at > at {
-                return Ok(state);
+                return Ok(Ok(state));
+            }
+            // Lots that were empty at the checkpoint; where there is none, all are known.
+            let missing = state.lots_missing(&entry);
+            if !missing.is_empty() {
+                for row in lots_of(snapshot, user_id, missing).await? {
+                    state.recall(row, OpenLot::default());
+                }
             }
             replay(&mut state, entry)?;
         }
         if !more {
-            return Ok(state);
+            return Ok(Ok(state));
         }
     }
+}
+
+async fn lots_of(snapshot: &mut dyn Snapshot, user_id: Uuid, ids: Vec<Uuid>) -> StoreResult<Vec<Lot>> {
+    let rows = snapshot.lots_of(user_id, ids).await?.decode()?;
+    Ok(rows.into_iter().map(|(_, lot)| lot).collect())
 }
 
 /// Applies an entry and keeps of the holds only those that are pending: nothing else matters to a balance.

@@ -101,7 +101,9 @@ async fn tables() -> Tables {
 }
 
 async fn verified(tables: &Tables, kept_max: usize) -> Verification {
-    verify_keeping(&mut tables.clone(), kept_max).await.unwrap()
+    verify_keeping(&mut tables.clone(), Past::Checkpoint, kept_max)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -242,7 +244,7 @@ async fn what_is_damaged_is_named_whether_it_was_kept_or_not() {
 #[tokio::test]
 async fn an_audit_that_is_broken_off_ends() {
     let (server, tables) = feed::halves();
-    let auditing = tokio::task::spawn_blocking(move || audit(tables, books::KEPT_MAX));
+    let auditing = tokio::task::spawn_blocking(move || audit(tables, Past::Checkpoint, books::KEPT_MAX));
     drop(server);
     assert!(matches!(auditing.await.unwrap(), Err(StoreError::Lost(_))));
 }

@@ -3,8 +3,8 @@
 use crate::database::Database;
 use crate::prices::video;
 use jointo_credits::{
-    Adjust, Clawback, Confirm, Consume, Error, Extend, Gift, Grant, Ledger, Overage, PricedConfirm,
-    PricedConsume, Refund, SetPricing, Settings, Source, Usage,
+    Adjust, Clawback, Confirm, Consume, Error, Extend, Gift, Grant, Ledger, ManualClock, Overage,
+    PricedConfirm, PricedConsume, Refund, SetPricing, Settings, Source, Usage,
 };
 use std::io::Write;
 use std::process::Stdio;
@@ -30,6 +30,8 @@ pub enum Role {
     Endless,
     /// What it is asked to: see [`about_prices`].
     Prices,
+    /// Cleans up into the archive that it is told of, when most of what there is is old.
+    CleanUp,
 }
 
 pub struct Running {
@@ -82,10 +84,15 @@ impl Running {
         drop(self.child.stdin.take());
     }
 
-    /// Has it do something, and returns what it answers.
-    pub async fn ask(&mut self, what: &str) -> String {
+    /// Tells it something that it begins with.
+    pub async fn tell(&mut self, what: &str) {
         let stdin = self.child.stdin.as_mut().unwrap();
         stdin.write_all(format!("{what}\n").as_bytes()).await.unwrap();
+    }
+
+    /// Has it do something, and returns what it answers.
+    pub async fn ask(&mut self, what: &str) -> String {
+        self.tell(what).await;
         self.lines
             .next_line()
             .await
@@ -128,19 +135,23 @@ async fn main() {
     let Some(role) = told(ROLE) else { return };
     let number: u64 = told(NUMBER).unwrap().parse().unwrap();
     let patience = Duration::from_secs(60);
-    let settings = Settings::new(told(URL).unwrap())
+    let mut settings = Settings::new(told(URL).unwrap())
         .max_connections(2)
         .patience(patience)
         .connect_timeout(patience);
+    if role == "CleanUp" {
+        settings = settings.clock(ManualClock::starting_at(crate::retention::LATER));
+    }
     let ledger = settings.connect().await.unwrap();
     say(format_args!("ready"));
-    heard().await;
+    let first = heard().await;
     match role.as_str() {
         "Twenty" => twenty(&ledger, number).await,
         // Eight of these are 12,800 commands on ten accounts: every kind of command meets every other, many times.
         "Mixed" => mixed(&ledger, number, 100, 16).await,
         "Endless" => endless(&ledger, number).await,
         "Prices" => prices(&ledger).await,
+        "CleanUp" => crate::retention::clean_up(&ledger, first.as_ref()).await,
         other => panic!("no role {other}"),
     }
     ledger.close().await;

@@ -84,7 +84,7 @@ fn tables() -> Vec<Table> {
     let table = |name, columns| Table {
         name,
         columns,
-        changes: !["credit_transactions", "credit_package_versions", "credit_pricing"].contains(&name),
+        changes: name == "credit_archives" || !KEPT_TABLES.contains(&name),
     };
     let (postgres, sqlite) = (On::Postgres, On::Sqlite);
     vec![
@@ -260,6 +260,37 @@ fn tables() -> Vec<Table> {
                 both("paid_at", "", Time(2)),
             ],
         ),
+        table(
+            "credit_checkpoints",
+            vec![
+                both("user_id", "", Id(9)),
+                both("seq", "positive", Int(5)),
+                both("hash", "hash", Bytes(32)),
+                both("data", "", text("{}")),
+                both("created_at", "", Time(1)),
+            ],
+        ),
+        table(
+            "credit_kept_entries",
+            vec![
+                both("user_id", "", Id(9)),
+                both("seq", "positive", Int(1)),
+                both("previous_hash", "hash", Bytes(32)),
+            ],
+        ),
+        table(
+            "credit_archives",
+            vec![
+                both("name", "", text("transactions-1")),
+                both("kind", "", text("transactions")),
+                both("older_than", "", Time(1)),
+                both("lines", "", Int(1)),
+                both("bytes", "", Int(1)),
+                both("sha256", "hash", Bytes(32)),
+                both("created_at", "", Time(2)),
+                both("removed_at", "", Time(3)),
+            ],
+        ),
     ]
 }
 
@@ -349,6 +380,8 @@ fn broken() -> Vec<Broken> {
     let paid = "status NOT IN ('paid', 'partially_refunded')";
     let packages =
         |column, value, postgres, sqlite| rule("credit_packages", &[(column, value)], postgres, sqlite);
+    let archives =
+        |column, value, postgres, sqlite| rule("credit_archives", &[(column, value)], postgres, sqlite);
     let state = |status, captured, reversed, settled: bool| {
         [
             ("status", text(status)),
@@ -460,6 +493,16 @@ fn broken() -> Vec<Broken> {
             "effective_until > effective_from",
         ),
         rule("credit_pricing", &[("card", text("{"))], "", "json_valid(card)"),
+        rule(
+            "credit_checkpoints",
+            &[("data", text("{"))],
+            "",
+            "json_valid(data)",
+        ),
+        archives("name", text(""), "credit_archives_name_check", "name <> ''"),
+        archives("kind", text("orders"), "credit_archives_kind_check", "kind IN"),
+        archives("lines", Int(0), "credit_archives_lines_check", "lines > 0"),
+        archives("bytes", Int(0), "credit_archives_bytes_check", "bytes > 0"),
     ]
 }
 
@@ -557,7 +600,7 @@ fn all_refused(on: On) -> Vec<Refused> {
 }
 
 /// A row of each table that nothing may happen to, and what is tried: the statement and the trigger's word.
-const KEPT: [(&str, &str); 13] = [
+const KEPT: [(&str, &str); 20] = [
     ("UPDATE credit_transactions SET data = 'x'", "UPDATE"),
     ("UPDATE credit_transactions SET seq = seq + 1", "UPDATE"),
     ("UPDATE credit_transactions SET updated_at = created_at", "UPDATE"),
@@ -574,9 +617,26 @@ const KEPT: [(&str, &str); 13] = [
     ),
     ("UPDATE credit_pricing SET pricing_id = user_id", "UPDATE"),
     ("DELETE FROM credit_pricing", "DELETE"),
+    ("UPDATE credit_checkpoints SET hash = hash", "UPDATE"),
+    ("UPDATE credit_checkpoints SET seq = seq - 1", "UPDATE"),
+    (
+        "UPDATE credit_checkpoints SET user_id = user_id, seq = seq",
+        "UPDATE",
+    ),
+    ("DELETE FROM credit_checkpoints", "DELETE"),
+    ("UPDATE credit_kept_entries SET seq = seq + 1", "UPDATE"),
+    ("DELETE FROM credit_kept_entries", "DELETE"),
+    ("DELETE FROM credit_archives", "DELETE"),
 ];
 
-const KEPT_TABLES: [&str; 3] = ["credit_transactions", "credit_package_versions", "credit_pricing"];
+const KEPT_TABLES: [&str; 6] = [
+    "credit_transactions",
+    "credit_package_versions",
+    "credit_pricing",
+    "credit_checkpoints",
+    "credit_kept_entries",
+    "credit_archives",
+];
 
 fn kept_rows(on: On) -> Vec<String> {
     let tables = tables();
@@ -656,8 +716,11 @@ async fn what_must_never_be_false_is_refused_in_postgres() {
         ),
         ("TRUNCATE credit_package_versions", "TRUNCATE"),
         ("TRUNCATE credit_pricing", "TRUNCATE"),
+        ("TRUNCATE credit_checkpoints", "TRUNCATE"),
+        ("TRUNCATE credit_kept_entries", "TRUNCATE"),
+        ("TRUNCATE credit_archives", "TRUNCATE"),
         // Nothing to do is no excuse.
-        ("DELETE FROM credit_transactions WHERE false", "DELETE"),
+        ("UPDATE credit_transactions SET seq = 1 WHERE false", "UPDATE"),
     ];
     let upserts: Vec<String> = kept_rows(On::Postgres)
         .iter()
@@ -695,13 +758,19 @@ async fn what_must_never_be_false_is_refused_in_postgres() {
         assert_eq!((code.as_str(), constraint.as_str()), ("23505", name), "{message}");
     }
     let guards = "SELECT tgname::text FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid \
-                  WHERE NOT tgisinternal AND proname IN ('credit_journal_is_append_only', 'credit_version_is_kept')";
+                  WHERE NOT tgisinternal AND proname IN ('credit_journal_is_append_only', 'credit_version_is_kept', \
+                  'credit_entry_is_archived', 'credit_checkpoint_is_kept')";
     let guards = strings(c, guards).await;
     let expected = [
+        "credit_archives_kept",
+        "credit_checkpoints_forward",
+        "credit_checkpoints_kept",
+        "credit_kept_entries_kept",
         "credit_package_versions_kept",
         "credit_pricing_a_kept",
         "credit_pricing_b_kept",
         "credit_transactions_append_only",
+        "credit_transactions_archived",
         "credit_transactions_no_truncate",
     ];
     assert_eq!(guards, expected.map(str::to_owned).into());
@@ -780,5 +849,8 @@ async fn what_must_never_be_false_is_refused_in_sqlite() {
     }
     let guards = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND sql LIKE '%RAISE(ABORT%'";
     let guards: i64 = c.query_row(guards, [], |row| row.get(0)).unwrap();
-    assert_eq!(guards, 9, "three tables: no UPDATE, no DELETE, no REPLACE");
+    assert_eq!(
+        guards, 17,
+        "six tables: no UPDATE, no DELETE, no REPLACE; files of the archive may change"
+    );
 }

@@ -27,6 +27,7 @@ mod model;
 mod orders;
 mod pgbouncer;
 mod prices;
+mod retention;
 mod retries;
 mod round_trips;
 mod rules;

@@ -3,10 +3,15 @@
 use crate::child::account;
 use crate::cluster::{free_port, server_user};
 use crate::database::{Database, Kind};
-use jointo_credits::{Confirm, Consume, Gift, Grant, Settings, Source};
+use crate::prices::video;
+use jointo_credits::{
+    Cleanup, Clock, Confirm, Consume, Gift, Grant, ManualClock, SavePackage, SetPricing, Settings, Source,
+    SystemClock, Timestamp,
+};
 use sqlx::{Connection, PgConnection};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 struct PgBouncer {
     process: Child,
@@ -130,6 +135,35 @@ async fn two_ledgers_share_fewer_servers_than_they_have_connections_on_postgres(
         .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(ledgers[1].balance(account(9)).await.unwrap().available, 5);
+
+    // The catalogue, twice: another connection meets the same server.
+    for ledger in &ledgers {
+        ledger.set_pricing(SetPricing::new(video("1.5"))).await.unwrap();
+        let package = SavePackage::new("a", "9.90".parse().unwrap(), 100);
+        ledger.save_package(package).await.unwrap();
+        ledger.seed_catalog().await.unwrap();
+    }
+
+    // A clean-up, when all of it is old.
+    let (began, now) = (SystemClock.now().as_micros(), Duration::from_secs(100 * 86_400));
+    let later = ManualClock::starting_at(Timestamp::from_micros(began).plus(now));
+    let ledger = settings().clock(later).connect().await.unwrap();
+    let archive = tempfile::tempdir().unwrap();
+    let cleanup = Cleanup {
+        older_than: Duration::from_secs(90 * 86_400),
+        archive: archive.path().display().to_string(),
+        limit: None,
+        dry_run: false,
+    };
+    let done = ledger.cleanup_transactions(&cleanup).await.unwrap();
+    assert_eq!(done.removed, verification.entries + 1);
+    let found = ledger.verify_archived(&cleanup.archive).await.unwrap();
+    assert!(
+        found.is_clean() && found.entries == done.removed,
+        "{:#?}",
+        found.faults
+    );
+    ledger.close().await;
     for ledger in ledgers {
         ledger.close().await;
     }

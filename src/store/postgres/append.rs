@@ -97,7 +97,7 @@ fn text(mask: u16) -> String {
     };
     let update = |name: &str, table: &str, from: &From, key: [&str; 2], also: &str| {
         let mut sets = from.names.clone();
-        sets.retain(|name| !key.contains(name));
+        sets.retain(|name| !key.contains(name) && *name != "updated_at");
         let [first, second] = key;
         format!(
             "{name} AS (UPDATE {{s}}{table} t SET {}{also} FROM {} \
@@ -147,7 +147,9 @@ fn text(mask: u16) -> String {
     if mask & HOLDS != 0 {
         let from = texts.from(|c| holds(c, &[], Timestamp::MIN));
         let key = ["consumption_id", "user_id"];
-        with.push(update("holds", "credit_consumption_logs", &from, key, ""));
+        // It always moves, so that the trigger leaves it alone: it is the ledger's time, not the server's.
+        let touched = ", updated_at = greatest(u.updated_at, t.updated_at + interval '1 microsecond')";
+        with.push(update("holds", "credit_consumption_logs", &from, key, touched));
     }
     if mask & GIFTS != 0 {
         let from = texts.from(|c| gifts(c, &[]));

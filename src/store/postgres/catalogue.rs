@@ -93,7 +93,9 @@ pub(super) async fn change(
         .await
         .map_err(run)?;
     let revision = statements.text("lock_catalogue", 0, || format!("{REVISION} FOR UPDATE"));
+    // Statements without a name: the connection is closed afterwards, and behind PgBouncer its server is not.
     let row = sqlx::query(revision)
+        .persistent(false)
         .fetch_optional(&mut *connection)
         .await
         .map_err(run)?;
@@ -113,6 +115,7 @@ pub(super) async fn change(
             .bind(card.effective_from)
             .bind(card.effective_until)
             .bind(card.created_at)
+            .persistent(false)
             .execute(&mut *connection)
             .await
             .map_err(run)?;
@@ -135,6 +138,7 @@ pub(super) async fn change(
         });
         for text in [current, version] {
             bind(sqlx::query(text), package)
+                .persistent(false)
                 .execute(&mut *connection)
                 .await
                 .map_err(run)?;

@@ -29,6 +29,7 @@ mod errors;
 mod listen;
 mod load;
 mod read;
+mod retention;
 mod rows;
 mod schema;
 mod snapshot;

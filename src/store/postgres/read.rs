@@ -23,7 +23,7 @@ use uuid::Uuid;
 type Statement = Query<'static, Postgres, PgArguments>;
 
 impl PostgresStore {
-    fn query(&self, text: SqlStr) -> Statement {
+    pub(super) fn query(&self, text: SqlStr) -> Statement {
         sqlx::query(text).persistent(self.statements.persistent)
     }
 
@@ -60,7 +60,7 @@ impl PostgresStore {
     }
 
     /// Runs a query on a connection of the pool.
-    async fn rows(&self, make: impl Fn() -> Statement + Send + Sync) -> StoreResult<Vec<PgRow>> {
+    pub(super) async fn rows(&self, make: impl Fn() -> Statement + Send + Sync) -> StoreResult<Vec<PgRow>> {
         let mut tries = self.settings.max_connections;
         loop {
             let mut connection = self.borrow().await?;
@@ -73,7 +73,7 @@ impl PostgresStore {
     }
 
     /// A connection outside of the pool, for work that leaves something open if it is broken off.
-    async fn own_connection(&self) -> StoreResult<PgConnection> {
+    pub(super) async fn own_connection(&self) -> StoreResult<PgConnection> {
         if self.pool.is_closed() {
             return Err(StoreError::Lost("the ledger is closed".into()));
         }

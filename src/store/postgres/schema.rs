@@ -18,6 +18,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "orders",
         sql: include_str!("../../../migrations/postgres/0002_orders.sql"),
     },
+    Migration {
+        version: 3,
+        name: "retention",
+        sql: include_str!("../../../migrations/postgres/0003_retention.sql"),
+    },
 ];
 
 /// PostgreSQL 14, as `server_version_num` says it.

@@ -5,9 +5,10 @@
 //! one place where millions of rows are read.
 
 use super::read::limit;
-use super::{Statements, during_read, load};
+use super::{Statements, during_read, load, retention};
 use crate::ledger::{
-    Account, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, OrderNo, Pin, Source, Status,
+    Account, Checkpoint, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, OrderNo, Pin, Source,
+    Status,
 };
 use crate::store::{
     DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums,
@@ -28,10 +29,10 @@ const ACCOUNT: &str = "user_id, seq, hash, available, held, debt, borrowed, cred
      next_hold_deadline, next_lot_deadline, created_at, updated_at";
 const LOT: &str = "user_id, lot_id, source, amount, remaining, expired, clawed, claim, priority, expires_at, \
      cost_minor, cost_currency, reference, origin, created_at";
-const HOLD: &str = "consumption_id, user_id, status, amount, captured, reversed, borrowed, lot_ids, lot_amounts, \
+pub(super) const HOLD: &str = "consumption_id, user_id, status, amount, captured, reversed, borrowed, lot_ids, lot_amounts, \
      feature, reference, metadata, quote, created_at, expires_at, settled_at, used";
 const GIFT: &str = "user_id, gift_id, amount, reason, operator, expires_at, created_at";
-const ENTRY: &str = "user_id, seq, kind, change, held_change, available, held, counter_account, consumption_id, \
+pub(super) const ENTRY: &str = "user_id, seq, kind, change, held_change, available, held, counter_account, consumption_id, \
      lot_id, reference, idempotency_key, request_hash, data, created_at, hash";
 
 impl PostgresSnapshot {
@@ -188,7 +189,7 @@ fn lot(row: &PgRow) -> Result<(Uuid, Lot), sqlx::Error> {
     Ok((user_id, lot))
 }
 
-fn hold(row: &PgRow) -> Result<Hold, sqlx::Error> {
+pub(super) fn hold(row: &PgRow) -> Result<Hold, sqlx::Error> {
     let mut c = Columns::of(row);
     let (consumption_id, user_id) = (c.get()?, c.get()?);
     let status = c.word(Status::parse)?;
@@ -232,7 +233,7 @@ fn gift(row: &PgRow) -> Result<GiftRow, sqlx::Error> {
 }
 
 /// An entry whose key can be read but not the rest is reported by that key.
-fn stored_entry(row: &PgRow) -> Result<StoredEntry, sqlx::Error> {
+pub(super) fn stored_entry(row: &PgRow) -> Result<StoredEntry, sqlx::Error> {
     let mut c = Columns::of(row);
     let (user_id, seq) = (c.get()?, c.get()?);
     Ok(entry(user_id, seq, c).map_err(|problem| DamagedEntry {
@@ -268,7 +269,7 @@ fn entry(user_id: Uuid, seq: i64, mut c: Columns<'_>) -> Result<Entry, sqlx::Err
 }
 
 /// Every row decoded, or the first that can't be.
-fn all<T>(
+pub(super) fn all<T>(
     rows: &[PgRow],
     what: &str,
     decode: impl Fn(&PgRow) -> Result<T, sqlx::Error>,
@@ -359,6 +360,41 @@ impl Snapshot for PostgresSnapshot {
         })
     }
 
+    fn checkpoints(&mut self, after: Option<Uuid>, count: usize) -> Reading<'_, Page<Checkpoint>> {
+        Box::pin(async move {
+            let (mask, than) = if after.is_some() { (0, ">") } else { (1, ">=") };
+            let text = self.statements.text("all_checkpoints", mask, || {
+                format!(
+                    "SELECT {} FROM {{s}}credit_checkpoints WHERE user_id {than} $1 ORDER BY user_id LIMIT $2",
+                    retention::CHECKPOINT
+                )
+            });
+            let query = sqlx::query(text)
+                .bind(after.unwrap_or_default())
+                .bind(limit(count));
+            let rows = self.rows(query).await?;
+            Ok(Page::of(move || rows.iter().map(retention::checkpoint).collect()))
+        })
+    }
+
+    fn kept(&mut self, after: Option<(Uuid, i64)>, count: usize) -> Reading<'_, Page<(Uuid, i64, Hash)>> {
+        Box::pin(async move {
+            let text = self.statements.text("all_kept", 0, || {
+                "SELECT user_id, seq, previous_hash FROM {s}credit_kept_entries WHERE (user_id, seq) > ($1, $2) \
+                 ORDER BY user_id, seq LIMIT $3"
+                    .into()
+            });
+            let (user_id, seq) = after.unwrap_or((Uuid::nil(), i64::MIN));
+            let query = sqlx::query(text).bind(user_id).bind(seq).bind(limit(count));
+            let rows = self.rows(query).await?;
+            let kept = |row: &PgRow| {
+                let mut c = Columns::of(row);
+                Ok((c.get()?, c.get()?, c.hash()?))
+            };
+            Ok(Page::of(move || all(&rows, "an entry that stayed", kept)))
+        })
+    }
+
     fn lots_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<(Uuid, Lot)>> {
         Box::pin(async move {
             let rows = self.named(&LOTS, user_id, lot_ids).await?;
@@ -392,13 +428,23 @@ impl Snapshot for PostgresSnapshot {
         })
     }
 
+    fn checkpoint(&mut self, user_id: Uuid) -> Reading<'_, Option<Checkpoint>> {
+        Box::pin(async move {
+            let text = retention::checkpoints_of(&self.statements);
+            let rows = self.rows(sqlx::query(text).bind(vec![user_id])).await?;
+            rows.first().map(retention::checkpoint).transpose()
+        })
+    }
+
     fn sums(&mut self) -> Reading<'_, Sums> {
         Box::pin(async move {
             // As text: a sum of bigints is numeric, and can pass 2^63.
             let text = self.statements.text("sums", 0, || {
                 "SELECT NULL, coalesce(sum(available), 0)::text, coalesce(sum(held), 0)::text FROM {s}credit_accounts \
-                 UNION ALL SELECT counter_account, (-sum(change::numeric + held_change))::text, NULL \
-                 FROM {s}credit_transactions GROUP BY counter_account"
+                 UNION ALL SELECT counter_account, sum(amount)::text, NULL FROM ( \
+                 SELECT counter_account, -sum(change::numeric + held_change) AS amount \
+                 FROM {s}credit_transactions GROUP BY counter_account \
+                 UNION ALL SELECT counter_account, amount FROM {s}credit_archived_sums) booked GROUP BY counter_account"
                     .into()
             });
             let rows = self.rows(sqlx::query(text)).await?;

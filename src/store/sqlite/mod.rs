@@ -17,6 +17,7 @@
 //! | `load`, `append` | a batch, inside a transaction that somebody else begins and ends |
 //! | `read`, `snapshot` | the reading side |
 //! | `catalogue` | rate cards and packages |
+//! | `retention` | what clean-ups read and remove |
 //! | `rows` | rows to and from the ledger's types |
 //! | `fork` | what a child process must not inherit |
 //! | `failure` | what result codes mean |
@@ -31,6 +32,7 @@ mod load;
 mod open;
 mod pool;
 mod read;
+mod retention;
 mod rows;
 mod schema;
 mod snapshot;

@@ -5,11 +5,13 @@
 use super::failure::{Attempt, Failure};
 use crate::catalogue::Package;
 use crate::ledger::{
-    Account, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Order, Source, Status,
-    Timestamp,
+    Account, Checkpoint, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Order, Source,
+    Status, Timestamp,
 };
 use crate::pricing::Decimal;
-use crate::store::{CardRow, DamagedEntry, GiftRow, OrderRow, StoredEntry, StoredOrder};
+use crate::store::{
+    ArchiveFile, ArchiveKind, CardRow, DamagedEntry, GiftRow, OrderRow, StoredEntry, StoredOrder,
+};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, ToSql};
 use std::borrow::Cow;
@@ -147,6 +149,56 @@ pub(super) const TIME: Shape<Timestamp> = Shape {
 pub(super) const DEADLINE: Shape<(Timestamp, Uuid)> = Shape {
     what: "deadline",
     decode: deadline,
+};
+/// An account, and the number of an entry.
+pub(super) const POSITION: Shape<(Uuid, i64)> = Shape {
+    what: "account",
+    decode: |row| {
+        let mut f = Fields::of(row);
+        Ok((f.id()?, f.integer()?))
+    },
+};
+/// An account, and a time.
+pub(super) const MOMENT: Shape<(Uuid, Timestamp)> = Shape {
+    what: "account",
+    decode: |row| {
+        let mut f = Fields::of(row);
+        Ok((f.id()?, f.time()?))
+    },
+};
+/// `user_id, seq, hash, data, created_at`
+pub(super) const CHECKPOINT: Shape<Checkpoint> = Shape {
+    what: "checkpoint",
+    decode: |row| {
+        let mut f = Fields::of(row);
+        let (user_id, seq, hash, data, at) = (f.id()?, f.integer()?, f.hash()?, f.text()?, f.time()?);
+        Checkpoint::parse(user_id, seq, hash, at, data).map_err(|e| f.wrong(e))
+    },
+};
+/// `user_id, seq, previous_hash`
+pub(super) const KEPT: Shape<(Uuid, i64, Hash)> = Shape {
+    what: "entry that stayed",
+    decode: |row| {
+        let mut f = Fields::of(row);
+        Ok((f.id()?, f.integer()?, f.hash()?))
+    },
+};
+/// `name, kind, older_than, lines, bytes, sha256, created_at, removed_at`
+pub(super) const ARCHIVE: Shape<ArchiveFile> = Shape {
+    what: "archive",
+    decode: |row| {
+        let mut f = Fields::of(row);
+        Ok(ArchiveFile {
+            name: f.text()?.to_owned(),
+            kind: f.word(ArchiveKind::parse)?,
+            older_than: f.time()?,
+            lines: f.integer()?.unsigned_abs(),
+            bytes: f.integer()?.unsigned_abs(),
+            sha256: f.hash()?,
+            created_at: f.time()?,
+            removed_at: f.optional_time()?,
+        })
+    },
 };
 
 impl<T> Shape<T> {

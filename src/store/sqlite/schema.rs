@@ -19,10 +19,19 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "orders",
         sql: include_str!("../../../migrations/sqlite/0002_orders.sql"),
     },
+    Migration {
+        version: 3,
+        name: "retention",
+        sql: include_str!("../../../migrations/sqlite/0003_retention.sql"),
+    },
 ];
 
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 14] = [
     "credit_accounts",
+    "credit_archived_sums",
+    "credit_archives",
+    "credit_checkpoints",
+    "credit_kept_entries",
     "credit_lots",
     "credit_consumption_logs",
     "credit_transactions",

@@ -8,10 +8,11 @@ use super::failure::Attempt;
 use super::fork::Counted;
 use super::load::many;
 use super::read::rows_max;
+use super::retention;
 use super::rows::{
     self, Shape, account_columns, blob, entry_columns, gift_columns, hold_columns, lot_columns, order_columns,
 };
-use crate::ledger::{Account, Hold, Lot, OrderNo};
+use crate::ledger::{Account, Checkpoint, Hash, Hold, Lot, OrderNo};
 use crate::store::{
     GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums,
 };
@@ -170,6 +171,25 @@ impl Snapshot for SqliteSnapshot {
         })
     }
 
+    fn checkpoints(&mut self, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Checkpoint>> {
+        const SQL: &str = "SELECT user_id, seq, hash, data, created_at FROM credit_checkpoints \
+             WHERE user_id > ?1 ORDER BY user_id LIMIT ?2";
+        self.page(move |connection| {
+            let values = params![key(after.as_ref()), rows_max(limit)];
+            many(connection, SQL, values, rows::CHECKPOINT)
+        })
+    }
+
+    fn kept(&mut self, after: Option<(Uuid, i64)>, limit: usize) -> Reading<'_, Page<(Uuid, i64, Hash)>> {
+        const SQL: &str = "SELECT user_id, seq, previous_hash FROM credit_kept_entries \
+             WHERE (user_id, seq) > (?1, ?2) ORDER BY user_id, seq LIMIT ?3";
+        let (user_id, seq) = after.unzip();
+        self.page(move |connection| {
+            let values = params![key(user_id.as_ref()), seq.unwrap_or(i64::MIN), rows_max(limit)];
+            many(connection, SQL, values, rows::KEPT)
+        })
+    }
+
     fn lots_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<(Uuid, Lot)>> {
         const SQL: &str = concat!(
             "SELECT ",
@@ -213,6 +233,10 @@ impl Snapshot for SqliteSnapshot {
         })
     }
 
+    fn checkpoint(&mut self, user_id: Uuid) -> Reading<'_, Option<Checkpoint>> {
+        self.read(move |connection| retention::checkpoint(connection, user_id))
+    }
+
     fn sums(&mut self) -> Reading<'_, Sums> {
         self.read(sums)
     }
@@ -250,6 +274,13 @@ fn sums(connection: &Connection) -> Attempt<Sums> {
     while let Some(row) = rows.next()? {
         sums.available += i128::from(row.get::<_, i64>(0)?);
         sums.held += i128::from(row.get::<_, i64>(1)?);
+    }
+    let mut statement = connection.prepare("SELECT counter_account, amount FROM credit_archived_sums")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let amount: String = row.get(1)?;
+        sums.counter_accounts
+            .insert(row.get(0)?, retention::sum(&amount)?);
     }
     let mut statement =
         connection.prepare("SELECT counter_account, change, held_change FROM credit_transactions")?;
