@@ -57,9 +57,11 @@ from ._native import before_fork as _before_fork
 from ._native import flush_records as _flush_records
 from ._results import (
     Answers,
+    ArchiveFile,
     Balance,
     BillLine,
     ClawbackReceipt,
+    CleanedUp,
     Consumption,
     Expiring,
     Explanation,
@@ -101,11 +103,13 @@ from ._results import (
 __all__ = [
     "Alipay",
     "Answers",
+    "ArchiveFile",
     "AsyncHold",
     "AsyncLedger",
     "Balance",
     "BillLine",
     "ClawbackReceipt",
+    "CleanedUp",
     "ConsumeItem",
     "Consumption",
     "CreditsError",

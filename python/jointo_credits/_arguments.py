@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
+from os import PathLike
 from typing import Any, Literal, TypeAlias, TypedDict
 from uuid import UUID
 
@@ -18,6 +19,8 @@ Number: TypeAlias = Decimal | int | str
 Quantity: TypeAlias = Number | Mapping[str, Number]
 #: A timedelta, or seconds.
 Duration: TypeAlias = timedelta | float
+#: Where an archive is: a directory, or ``s3://bucket/prefix``.
+Place: TypeAlias = str | PathLike[str]
 #: What `confirm` does where more was used than is held: refuse, take what is available, or book the rest as debt.
 Overage: TypeAlias = Literal["reject", "available", "debt"]
 #: What `confirm` does after the deadline: refuse, or charge anew.

@@ -8,14 +8,16 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from ._arguments import ConsumeItem, Duration, Id, Late, Number, Overage, Quantity, Settings, Shortfall
+from ._arguments import ConsumeItem, Duration, Id, Late, Number, Overage, Place, Quantity, Settings, Shortfall
 from ._waiting import acquire, finish, run
 from ._checks import card_text, check_credits
 from ._errors import CreditsError, InvalidStateError
 from ._native import ManualClock, NativeLedger
 from ._results import (
+    ArchiveFile,
     Balance,
     ClawbackReceipt,
+    CleanedUp,
     Consumption,
     Explanation,
     Inspection,
@@ -170,6 +172,7 @@ class Ledger:
         until: datetime | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        archive: Place | None = None,
     ) -> Page[Transaction]:
         """A page of an account's journal, newest first. Cursors stay valid while entries are added.
 
@@ -180,11 +183,12 @@ class Ledger:
             until: Before this time.
             limit: How many, 1 to 1,000.
             cursor: The page before's ``next_cursor``.
+            archive: Where entries are that have left the database: from the first one on.
 
         >>> [entry.kind for entry in ledger.transactions(user)]
         ['grant']
         """
-        return run(self._native.transactions(user_id, kind, since, until, limit, cursor))
+        return run(self._native.transactions(user_id, kind, since, until, limit, cursor, archive))
 
     def all_transactions(
         self,
@@ -193,15 +197,19 @@ class Ledger:
         kind: Kind | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        archive: Place | None = None,
     ) -> Generator[Transaction, None, None]:
-        """All of an account's journal, newest first, fetched page by page while it is iterated.
+        """All of an account's journal, newest first, fetched page by page while it is iterated; with an ``archive``,
+        also what has left the database.
 
         >>> [entry.change for entry in ledger.all_transactions(user)]
         [1000]
         """
         cursor: str | None = None
         while True:
-            page = self.transactions(user_id, kind=kind, since=since, until=until, limit=1000, cursor=cursor)
+            page = self.transactions(
+                user_id, kind=kind, since=since, until=until, limit=1000, cursor=cursor, archive=archive
+            )
             for entry in page:
                 yield entry
             cursor = page.next_cursor
@@ -840,6 +848,57 @@ class Ledger:
         """
         return run(self._native.expire_lots(limit))
 
+    def cleanup_transactions(
+        self, older_than: Duration, archive: Place, *, limit: int | None = None, dry_run: bool = False
+    ) -> CleanedUp:
+        """Moves old entries of the journal into an archive, and puts a checkpoint for each account in their place. The
+        books lose nothing by it. Safe at any time, from several processes, and to be broken off: the next call goes on.
+
+        What an order needs, holds that are pending, and idempotency keys of the last 30 days stay.
+
+        Args:
+            older_than: How old an entry must be: 30 days at the least.
+            archive: A directory; or ``s3://bucket/prefix``, with what the environment's usual ``AWS_*`` variables say.
+            limit: Ends once so many rows are archived, or a few more.
+            dry_run: Counts what would leave, and changes nothing.
+
+        Raises:
+            ValidationError: The age is too low, or the archive is none.
+            UnavailableError: The archive or the database fails. Nothing is lost: call it again.
+
+        >>> import tempfile
+        >>> from datetime import timedelta
+        >>> with tempfile.TemporaryDirectory() as archive:
+        ...     (ledger.cleanup_transactions(timedelta(days=365), archive)).removed
+        0
+        """
+        return run(self._native.cleanup_transactions(older_than, archive, limit, dry_run))
+
+    def cleanup_consumption_logs(
+        self, older_than: Duration, archive: Place, *, limit: int | None = None, dry_run: bool = False
+    ) -> CleanedUp:
+        """Moves consumptions that are over into an archive, once all their entries have left the journal
+        (:meth:`cleanup_transactions`). One that has left can't be refunded any more.
+
+        Args:
+            older_than: How long ago it must have changed for the last time: 30 days at the least.
+            archive: As of :meth:`cleanup_transactions`, and so is everything else.
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as archive:
+        ...     ledger.cleanup_consumption_logs(365 * 86_400, archive, dry_run=True).removed
+        0
+        """
+        return run(self._native.cleanup_consumption_logs(older_than, archive, limit, dry_run))
+
+    def archives(self) -> tuple[ArchiveFile, ...]:
+        """The files of the archive, oldest first, as the database knows them.
+
+        >>> ledger.archives()
+        ()
+        """
+        return run(self._native.archives())
+
     def stats(self) -> Stats:
         """What this process's ledger has done: commands by outcome, how long they took, how many shared a write.
         Asks no database. ``jointo_credits.prometheus`` shows it to Prometheus.
@@ -866,15 +925,19 @@ class Ledger:
         """
         return run(self._native.inspect())
 
-    def verify(self) -> Verification:
+    def verify(self, archive: Place | None = None) -> Verification:
         """Derives every balance, lot, hold, number and hash from the journal again, and names what does not fit.
 
-        It reads one picture of the database while traffic goes on.
+        It reads one picture of the database while traffic goes on. Where entries have left the database it begins at
+        the accounts' checkpoints.
+
+        Args:
+            archive: Where they are: audited with the database as one chain, file by file.
 
         >>> ledger.verify().is_clean
         True
         """
-        return run(self._native.verify())
+        return run(self._native.verify(archive))
 
     def trial_balance(self) -> TrialBalance:
         """Sums all accounts and all counter-accounts. Together they are zero.

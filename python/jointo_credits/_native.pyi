@@ -11,8 +11,10 @@ from uuid import UUID
 from ._arguments import Id, Quantity
 from ._errors import CreditsError
 from ._results import (
+    ArchiveFile,
     Balance,
     ClawbackReceipt,
+    CleanedUp,
     Consumption,
     Explanation,
     Inspection,
@@ -163,6 +165,7 @@ class NativeLedger:
         until: datetime | None,
         limit: int,
         cursor: str | None,
+        archive: str | PathLike[str] | None,
     ) -> Operation[Page[Transaction]]: ...
     def consumption(
         self, user_id: Id, status: str | None, limit: int, cursor: str | None
@@ -267,7 +270,14 @@ class NativeLedger:
     def stats(self) -> Operation[Stats]: ...
     def pending_holds(self) -> Operation[PendingHolds]: ...
     def inspect(self) -> Operation[Inspection]: ...
-    def verify(self) -> Operation[Verification]: ...
+    def cleanup_transactions(
+        self, older_than: timedelta | float, archive: str | PathLike[str], limit: int | None, dry_run: bool
+    ) -> Operation[CleanedUp]: ...
+    def cleanup_consumption_logs(
+        self, older_than: timedelta | float, archive: str | PathLike[str], limit: int | None, dry_run: bool
+    ) -> Operation[CleanedUp]: ...
+    def archives(self) -> Operation[tuple[ArchiveFile, ...]]: ...
+    def verify(self, archive: str | PathLike[str] | None) -> Operation[Verification]: ...
     def trial_balance(self) -> Operation[TrialBalance]: ...
 
 @final

@@ -14,9 +14,11 @@ from ._native import Quote
 
 __all__ = [
     "Answers",
+    "ArchiveFile",
     "Balance",
     "BillLine",
     "ClawbackReceipt",
+    "CleanedUp",
     "Consumption",
     "Expiring",
     "Explanation",
@@ -313,6 +315,46 @@ class Matured(_Result):
     lots: int
     #: Credits that expired with them.
     expired: int
+
+
+@dataclass(frozen=True, slots=True)
+class CleanedUp(_Result):
+    """What a clean-up did."""
+
+    #: What is older has left, unless it had to stay.
+    before: datetime
+    #: Rows that were written into the archive; with ``dry_run``, that would be.
+    archived: int
+    #: Rows that left the database; with ``dry_run``, that would.
+    removed: int
+    #: Rows that are in the archive and stayed, because an order needs them.
+    kept: int
+    #: The files that were written.
+    files: tuple[str, ...]
+    #: Their size in bytes.
+    bytes: int
+    #: Whether the limit ended it: another call goes on, if anything is left.
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFile(_Result):
+    """A file of the archive, as the database knows it."""
+
+    name: str
+    kind: Literal["transactions", "consumptions"]
+    #: Everything in it is older.
+    older_than: datetime
+    #: Rows.
+    lines: int
+    #: Its size.
+    bytes: int
+    #: Its SHA-256, in hexadecimal.
+    sha256: str
+    #: When it was written.
+    created_at: datetime
+    #: When everything in it had left the database.
+    removed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

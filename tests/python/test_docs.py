@@ -19,12 +19,13 @@ OUTPUT = {
     ("docs/backend.md", 0): "",
     ("docs/backend.md", 1): "",
     ("docs/backend.md", 2): r"64\ncharged\n",
+    ("docs/retention.md", 0): r"0\n0\nTrue True\n\[\]\n",
 }
 
 
 def blocks() -> list[tuple[str, int, str]]:
     found = []
-    for page in ("README.md", "README.zh-CN.md", "docs/python.md", "docs/backend.md"):
+    for page in ("README.md", "README.zh-CN.md", "docs/python.md", "docs/backend.md", "docs/retention.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
         found += [(page, n, code) for n, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))]
     return found

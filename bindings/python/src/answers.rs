@@ -4,9 +4,9 @@ use crate::quote::Quote;
 use jointo_credits::payments::{BillLine, Prepared, Reply};
 use jointo_credits::pricing::Decimal;
 use jointo_credits::{
-    Balance, ClawbackReceipt, Consumption, Entry, Explanation, Histogram, Inspection, Lot, Matured,
-    Notification, Order, OrderNo, OrderRefund, Package, Page, PendingHolds, Pricing, Receipt, Reconciled,
-    StatementDifference, StatementReport, Stats, Timestamp, TrialBalance, Verification,
+    ArchiveFile, Balance, ClawbackReceipt, CleanedUp, Consumption, Entry, Explanation, Histogram, Inspection,
+    Lot, Matured, Notification, Order, OrderNo, OrderRefund, Package, Page, PendingHolds, Pricing, Receipt,
+    Reconciled, StatementDifference, StatementReport, Stats, Timestamp, TrialBalance, Verification,
 };
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
@@ -55,6 +55,8 @@ results!(
     Transaction,
     Receipt,
     ClawbackReceipt,
+    CleanedUp,
+    ArchiveFile,
     Matured,
     Page,
     QuoteLine,
@@ -308,6 +310,21 @@ pub(crate) fn verification(py: Python<'_>, of: Verification) -> PyResult<Py<PyAn
         })
     })?;
     make!(py, Verification { of.accounts, of.entries, of.lots, of.holds, of.orders, of.fault_count, faults })
+}
+
+pub(crate) fn cleaned_up(py: Python<'_>, of: CleanedUp) -> PyResult<Py<PyAny>> {
+    let files = PyTuple::new(py, of.files)?;
+    make!(py, CleanedUp { datetime(py, of.before)?, of.archived, of.removed, of.kept, files, of.bytes, of.more })
+}
+
+pub(crate) fn archives(py: Python<'_>, of: Vec<ArchiveFile>) -> PyResult<Py<PyAny>> {
+    let files = all(py, of, |py, file| {
+        make!(py, ArchiveFile {
+            file.name, file.kind.as_str(), datetime(py, file.older_than)?, file.lines, file.bytes,
+            file.sha256.to_string(), datetime(py, file.created_at)?, maybe(py, file.removed_at, datetime)?,
+        })
+    })?;
+    files.into_py_any(py)
 }
 
 pub(crate) fn trial_balance(py: Python<'_>, of: TrialBalance) -> PyResult<Py<PyAny>> {

@@ -54,6 +54,14 @@ pub(crate) fn text(field: &'static str, value: &Bound<'_, PyAny>) -> PyResult<St
     found.ok_or_else(|| invalid(value, field, "is no text", "a str of valid Unicode"))
 }
 
+/// A path, or text of one.
+pub(crate) fn path(field: &'static str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    match value.call_method0("__fspath__") {
+        Ok(path) => text(field, &path),
+        Err(_) => text(field, value),
+    }
+}
+
 /// One of a few words.
 pub(crate) fn word<T: Copy>(
     field: &'static str,

@@ -4,7 +4,7 @@
 
 use crate::answers;
 use crate::arguments::{
-    decimal, duration, integer, key, metadata, optional, text, timestamp, usage, uuid, word,
+    decimal, duration, integer, key, metadata, optional, path, text, timestamp, usage, uuid, word,
 };
 use crate::clock::ManualClock;
 use crate::failures::{clash, invalid, is_ours, raise};
@@ -14,8 +14,8 @@ use crate::session::Sessions;
 use jointo_credits::ledger::limits::BATCH_COMMANDS_MAX;
 use jointo_credits::pricing::Quote;
 use jointo_credits::{
-    Adjust, Clawback, Confirm, Consume, Consumption, ConsumptionFilter, Extend, Gift, Grant, Kind, Late,
-    LatePayment, Ledger, Money, OnLotExpiredWhileHeld, Overage, PricedConfirm, PricedConsume, Refund,
+    Adjust, Clawback, Cleanup, Confirm, Consume, Consumption, ConsumptionFilter, Extend, Gift, Grant, Kind,
+    Late, LatePayment, Ledger, Money, OnLotExpiredWhileHeld, Overage, PricedConfirm, PricedConsume, Refund,
     Refusal, SavePackage, SetCreditLimit, SetPricing, Settings, Shortfall, Source, Status, Timestamp,
     TransactionFilter, Usage,
 };
@@ -238,8 +238,10 @@ impl NativeLedger {
         until: Option<Any<'_, '_>>,
         limit: Any<'_, '_>,
         cursor: Option<Any<'_, '_>>,
+        archive: Option<Any<'_, '_>>,
     ) -> PyResult<Operation> {
         let user_id = uuid("user_id", user_id)?;
+        let archive = optional(archive, |archive| path("archive", archive))?;
         let filter = TransactionFilter {
             kind: optional(kind, |kind| word("kind", kind, Kind::ALL, Kind::as_str))?,
             since: optional(since, |since| timestamp("since", since))?,
@@ -247,7 +249,12 @@ impl NativeLedger {
             limit: integer("limit", limit)?,
             cursor: optional(cursor, |cursor| text("cursor", cursor))?,
         };
-        let call = move |ledger: Ledger| async move { ledger.transactions(user_id, filter).await };
+        let call = move |ledger: Ledger| async move {
+            match archive {
+                None => ledger.transactions(user_id, filter).await,
+                Some(archive) => ledger.archived_transactions(user_id, filter, &archive).await,
+            }
+        };
         self.sessions.call(py, call, answers::transactions)
     }
 
@@ -678,12 +685,46 @@ impl NativeLedger {
         )
     }
 
-    fn verify(&self, py: Python<'_>) -> PyResult<Operation> {
-        self.sessions.call(
-            py,
-            |ledger| async move { ledger.verify().await },
-            answers::verification,
-        )
+    fn cleanup_transactions(
+        &self,
+        py: Python<'_>,
+        older_than: Any<'_, '_>,
+        archive: Any<'_, '_>,
+        limit: Option<Any<'_, '_>>,
+        dry_run: Any<'_, '_>,
+    ) -> PyResult<Operation> {
+        let cleanup = cleanup(older_than, archive, limit, dry_run)?;
+        let call = move |ledger: Ledger| async move { ledger.cleanup_transactions(&cleanup).await };
+        self.sessions.call(py, call, answers::cleaned_up)
+    }
+
+    fn cleanup_consumption_logs(
+        &self,
+        py: Python<'_>,
+        older_than: Any<'_, '_>,
+        archive: Any<'_, '_>,
+        limit: Option<Any<'_, '_>>,
+        dry_run: Any<'_, '_>,
+    ) -> PyResult<Operation> {
+        let cleanup = cleanup(older_than, archive, limit, dry_run)?;
+        let call = move |ledger: Ledger| async move { ledger.cleanup_consumption_logs(&cleanup).await };
+        self.sessions.call(py, call, answers::cleaned_up)
+    }
+
+    fn archives(&self, py: Python<'_>) -> PyResult<Operation> {
+        let call = |ledger: Ledger| async move { ledger.archives().await };
+        self.sessions.call(py, call, answers::archives)
+    }
+
+    fn verify(&self, py: Python<'_>, archive: Option<Any<'_, '_>>) -> PyResult<Operation> {
+        let archive = optional(archive, |archive| path("archive", archive))?;
+        let call = move |ledger: Ledger| async move {
+            match archive {
+                None => ledger.verify().await,
+                Some(archive) => ledger.verify_archived(&archive).await,
+            }
+        };
+        self.sessions.call(py, call, answers::verification)
     }
 
     fn trial_balance(&self, py: Python<'_>) -> PyResult<Operation> {
@@ -697,6 +738,20 @@ impl NativeLedger {
 
 const SETTINGS: &str = "hold_ttl, on_lot_expired_while_held, release_grace, reversal_grace, max_connections, committers, \
      batch_limit, queue_limit, patience, connect_timeout, pgbouncer, order_ttl, late_payment, channels";
+
+fn cleanup(
+    older_than: Any<'_, '_>,
+    archive: Any<'_, '_>,
+    limit: Option<Any<'_, '_>>,
+    dry_run: Any<'_, '_>,
+) -> PyResult<Cleanup> {
+    Ok(Cleanup {
+        older_than: duration("older_than", older_than)?,
+        archive: path("archive", archive)?,
+        limit: optional(limit, |limit| integer("limit", limit))?,
+        dry_run: word_of_truth("dry_run", dry_run)?,
+    })
+}
 
 fn word_of_truth(field: &'static str, value: Any<'_, '_>) -> PyResult<bool> {
     value

@@ -14,13 +14,14 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from os import PathLike
 from typing import Any, Literal, Unpack
 from uuid import UUID
 
 from celery import Celery
 from celery.schedules import crontab, schedule
 
-from .. import Consumption, Ledger, NotFoundError, UnavailableError
+from .. import CleanedUp, Consumption, Ledger, NotFoundError, UnavailableError
 from .._arguments import Settings
 from ..jobs import Jobs, Settlement
 
@@ -98,14 +99,17 @@ def register(
     schedule: Mapping[str, Any] | None = None,
     prefix: str = "jointo_credits.",
     queue: str | None = None,
+    archive: str | PathLike[str] | None = None,
+    transactions_kept: timedelta = timedelta(days=365),
+    consumption_logs_kept: timedelta = timedelta(days=365),
     **settings: Unpack[Settings],
 ) -> Books:
     """Gives a Celery application a ledger, and the tasks that keep its books tidy:
 
     - ``expire_pending_consumptions``, hourly: writes down the holds that have expired.
     - ``expire_lots``, hourly: writes down the lots that have expired.
-    - ``cleanup_old_transactions``, daily, and ``cleanup_old_consumption_logs``, weekly: remove nothing in this version,
-      which keeps everything.
+    - ``cleanup_old_transactions``, daily, and ``cleanup_old_consumption_logs``, weekly: move what is old into an
+      archive. Without one they keep everything.
 
     Each gives counts as its result and logs them. Call it where the application is made, in every process: workers,
     beats, and whoever queues charged tasks.
@@ -117,6 +121,9 @@ def register(
         prefix: What the names of the tasks and of their entries in beat's schedule begin with.
         queue: Where these tasks wait, so that they don't wait behind jobs: workers have to serve it
             (``celery worker -Q celery,credits``). The application's default queue without.
+        archive: Where old entries and consumptions go: see ``Ledger.cleanup_transactions``. All workers must reach it.
+        transactions_kept: How long entries are kept in the database; 30 days at the least.
+        consumption_logs_kept: How long consumptions are; a consumption stays at least as long as its entries.
         settings: As those of ``Ledger.connect``, where a URL is given.
 
     Returns:
@@ -151,13 +158,19 @@ def register(
             _log.error("order %s: %s", problem["order_no"], problem["error"])
         return done
 
+    def cleanup(work: Callable[..., CleanedUp], kept: timedelta) -> dict[str, int]:
+        if archive is None:
+            return {"archived": 0, "removed": 0}
+        done = work(kept, archive)
+        return {"archived": done.archived, "removed": done.removed}
+
     def cleanup_old_transactions() -> dict[str, int]:
-        """Keeps all: this version removes no transactions."""
-        return {"removed": 0}
+        """Moves old entries into the archive."""
+        return cleanup(made.ledger.cleanup_transactions, transactions_kept)
 
     def cleanup_old_consumption_logs() -> dict[str, int]:
-        """Keeps all: this version removes no consumptions."""
-        return {"removed": 0}
+        """Moves consumptions that are over into the archive."""
+        return cleanup(made.ledger.cleanup_consumption_logs, consumption_logs_kept)
 
     works: list[Callable[[], dict[str, int]]] = [
         expire_pending_consumptions,

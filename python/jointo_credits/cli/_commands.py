@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, TextIO, get_args
 
 import click
@@ -17,7 +18,7 @@ from rich.text import Text
 from .. import __version__
 from .._arguments import Late, Overage, Quantity
 from .._plain import as_json, rfc3339
-from .._results import Kind, Source, Status, Transaction
+from .._results import CleanedUp, Kind, Source, Status, Transaction
 from ._bulk import gift_many, import_balances
 from ._frame import DOES_NOT_ADD_UP, TIME, UNAVAILABLE, Frame, command, printable
 
@@ -31,6 +32,7 @@ def commands() -> None:
 
 
 key = click.option("--idempotency-key", "--key", "idempotency_key", metavar="KEY", help="Makes repeating it safe.")
+archived = click.option("--archive", metavar="PLACE", help="Where entries are that have left the database.")
 reason = click.option("--reason", metavar="TEXT", help="Why.")
 operator = click.option("--operator", metavar="NAME", help="Who.")
 expires_at = click.option("--expires-at", type=TIME, metavar="TIME", help="When what is left of them expires.")
@@ -98,6 +100,7 @@ def balance(frame: Frame, user_id: str, at: datetime | None) -> None:
 @click.option("--until", type=TIME, metavar="TIME", help="Before this time.")
 @click.option("--limit", type=int, default=50, show_default=True, help="How many, up to 1,000.")
 @click.option("--cursor", help="The page before's next_cursor.")
+@archived
 def transactions(frame: Frame, user_id: str, **filters: Any) -> None:
     """A page of an account's journal, newest first."""
     with frame.open() as ledger:
@@ -139,6 +142,7 @@ FIELDS = [
 @click.option("--kind", type=click.Choice(get_args(Kind)), help="Only these.")
 @click.option("--since", type=TIME, metavar="TIME", help="From this time on.")
 @click.option("--until", type=TIME, metavar="TIME", help="Before this time.")
+@archived
 def export(frame: Frame, user_id: str, form: str, output: str | None, **filters: Any) -> None:
     """An account's statement, newest first, as CSV or JSON lines."""
     if frame.json:
@@ -372,13 +376,75 @@ def doctor(frame: Frame) -> None:
         raise SystemExit(UNAVAILABLE)
 
 
+@commands.group("cleanup")
+def cleanup() -> None:
+    """Move old rows into an archive. To be called again after whatever has stopped it."""
+
+
+def _clean_up(frame: Frame, work: Callable[..., CleanedUp], dry_run: bool, days: int, archive: str) -> None:
+    older_than = timedelta(days=days)
+    would = work(older_than, archive, dry_run=True)
+    done, files = would, list[str]()
+    if not dry_run:
+        archived = removed = kept = size = 0
+        with frame.progress() as bar:
+            task = bar.add_task("rows", total=would.archived)
+            while True:
+                done = work(older_than, archive, limit=CLEANED_AT_ONCE)
+                archived, removed = archived + done.archived, removed + done.removed
+                kept, size = kept + done.kept, size + done.bytes
+                files += done.files
+                bar.update(task, completed=archived, total=max(archived, would.archived))
+                if not done.more:
+                    break
+        done = replace(done, archived=archived, removed=removed, kept=kept, bytes=size, files=tuple(files))
+    frame.facts({**done.to_dict(), "dry_run": dry_run})
+
+
+#: Rows between two steps of the progress bar.
+CLEANED_AT_ONCE = 50_000
+
+days = click.option("--older-than", "days", type=int, required=True, metavar="DAYS", help="30 at the least.")
+place = click.option("--archive", required=True, metavar="PLACE", help="A directory, or s3://bucket/prefix.")
+dry_run = click.option("--dry-run", is_flag=True, help="Only count what would leave.")
+
+
+@command(cleanup, "transactions")
+@days
+@place
+@dry_run
+def cleanup_transactions(frame: Frame, **options: Any) -> None:
+    """Entries of the journal; checkpoints take their place."""
+    with frame.open() as ledger:
+        _clean_up(frame, ledger.cleanup_transactions, **options)
+
+
+@command(cleanup, "consumptions")
+@days
+@place
+@dry_run
+def cleanup_consumption_logs(frame: Frame, **options: Any) -> None:
+    """Consumptions that are over, and whose entries have left."""
+    with frame.open() as ledger:
+        _clean_up(frame, ledger.cleanup_consumption_logs, **options)
+
+
+@command(commands, "archives")
+def archives(frame: Frame) -> None:
+    """The files of the archive, as the database knows them."""
+    with frame.open() as ledger:
+        files = [file.to_dict() for file in ledger.archives()]
+    frame.rows(files, ["name", "kind", "older_than", "lines", "bytes", "removed_at"], files)
+
+
 @command(commands, "verify")
-def verify(frame: Frame) -> None:
+@archived
+def verify(frame: Frame, archive: str | None) -> None:
     """Derive everything from the journal again, and name what does not fit. Exit code 6 where something does not."""
     began = time.monotonic()
     with frame.open() as ledger, frame.progress() as bar:
         bar.add_task("auditing", total=None)
-        found = ledger.verify()
+        found = ledger.verify(archive)
     seconds = time.monotonic() - began
 
     def text(console: Console) -> None:
