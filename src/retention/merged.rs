@@ -3,9 +3,9 @@
 use super::lines;
 use crate::archive::{Archive, ArchiveError, Segment};
 use crate::ledger::{Account, Checkpoint, Entry, Hash, Hold, Lot, OrderNo};
+use crate::store::retention::{ArchiveFile, ArchiveKind};
 use crate::store::{
-    ArchiveFile, ArchiveKind, DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult,
-    StoredEntry, StoredOrder, Sums,
+    DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};

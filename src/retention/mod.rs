@@ -36,9 +36,8 @@ use crate::clock::Moment;
 use crate::error::{Error, Result, Written};
 use crate::facade::{Ledger, Page, TransactionFilter, page_limit};
 use crate::ledger::{Checkpoint, Entry, Hash, Hold, Refusal, Timestamp};
-use crate::store::{
-    AccountRemoval, ArchiveFile, ArchiveKind, Reader, Removal, StoreError, StoreResult, StoredEntry,
-};
+use crate::store::retention::{AccountRemoval, ArchiveFile, ArchiveKind, Removal};
+use crate::store::{Reader, StoreError, StoreResult, StoredEntry};
 use crate::verify::{Fault, FaultKind, Past, Verification, verify};
 use merged::{Archived, entries_of};
 use std::collections::BTreeMap;

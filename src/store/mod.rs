@@ -31,6 +31,7 @@ pub(crate) mod migrations;
 mod order_row;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+#[cfg_attr(not(feature = "archive"), allow(dead_code))]
 pub(crate) mod retention;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
@@ -45,8 +46,9 @@ use crate::stats::PendingHolds;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use order_row::OrderRow;
 pub(crate) use order_row::StoredOrder;
-pub(crate) use retention::{AccountRemoval, CLOCKS_APART, Removal, Retention};
+#[cfg(feature = "archive")]
 pub use retention::{ArchiveFile, ArchiveKind};
+pub(crate) use retention::{CLOCKS_APART, Retention};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;

@@ -29,6 +29,7 @@ mod errors;
 mod listen;
 mod load;
 mod read;
+#[cfg_attr(not(feature = "archive"), allow(dead_code))]
 mod retention;
 mod rows;
 mod schema;

@@ -4,10 +4,10 @@ use super::read::limit;
 use super::snapshot::{ENTRY, HOLD, all, hold, stored_entry};
 use super::{PostgresStore, Statements, during_read, during_write};
 use crate::ledger::{Checkpoint, Hash, Hold, Timestamp};
-use crate::store::retention::{first_id_at, not_as_archived};
-use crate::store::{
-    ArchiveFile, ArchiveKind, CLOCKS_APART, Reading, Removal, Retention, StoreError, StoreResult, StoredEntry,
+use crate::store::retention::{
+    AccountRemoval, ArchiveFile, ArchiveKind, Removal, first_id_at, not_as_archived,
 };
+use crate::store::{CLOCKS_APART, Reading, Retention, StoreError, StoreResult, StoredEntry};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres, Row, SqlStr};
@@ -213,7 +213,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn of(removal: &Removal, entries: impl Fn(&crate::store::AccountRemoval) -> &Vec<(i64, Hash)>) -> Self {
+    fn of(removal: &Removal, entries: impl Fn(&AccountRemoval) -> &Vec<(i64, Hash)>) -> Self {
         let mut rows = Rows::default();
         for part in &removal.accounts {
             for (seq, hash) in entries(part) {

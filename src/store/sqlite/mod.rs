@@ -32,6 +32,7 @@ mod load;
 mod open;
 mod pool;
 mod read;
+#[cfg_attr(not(feature = "archive"), allow(dead_code))]
 mod retention;
 mod rows;
 mod schema;

@@ -6,10 +6,8 @@ use super::rows::{self, blob, entry_columns, hold_columns, micros};
 use super::waiting::patiently;
 use super::{SqliteStore, blocking};
 use crate::ledger::{Checkpoint, Hold, Timestamp};
-use crate::store::retention::{first_id_at, not_as_archived};
-use crate::store::{
-    ArchiveFile, CLOCKS_APART, Reading, Removal, Retention, StoreError, StoreResult, StoredEntry,
-};
+use crate::store::retention::{ArchiveFile, Removal, first_id_at, not_as_archived};
+use crate::store::{CLOCKS_APART, Reading, Retention, StoreError, StoreResult, StoredEntry};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
 use std::time::Duration;

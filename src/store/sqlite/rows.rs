@@ -9,9 +9,8 @@ use crate::ledger::{
     Status, Timestamp,
 };
 use crate::pricing::Decimal;
-use crate::store::{
-    ArchiveFile, ArchiveKind, CardRow, DamagedEntry, GiftRow, OrderRow, StoredEntry, StoredOrder,
-};
+use crate::store::retention::{ArchiveFile, ArchiveKind};
+use crate::store::{CardRow, DamagedEntry, GiftRow, OrderRow, StoredEntry, StoredOrder};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, ToSql};
 use std::borrow::Cow;
