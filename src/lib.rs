@@ -44,6 +44,8 @@ mod prices;
 #[cfg(feature = "engine")]
 mod settings;
 #[cfg(feature = "engine")]
+mod statement;
+#[cfg(feature = "engine")]
 mod stats;
 #[cfg(feature = "engine")]
 mod store;
@@ -78,6 +80,10 @@ pub use orders::{
 pub use prices::{Explanation, PaidFrom, PricedConfirm, PricedConsume};
 #[cfg(feature = "engine")]
 pub use settings::Settings;
+#[cfg(feature = "engine")]
+pub use statement::{
+    FeatureTotal, KindTotal, STATEMENT_ENTRIES_MAX, Statement, StatementBalance, StatementTotals,
+};
 #[cfg(feature = "engine")]
 pub use stats::{Answers, Histogram, PendingHolds, Stats};
 #[cfg(feature = "engine")]

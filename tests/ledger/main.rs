@@ -30,6 +30,7 @@ mod prices;
 mod retries;
 mod round_trips;
 mod rules;
+mod statement;
 mod tls;
 mod within;
 
