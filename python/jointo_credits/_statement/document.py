@@ -1,14 +1,17 @@
 """A statement as PDF, by ReportLab.
 
-The font is one of the Chinese fonts that PDF readers bring along (``STSong-Light``, of the character collection
-Adobe-GB1): so nothing is embedded, nothing has to be installed, and an entry takes some 50 bytes. Characters outside of
-that collection (rare ones, emoji) may be missing in a reader; the text of the file has them all the same.
+Without a font of the caller's, Chinese is written in ``STSong-Light``, which the file names and does not contain: it is
+one of those that stand for "the reader's own Chinese font" (collection Adobe-GB1). So nothing has to be shipped or
+installed to write it, and an entry takes some 80 bytes; but a reader on a system without any Chinese font shows gaps. A
+font that is given is embedded, as far as it is used.
 """
 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from xml.sax.saxutils import escape
 
@@ -19,6 +22,7 @@ try:
     from reportlab.lib.units import mm
     from reportlab.pdfbase import pdfmetrics
     from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+    from reportlab.pdfbase.ttfonts import TTFError, TTFont
     from reportlab.pdfgen.canvas import Canvas
     from reportlab.platypus import Flowable, LongTable, Paragraph, SimpleDocTemplate, TableStyle
 except ModuleNotFoundError as missing:
@@ -27,9 +31,11 @@ except ModuleNotFoundError as missing:
     hint = "to_pdf() needs ReportLab: pip install 'jointo-credits[pdf]'"
     raise ModuleNotFoundError(hint, name=missing.name) from None
 
+from .._errors import ValidationError
 from .view import Line, View
 
-_FONT = "STSong-Light"
+#: A font of the reader's.
+_CHINESE = "STSong-Light"
 #: Figures only: every reader has it, and knows how wide each digit is.
 _FIGURES = "Helvetica"
 _MARGIN = 14 * mm
@@ -38,15 +44,59 @@ _WIDTH = A4[0] - 2 * _MARGIN
 _LINES = 500
 
 _GREY, _RULE, _BLACK = HexColor(0x666666), HexColor(0xD9D9D9), HexColor(0)
-_TEXT = ParagraphStyle("text", fontName=_FONT, fontSize=9, leading=12, wordWrap="CJK")
-_SMALL = ParagraphStyle("small", parent=_TEXT, fontSize=7.5, leading=9.5)
-_NOTE = ParagraphStyle("note", parent=_TEXT, fontSize=8, leading=11, textColor=_GREY, spaceBefore=4)
-_TITLE = ParagraphStyle("title", parent=_TEXT, fontSize=17, leading=22, spaceAfter=8)
-_HEADING = ParagraphStyle("heading", parent=_TEXT, fontSize=11, leading=14, spaceBefore=12, spaceAfter=3)
-_HEADING.keepWithNext = 1
 
 
-def _text(text: str, style: ParagraphStyle = _TEXT) -> Paragraph:
+@dataclass(frozen=True, slots=True)
+class Styles:
+    """How text looks, in a font."""
+
+    font: str
+    text: ParagraphStyle
+    small: ParagraphStyle
+    note: ParagraphStyle
+    title: ParagraphStyle
+    heading: ParagraphStyle
+
+    @classmethod
+    def of(cls, font: str) -> Styles:
+        text = ParagraphStyle("text", fontName=font, fontSize=9, leading=12, wordWrap="CJK")
+        heading = ParagraphStyle("heading", parent=text, fontSize=11, leading=14, spaceBefore=12, spaceAfter=3)
+        heading.keepWithNext = 1
+        return cls(
+            font=font,
+            text=text,
+            small=ParagraphStyle("small", parent=text, fontSize=7.5, leading=9.5),
+            note=ParagraphStyle("note", parent=text, fontSize=8, leading=11, textColor=_GREY, spaceBefore=4),
+            title=ParagraphStyle("title", parent=text, fontSize=17, leading=22, spaceAfter=8),
+            heading=heading,
+        )
+
+
+def _register(font: str | os.PathLike[str] | None) -> str:
+    """A font's name, by which ReportLab knows it from now on.
+
+    Raises:
+        ValidationError: The file is no TrueType font.
+    """
+    if font is None:
+        pdfmetrics.registerFont(UnicodeCIDFont(_CHINESE))  # pyright: ignore[reportUnknownMemberType]
+        return _CHINESE
+    name = f"statement:{os.fspath(font)}"
+    try:
+        pdfmetrics.registerFont(TTFont(name, os.fspath(font)))  # pyright: ignore[reportUnknownMemberType]
+    except TTFError as error:
+        problem, value = f"can't be used: {error}", str(font)[:80]
+        raise ValidationError(
+            f"font: {problem} (got {value})",
+            field="font",
+            problem=problem,
+            limit="the path of a TrueType font (.ttf)",
+            value=value,
+        ) from None
+    return name
+
+
+def _text(text: str, style: ParagraphStyle) -> Paragraph:
     return Paragraph(escape(text), style)
 
 
@@ -55,6 +105,7 @@ def _table(
     rows: Iterable[Sequence[str | Paragraph]],
     widths: Sequence[float],
     *,
+    font: str,
     figures_from: int,
     size: float = 9,
     sum_line: bool = False,
@@ -63,7 +114,7 @@ def _table(
     all_cells = (0, 0), (-1, -1)
     style = TableStyle(
         [
-            ("FONT", *all_cells, _FONT, size),
+            ("FONT", *all_cells, font, size),
             ("FONT", (figures_from, 1), (-1, -1), _FIGURES, size),
             ("ALIGN", (figures_from, 0), (-1, -1), "RIGHT"),
             ("VALIGN", *all_cells, "TOP"),
@@ -83,7 +134,7 @@ def _table(
     )
 
 
-def _entries(view: View) -> Iterator[Flowable]:
+def _entries(view: View, look: Styles) -> Iterator[Flowable]:
     say = view.words
     heading = [
         say.number, say.time, say.kind, say.subject, say.available_change, say.held_change, say.available, say.held
@@ -93,7 +144,7 @@ def _entries(view: View) -> Iterator[Flowable]:
         return [line.change, line.held_change, line.available, line.held]
 
     def row(line: Line) -> list[str | Paragraph]:
-        subject = _text(line.subject, _SMALL) if line.subject else ""
+        subject = _text(line.subject, look.small) if line.subject else ""
         return [line.number, line.time, line.kind, subject, *figures(line)]
 
     # A figure is not wrapped: as many digits as there are have to fit.
@@ -101,39 +152,39 @@ def _entries(view: View) -> Iterator[Flowable]:
     size = min(7.5, 7.5 * 13 / longest)
     lines = map(row, view.lines())
     while some := list(islice(lines, _LINES)):
-        yield _table(heading, some, [7, 17, 14, 23, 12, 12, 12, 12], figures_from=4, size=size)
+        yield _table(heading, some, [7, 17, 14, 23, 12, 12, 12, 12], font=look.font, figures_from=4, size=size)
 
 
-def _story(view: View) -> Iterator[Flowable]:
+def _story(view: View, look: Styles) -> Iterator[Flowable]:
     say = view.words
-    yield _text(view.title, _TITLE)
+    yield _text(view.title, look.title)
     for label, value in view.facts:
-        yield Paragraph(f'<font color="#666666">{escape(label)}</font>&nbsp;&nbsp;{escape(value)}', _TEXT)
-    yield _text(say.balance, _HEADING)
+        yield Paragraph(f'<font color="#666666">{escape(label)}</font>&nbsp;&nbsp;{escape(value)}', look.text)
+    yield _text(say.balance, look.heading)
     heading = ["", say.available, say.held, say.total]
-    yield _table(heading, view.balances, [4, 2, 2, 2], figures_from=1)
+    yield _table(heading, view.balances, [4, 2, 2, 2], font=look.font, figures_from=1)
     for note in view.notes:
-        yield _text(note, _NOTE)
-    yield _text(say.changes, _HEADING)
-    yield _table(["", say.total], view.changes, [8, 2], figures_from=1, sum_line=True)
+        yield _text(note, look.note)
+    yield _text(say.changes, look.heading)
+    yield _table(["", say.total], view.changes, [8, 2], font=look.font, figures_from=1, sum_line=True)
     if view.is_empty:
-        yield _text(say.no_entries, _NOTE)
+        yield _text(say.no_entries, look.note)
         return
-    yield _text(say.by_kind, _HEADING)
+    yield _text(say.by_kind, look.heading)
     heading = [say.kind, say.count, say.available_change, say.held_change]
-    yield _table(heading, view.kinds, [4, 2, 2, 2], figures_from=1)
+    yield _table(heading, view.kinds, [4, 2, 2, 2], font=look.font, figures_from=1)
     if view.features:
-        yield _text(say.by_feature, _HEADING)
+        yield _text(say.by_feature, look.heading)
         heading = [say.feature, say.captures, say.spent, say.refunded]
-        rows = ((_text(feature), charges, spent, back) for feature, charges, spent, back in view.features)
-        yield _table(heading, rows, [4, 2, 2, 2], figures_from=1)
-    yield _text(say.entries, _HEADING)
-    yield from _entries(view)
+        rows = ((_text(feature, look.text), charges, spent, back) for feature, charges, spent, back in view.features)
+        yield _table(heading, rows, [4, 2, 2, 2], font=look.font, figures_from=1)
+    yield _text(say.entries, look.heading)
+    yield from _entries(view, look)
 
 
-def to_pdf(view: View) -> bytes:
+def to_pdf(view: View, font: str | os.PathLike[str] | None) -> bytes:
     """See `Statement.to_pdf`."""
-    pdfmetrics.registerFont(UnicodeCIDFont(_FONT))  # pyright: ignore[reportUnknownMemberType]
+    look = Styles.of(_register(font))
     file = io.BytesIO()
     document = SimpleDocTemplate(
         file,
@@ -148,12 +199,12 @@ def to_pdf(view: View) -> bytes:
     )
 
     def number(canvas: Canvas, _: object) -> None:
-        canvas.setFont(_FONT, 8)
+        canvas.setFont(look.font, 8)
         canvas.setFillColor(_GREY)
         text = view.words.page.format(number=canvas.getPageNumber())
         canvas.drawRightString(A4[0] - _MARGIN, 10 * mm, text)
 
-    document.build(list(_story(view)), onFirstPage=number, onLaterPages=number)
+    document.build(list(_story(view, look)), onFirstPage=number, onLaterPages=number)
     return file.getvalue()
 
 
