@@ -507,7 +507,7 @@ impl Ledger {
     }
 
     /// Applies, in memory only, what is due.
-    fn bring_up_to(&self, state: &mut State, now: Timestamp) -> Result<()> {
+    pub(crate) fn bring_up_to(&self, state: &mut State, now: Timestamp) -> Result<()> {
         for entry in mature(state, now, &self.inner.rules) {
             apply(state, &entry).map_err(|e| Error::Unavailable {
                 outcome: crate::error::Written::No,

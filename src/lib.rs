@@ -48,6 +48,8 @@ mod retention;
 #[cfg(feature = "engine")]
 mod settings;
 #[cfg(feature = "engine")]
+mod statement;
+#[cfg(feature = "engine")]
 mod stats;
 #[cfg(feature = "engine")]
 mod store;
@@ -84,6 +86,10 @@ pub use prices::{Explanation, PaidFrom, PricedConfirm, PricedConsume};
 pub use retention::{CleanedUp, Cleanup, KEYS_KEPT};
 #[cfg(feature = "engine")]
 pub use settings::Settings;
+#[cfg(feature = "engine")]
+pub use statement::{
+    FeatureTotal, KindTotal, STATEMENT_ENTRIES_MAX, Statement, StatementBalance, StatementTotals,
+};
 #[cfg(feature = "engine")]
 pub use stats::{Answers, Histogram, PendingHolds, Stats};
 #[cfg(feature = "archive")]

@@ -37,6 +37,7 @@ from ._results import (
     Receipt,
     Reconciled,
     Source,
+    Statement,
     StatementReport,
     Stats,
     Status,
@@ -215,6 +216,28 @@ class Ledger:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    def statement(self, user_id: Id, since: datetime, until: datetime) -> Statement:
+        """An account's statement of an interval: opening and closing balance, the entries in between, and what they add
+        up to; as data, CSV, and a page for the customer. See ``docs/statements.md``.
+
+        Args:
+            user_id: The account.
+            since: From this time on.
+            until: Before this time.
+
+        Raises:
+            ValidationError: `since` is after `until`, or the interval has more than 100,000 entries.
+
+        >>> from datetime import datetime, timezone
+        >>> start, end = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (2020, 2100))
+        >>> statement = ledger.statement(user, start, end)
+        >>> (statement.opening.total, statement.totals.granted, statement.closing.total)
+        (0, 1000, 1000)
+        >>> print(statement.to_csv(language="en").splitlines()[0])
+        No.,Time,Entry,Available +/-,Held +/-,Available,Held,Feature,Reference,Reason,Counter-account,Consumption,Lot
+        """
+        return run(self._native.statement(user_id, since, until))
 
     def consumption(
         self, user_id: Id, *, status: Status | None = None, limit: int = 50, cursor: str | None = None

@@ -31,6 +31,7 @@ from ._results import (
     QuoteLine,
     Receipt,
     Reconciled,
+    Statement,
     StatementReport,
     Stats,
     Transaction,
@@ -167,6 +168,7 @@ class NativeLedger:
         cursor: str | None,
         archive: str | PathLike[str] | None,
     ) -> Operation[Page[Transaction]]: ...
+    def statement(self, user_id: Id, since: datetime, until: datetime) -> Operation[Statement]: ...
     def consumption(
         self, user_id: Id, status: str | None, limit: int, cursor: str | None
     ) -> Operation[Page[Consumption]]: ...

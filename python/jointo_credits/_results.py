@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
+from os import PathLike
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
@@ -23,8 +24,10 @@ __all__ = [
     "Expiring",
     "Explanation",
     "Fault",
+    "FeatureTotal",
     "Histogram",
     "Inspection",
+    "KindTotal",
     "Lot",
     "Matured",
     "Money",
@@ -46,8 +49,11 @@ __all__ = [
     "Receipt",
     "Reconciled",
     "Settlement",
+    "Statement",
+    "StatementBalance",
     "StatementDifference",
     "StatementReport",
+    "StatementTotals",
     "Stats",
     "Transaction",
     "TrialBalance",
@@ -71,6 +77,7 @@ Kind = Literal[
     "clawback",
     "order",
 ]
+Language = Literal["zh", "en"]
 OrderStatus = Literal["created", "paying", "paid", "closed", "refunding", "refunded", "partially_refunded"]
 
 T = TypeVar("T")
@@ -457,6 +464,164 @@ class Explanation(_Result):
     charged: Quote | None
     #: The lots that pay for it, in the order in which they burn. What they lack was taken on credit.
     lots: tuple[PaidFrom, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatementBalance(_Result):
+    """What an account had at one end of a statement."""
+
+    #: Credits that could be spent; below zero in debt.
+    available: int
+    #: Credits in pending holds.
+    held: int
+
+    @property
+    def total(self) -> int:
+        """Both together."""
+        return self.available + self.held
+
+
+@dataclass(frozen=True, slots=True)
+class StatementTotals(_Result):
+    """What came and went, none of it below zero."""
+
+    #: Credits that came in.
+    granted: int
+    #: Granted credits that were taken back: clawbacks, refunded orders, corrections downwards.
+    taken_back: int
+    #: Credits captured.
+    spent: int
+    #: Captured credits that were given back.
+    refunded: int
+    #: Credits that expired.
+    expired: int
+
+    @property
+    def net(self) -> int:
+        """``closing.total - opening.total``."""
+        return self.granted - self.taken_back - self.spent + self.refunded - self.expired
+
+
+@dataclass(frozen=True, slots=True)
+class KindTotal(_Result):
+    """What entries of one kind did."""
+
+    kind: Kind
+    #: How many there are.
+    entries: int
+    #: Sum of their changes of `available`.
+    change: int
+    #: Sum of their changes of `held`.
+    held_change: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTotal(_Result):
+    """What one feature cost."""
+
+    #: The feature; None for consumptions without one.
+    feature: str | None
+    #: How many consumptions were captured.
+    captures: int
+    #: Credits captured.
+    spent: int
+    #: Captured credits that were given back, also of captures before the interval.
+    refunded: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statement(_Result):
+    """What an account had, what came and went in ``[since, until)``, and what it had in the end.
+
+    ``opening.total + totals.net == closing.total``. `docs/statements.md` has the rules.
+    """
+
+    user_id: UUID
+    #: From this time on.
+    since: datetime
+    #: Before this time.
+    until: datetime
+    #: When it was drawn up. Where that is before `until`, there may be more to come.
+    drawn_up_at: datetime
+    #: What there was before the first entry.
+    opening: StatementBalance
+    #: What there was after the last one.
+    closing: StatementBalance
+    #: `closing` with the deadlines counted that had passed by then and are not written down; None where the journal
+    #: goes on after the last entry.
+    effective: StatementBalance | None
+    totals: StatementTotals
+    #: The same by what the entries record.
+    kinds: tuple[KindTotal, ...]
+    #: What was spent, by feature.
+    features: tuple[FeatureTotal, ...]
+    #: The entries, oldest first.
+    entries: tuple[Transaction, ...]
+
+    def to_csv(self, *, language: Language | None = None, bom: bool = False) -> str:
+        """The entries as CSV (RFC 4180), oldest first, between a line for the opening and one for the closing balance.
+        Times are in UTC.
+
+        Text that a spreadsheet would take for a formula gets a ``'`` in front.
+
+        Args:
+            language: For people: headings and kinds in their words. The stable words without.
+            bom: Begins with a byte order mark, without which Excel does not know that it is UTF-8.
+        """
+        from ._statement.table import to_csv
+
+        return to_csv(self, language, bom)
+
+    def to_html(
+        self,
+        *,
+        language: Language = "zh",
+        timezone: str | tzinfo = "UTC",
+        title: str | None = None,
+        issuer: str | None = None,
+        customer: str | None = None,
+    ) -> str:
+        """A page to be sent to a customer, made to be printed on A4: one file that loads nothing and runs nothing.
+
+        Args:
+            language: ``"zh"`` or ``"en"``.
+            timezone: What times are shown in: a name such as ``"Asia/Shanghai"``, or a `tzinfo`.
+            title: The page's heading, in place of "Credit statement".
+            issuer: Who sends it.
+            customer: Whose it is; the account's id stands below.
+
+        Raises:
+            ValidationError: There is no such language or time zone.
+        """
+        from ._statement.page import to_html
+        from ._statement.view import View
+
+        return to_html(View.of(self, language, timezone, title, issuer, customer))
+
+    def to_pdf(
+        self,
+        *,
+        language: Language = "zh",
+        timezone: str | tzinfo = "UTC",
+        title: str | None = None,
+        issuer: str | None = None,
+        customer: str | None = None,
+        font: str | PathLike[str] | None = None,
+    ) -> bytes:
+        """The same page as :meth:`to_html` as PDF, with the same arguments and one more. Needs the extra ``[pdf]``.
+
+        Args:
+            font: A TrueType font (``.ttf``) to embed. Without one Chinese is shown in the reader's own Chinese font,
+                and not at all where it has none.
+
+        Raises:
+            ValidationError: There is no such language, time zone or font.
+            ModuleNotFoundError: ReportLab is not installed.
+        """
+        from ._statement.document import to_pdf
+        from ._statement.view import View
+
+        return to_pdf(View.of(self, language, timezone, title, issuer, customer), font)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ mod retention;
 mod retries;
 mod round_trips;
 mod rules;
+mod statement;
 mod tls;
 mod within;
 

@@ -384,6 +384,18 @@ on_every_database! {
         assert_eq!(field(old.ledger.balance_at(account(1), START).await.unwrap_err()), "at");
         assert_eq!(old.ledger.balance_at(account(1), LATER).await.unwrap(), old.ledger.balance(account(1)).await.unwrap());
         sound(&old.ledger, old.archive(), "after that").await;
+        // And statements: one that begins after the checkpoint opens with what that left.
+        let gone = old.ledger.statement(account(1), START, LATER).await.unwrap_err();
+        let Error::Refused(Refusal::Invalid { field: "since", limit, .. }) = gone else { panic!("{gone}") };
+        let first: Timestamp = limit.split(' ').next().unwrap().parse().unwrap();
+        let balance = old.ledger.balance(account(1)).await.unwrap();
+        let since_then = old.ledger.statement(account(1), first, LATER.plus(DAY)).await.unwrap();
+        assert_eq!(since_then.entries.len(), 0);
+        assert_eq!((since_then.opening.available, since_then.closing.held), (balance.available, balance.held));
+        old.ledger.consume(Consume::new(account(1), 5), None).await.unwrap();
+        let statement = old.ledger.statement(account(1), first, LATER.plus(DAY)).await.unwrap();
+        assert_eq!((statement.opening, statement.entries.len()), (since_then.closing, 1));
+        assert_eq!(statement.closing.held, balance.held + 5);
         old.ledger.close().await;
     }
 }

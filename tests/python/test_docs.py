@@ -16,6 +16,7 @@ OUTPUT = {
     ("docs/python.md", 0): r"80\n",
     ("docs/python.md", 1): "",
     ("docs/python.md", 2): "",
+    ("docs/statements.md", 0): r"500 60 440\n\[\('image_generation', 60\)\]\n",
     ("docs/backend.md", 0): "",
     ("docs/backend.md", 1): "",
     ("docs/backend.md", 2): r"64\ncharged\n",
@@ -25,7 +26,14 @@ OUTPUT = {
 
 def blocks() -> list[tuple[str, int, str]]:
     found = []
-    for page in ("README.md", "README.zh-CN.md", "docs/python.md", "docs/backend.md", "docs/retention.md"):
+    for page in (
+        "README.md",
+        "README.zh-CN.md",
+        "docs/python.md",
+        "docs/statements.md",
+        "docs/backend.md",
+        "docs/retention.md",
+    ):
         text = (ROOT / page).read_text(encoding="utf-8")
         found += [(page, n, code) for n, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))]
     return found
@@ -47,7 +55,7 @@ def test_runs_as_written(page: str, n: int, code: str, tmp_path: Path) -> None:
         assert re.fullmatch(OUTPUT[page, n], ran.stdout), ran.stdout
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md", "docs/statements.md"])
 def test_types_of_the_examples(page: str, tmp_path: Path) -> None:
     """mypy --strict and pyright find nothing to say."""
     files = []

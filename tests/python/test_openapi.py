@@ -58,6 +58,7 @@ def schema(app: Any) -> Any:
 ROUTES = [
     ("GET", "/credits/balance"),
     ("GET", "/credits/transactions"),
+    ("GET", "/credits/statement"),
     ("GET", "/credits/consumption"),
     ("POST", "/credits/calculate"),
     ("POST", "/credits/consume"),

@@ -62,6 +62,7 @@ def test_the_methods_of_the_design_are_there() -> None:
         "close",
         "balance",
         "transactions",
+        "statement",
         "consumption",
         "get_consumption",
         "calculate",

@@ -31,6 +31,7 @@ def results(sqlite: str, user: uuid.UUID) -> list[Any]:
         hold = ledger.consume(user, "image_generation", 2, {"quality": "hd"}, metadata={"job": [1, 2]})
         ledger.confirm(hold.id, quantity=1)
         package = ledger.packages()[0]
+        statement = ledger.statement(user, START, day)
         return [
             receipt,
             receipt.lot,
@@ -57,6 +58,11 @@ def results(sqlite: str, user: uuid.UUID) -> list[Any]:
             ledger.trial_balance(),
             Money(990, "CNY"),
             ledger.inspect(),
+            statement,
+            statement.opening,
+            statement.totals,
+            statement.kinds[0],
+            statement.features[0],
         ]
 
 
@@ -74,7 +80,7 @@ def test_each_is_a_value(results: list[Any]) -> None:
             setattr(result, name, None)
         with pytest.raises((AttributeError, TypeError)):
             result.something_new = 1
-    assert len({type(result) for result in results}) == 20
+    assert len({type(result) for result in results}) == 25
 
 
 def test_fields_have_the_types_they_say(results: list[Any]) -> None:
@@ -229,6 +235,10 @@ WRONG = [
     ("consume", ("{user}", "image_generation", 1, ["hd"]), {}, "attributes"),
     ("confirm", ("{user}",), {"overage": "maybe"}, "overage"),
     ("confirm", ("{user}",), {"amount": 1, "quantity": 1}, "amount"),
+    ("statement", ("{user}", datetime(2030, 1, 1), datetime(2031, 1, 1)), {}, "since"),
+    ("statement", ("{user}", datetime(2030, 1, 1, tzinfo=UTC), "2031-01-01"), {}, "until"),
+    ("statement", ("{user}", datetime(1970, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)), {}, "since"),
+    ("statement", ("{user}", datetime(2030, 1, 2, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)), {}, "until"),
     ("transactions", ("{user}",), {"limit": 0}, "limit"),
     ("transactions", ("{user}",), {"limit": 100_000}, "limit"),
     ("transactions", ("{user}",), {"cursor": "here"}, "cursor"),

@@ -4,9 +4,10 @@ use crate::quote::Quote;
 use jointo_credits::payments::{BillLine, Prepared, Reply};
 use jointo_credits::pricing::Decimal;
 use jointo_credits::{
-    ArchiveFile, Balance, ClawbackReceipt, CleanedUp, Consumption, Entry, Explanation, Histogram, Inspection,
-    Lot, Matured, Notification, Order, OrderNo, OrderRefund, Package, Page, PendingHolds, Pricing, Receipt,
-    Reconciled, StatementDifference, StatementReport, Stats, Timestamp, TrialBalance, Verification,
+    ArchiveFile, Balance, ClawbackReceipt, CleanedUp, Consumption, Entry, Explanation, FeatureTotal,
+    Histogram, Inspection, KindTotal, Lot, Matured, Notification, Order, OrderNo, OrderRefund, Package, Page,
+    PendingHolds, Pricing, Receipt, Reconciled, Statement, StatementBalance, StatementDifference,
+    StatementReport, StatementTotals, Stats, Timestamp, TrialBalance, Verification,
 };
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
@@ -74,6 +75,11 @@ results!(
     Pricing,
     PaidFrom,
     Explanation,
+    Statement,
+    StatementBalance,
+    StatementTotals,
+    KindTotal,
+    FeatureTotal,
     Fault,
     Histogram,
     Answers,
@@ -300,6 +306,31 @@ pub(crate) fn explanation(py: Python<'_>, of: Explanation) -> PyResult<Py<PyAny>
     )?;
     make!(py, Explanation {
         consumption(py, of.consumption)?, maybe(py, of.held, quote)?, maybe(py, of.charged, quote)?, lots,
+    })
+}
+
+fn statement_balance(py: Python<'_>, of: StatementBalance) -> PyResult<Py<PyAny>> {
+    make!(py, StatementBalance { of.available, of.held })
+}
+
+fn statement_totals(py: Python<'_>, of: StatementTotals) -> PyResult<Py<PyAny>> {
+    make!(py, StatementTotals { of.granted, of.taken_back, of.spent, of.refunded, of.expired })
+}
+
+fn kind_total(py: Python<'_>, of: KindTotal) -> PyResult<Py<PyAny>> {
+    make!(py, KindTotal { of.kind.as_str(), of.entries, of.change, of.held_change })
+}
+
+fn feature_total(py: Python<'_>, of: FeatureTotal) -> PyResult<Py<PyAny>> {
+    make!(py, FeatureTotal { of.feature, of.captures, of.spent, of.refunded })
+}
+
+pub(crate) fn statement(py: Python<'_>, of: Statement) -> PyResult<Py<PyAny>> {
+    make!(py, Statement {
+        uuid(py, of.user_id)?, datetime(py, of.since)?, datetime(py, of.until)?, datetime(py, of.drawn_up_at)?,
+        statement_balance(py, of.opening)?, statement_balance(py, of.closing)?,
+        maybe(py, of.effective, statement_balance)?, statement_totals(py, of.totals)?,
+        all(py, of.kinds, kind_total)?, all(py, of.features, feature_total)?, all(py, of.entries, transaction)?,
     })
 }
 

@@ -258,6 +258,20 @@ impl NativeLedger {
         self.sessions.call(py, call, answers::transactions)
     }
 
+    fn statement(
+        &self,
+        py: Python<'_>,
+        user_id: Any<'_, '_>,
+        since: Any<'_, '_>,
+        until: Any<'_, '_>,
+    ) -> PyResult<Operation> {
+        let user_id = uuid("user_id", user_id)?;
+        let since = timestamp("since", since)?;
+        let until = timestamp("until", until)?;
+        let call = move |ledger: Ledger| async move { ledger.statement(user_id, since, until).await };
+        self.sessions.call(py, call, answers::statement)
+    }
+
     fn consumption(
         &self,
         py: Python<'_>,

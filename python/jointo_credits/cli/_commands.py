@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO, get_args
 
 import click
@@ -18,9 +18,9 @@ from rich.text import Text
 from .. import __version__
 from .._arguments import Late, Overage, Quantity
 from .._plain import as_json, rfc3339
-from .._results import CleanedUp, Kind, Source, Status, Transaction
+from .._results import CleanedUp, Kind, Language, Source, Statement, Status, Transaction
 from ._bulk import gift_many, import_balances
-from ._frame import DOES_NOT_ADD_UP, TIME, UNAVAILABLE, Frame, command, printable
+from ._frame import DOES_NOT_ADD_UP, TIME, UNAVAILABLE, Frame, command, printable, table
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -144,7 +144,7 @@ FIELDS = [
 @click.option("--until", type=TIME, metavar="TIME", help="Before this time.")
 @archived
 def export(frame: Frame, user_id: str, form: str, output: str | None, **filters: Any) -> None:
-    """An account's statement, newest first, as CSV or JSON lines."""
+    """An account's journal, newest first, as CSV or JSON lines."""
     if frame.json:
         form = "jsonl"
     written = 0
@@ -174,6 +174,82 @@ def _write(entries: Iterator[Transaction], form: str, file: TextIO) -> Iterator[
         else:
             file.write(as_json(facts) + "\n")
         yield written
+
+
+@command(commands, "statement")
+@click.argument("user_id")
+@click.option("--since", type=TIME, metavar="TIME", required=True, help="From this time on.")
+@click.option("--until", type=TIME, metavar="TIME", help="Before this time; now without.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "html", "pdf", "json"]),
+    default="table",
+    show_default=True,
+    help="--json means json. pdf needs the extra [pdf].",
+)
+@click.option("--output", type=click.Path(dir_okay=False, writable=True), help="A file; standard output without.")
+@click.option("--language", type=click.Choice(get_args(Language)), help="Of a csv, html or pdf; zh for the last two.")
+@click.option("--timezone", default="UTC", show_default=True, metavar="ZONE", help="Of times in a html or pdf.")
+@click.option("--title", metavar="TEXT", help="The heading of a html or pdf.")
+@click.option("--issuer", metavar="TEXT", help="Who sends it.")
+@click.option("--customer", metavar="TEXT", help="Whose it is.")
+@click.option("--font", type=click.Path(dir_okay=False), help="A TrueType font to embed into a pdf.")
+@click.option("--bom", is_flag=True, help="A csv for Excel: with a byte order mark.")
+def statement(
+    frame: Frame, user_id: str, since: datetime, until: datetime | None, form: str, output: str | None,
+    language: Language | None, font: str | None, bom: bool, **page: Any,
+) -> None:  # fmt: skip
+    """An account's statement: opening and closing balance, the entries in between, and what they add up to."""
+    if frame.json:
+        form = "json"
+    if form == "pdf" and output is None:
+        raise click.UsageError("--format pdf needs --output FILE.")
+    if form == "table" and output is not None:
+        raise click.UsageError("--output needs --format csv, html, pdf or json.")
+    with frame.open() as ledger:
+        found = ledger.statement(user_id, since, until or datetime.now(UTC))
+    match form:
+        case "csv":
+            written = found.to_csv(language=language, bom=bom).encode()
+        case "html":
+            written = found.to_html(language=language or "zh", **page).encode()
+        case "pdf":
+            try:
+                written = found.to_pdf(language=language or "zh", font=font, **page)
+            except ModuleNotFoundError as missing:
+                if missing.name != "reportlab":
+                    raise
+                raise click.UsageError(str(missing)) from None
+        case "json":
+            written = f"{as_json(found.to_dict())}\n".encode()
+        case _:
+            frame.show(found, lambda console: _show(console, found))
+            return
+    if output is None:
+        click.echo(written, nl=False)
+        return
+    with open(output, "wb") as file:
+        file.write(written)
+    told = {"entries": len(found.entries), "file": output}
+    frame.show(told, lambda console: console.print(f"{told['entries']} entries written to {printable(output)}."))
+
+
+def _show(console: Console, found: Statement) -> None:
+    """A statement on a terminal."""
+    entries = table(
+        (entry.to_dict() for entry in found.entries),
+        ["seq", "created_at", "kind", "change", "held_change", "available", "held", "reference"],
+    )
+    console.print(entries)
+    totals = [{"": name.replace("_", " "), "credits": amount} for name, amount in found.totals.to_dict().items()]
+    ends = {"opening": found.opening, "closing": found.closing, "deadlines counted": found.effective}
+    balances = [{"": name, **end.to_dict(), "total": end.total} for name, end in ends.items() if end is not None]
+    console.print(table(balances, ["", "available", "held", "total"]))
+    console.print(table([*totals, {"": "net", "credits": found.totals.net}], ["", "credits"]))
+    features = [each.to_dict() for each in found.features]
+    if features:
+        console.print(table(features, ["feature", "captures", "spent", "refunded"]))
 
 
 # --- credits in

@@ -61,16 +61,7 @@ class Frame:
 
     def rows(self, rows: Iterable[dict[str, Any]], columns: Sequence[str], result: Any, caption: str = "") -> None:
         """A result that is a table."""
-
-        def table(console: Console) -> None:
-            table = Table(caption=caption or None)
-            for column in columns:
-                table.add_column(column.replace("_", " "), overflow="fold")
-            for row in rows:
-                table.add_row(*(Text(cell(row.get(column))) for column in columns))
-            console.print(table)
-
-        self.show(result, table)
+        self.show(result, lambda console: console.print(table(rows, columns, caption)))
 
     def page(self, page: Page[Any], columns: Sequence[str]) -> None:
         """A page of a list."""
@@ -107,6 +98,16 @@ class Frame:
         else:
             _errors.print(Text("error:", style="red"), printable(str(error["message"])), soft_wrap=True)
         raise SystemExit(code)
+
+
+def table(rows: Iterable[dict[str, Any]], columns: Sequence[str], caption: str = "") -> Table:
+    """Rows as people read them."""
+    made = Table(caption=caption or None)
+    for column in columns:
+        made.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell(row.get(column))) for column in columns))
+    return made
 
 
 def printable(text: str) -> str:

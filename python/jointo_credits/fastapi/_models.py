@@ -149,6 +149,49 @@ class TransactionOut(_Answer):
     created_at: Time
 
 
+class StatementBalanceOut(_Answer):
+    available: int
+    held: int
+    total: int
+
+
+class StatementTotalsOut(_Answer):
+    granted: int
+    taken_back: int
+    spent: int
+    refunded: int
+    expired: int
+    net: int
+
+
+class KindTotalOut(_Answer):
+    kind: Kind
+    entries: int
+    change: int
+    held_change: int
+
+
+class FeatureTotalOut(_Answer):
+    feature: str | None
+    captures: int
+    spent: int
+    refunded: int
+
+
+class StatementOut(_Answer):
+    user_id: UUID
+    since: Time
+    until: Time
+    drawn_up_at: Time
+    opening: StatementBalanceOut
+    closing: StatementBalanceOut
+    effective: StatementBalanceOut | None
+    totals: StatementTotalsOut
+    kinds: list[KindTotalOut]
+    features: list[FeatureTotalOut]
+    entries: list[TransactionOut]
+
+
 class ConsumptionOut(_Answer):
     consumption_id: UUID = Field(validation_alias="id")
     user_id: UUID

@@ -1,4 +1,4 @@
-"""The eleven routes."""
+"""The twelve routes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Header, HTTPException, Query, Response
 from pydantic import AwareDatetime, BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from .. import AsyncLedger, NotFoundError, ValidationError
-from .._results import Kind, Status
+from .._results import Kind, Language, Statement, Status
 from . import _models as models
 from ._failures import RESPONSES, EnvelopeRoute
 from ._models import Envelope, Items, Short
@@ -68,6 +69,17 @@ def provider(ledger: AsyncLedger | Dependency) -> Dependency:
     return ledger
 
 
+#: What a statement can be besides JSON, for the OpenAPI document.
+_DOWNLOADS: dict[str, Any] = {f"text/{form}": {"schema": {"type": "string"}} for form in ("csv", "html")}
+
+
+def _download(statement: Statement, form: Literal["csv", "html"], text: str) -> Response:
+    """A statement as a file to be kept: never shown as a page of the host's own."""
+    name = f"statement-{statement.since:%Y-%m-%d}-{statement.until:%Y-%m-%d}.{form}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
+    return Response(text, media_type=f"text/{form}", headers=headers)
+
+
 def credits_router(
     ledger: AsyncLedger | Dependency,
     *,
@@ -77,13 +89,14 @@ def credits_router(
     service_or_user: Dependency | None = None,
     users_may: Collection[Literal["consume", "confirm", "refund"]] = ("consume", "confirm", "refund"),
     catalogue_access: Dependency | None = None,
+    statement_issuer: str | None = None,
     tags: list[str] | None = None,
 ) -> APIRouter:
     """The credits of a backend over HTTP: ``app.include_router(credits_router(...), prefix="/api/v1/credits")``.
 
     | route | for |
     | --- | --- |
-    | GET ``/balance``, ``/transactions``, ``/consumption`` | the current user, of their own account |
+    | GET ``/balance``, ``/transactions``, ``/statement``, ``/consumption`` | the current user, of their own account |
     | POST ``/calculate`` | the current user; at the prices that hold for them |
     | POST ``/consume``, ``/confirm``, ``/refund`` | services; or users too, for their own account (`service_or_user`) |
     | GET ``/packages``, ``/packages/{id}`` | the current user (or `catalogue_access`) |
@@ -105,6 +118,7 @@ def credits_router(
             where they do the work themselves, and not where your workers do it.
         users_may: Which of the three users may do.
         catalogue_access: Who may read the packages, in place of `current_user`: ``lambda: None`` for everybody.
+        statement_issuer: Who a printed statement says that it comes from.
         tags: For the OpenAPI document.
     """
     router = APIRouter(route_class=EnvelopeRoute, tags=list(tags or ["credits"]))
@@ -161,6 +175,38 @@ def credits_router(
         """The user's journal, newest first."""
         page = await books.transactions(id_of(user), kind=kind, since=since, until=until, limit=limit, cursor=cursor)
         return answer_ok(Items[models.TransactionOut].model_validate(page))
+
+    @router.get(
+        "/statement",
+        response_model=Envelope[models.StatementOut],
+        responses={**responses_of(), 200: {"content": _DOWNLOADS}},
+    )
+    async def statement(
+        since: Annotated[AwareDatetime, Query(description="Not before.")],
+        until: Annotated[AwareDatetime, Query(description="Before.")],
+        books: AsyncLedger = the_ledger,
+        user: Any = the_user,
+        format: Annotated[
+            Literal["json", "csv", "html"], Query(description="`csv` and `html` are downloads.")
+        ] = "json",
+        language: Annotated[Language | None, Query(description="Of a download; `zh` for a page.")] = None,
+        timezone: Annotated[Short, Query(description="What times are shown in on a page.")] = "UTC",
+    ) -> Response:
+        """What the user had, what came and went, and what they had in the end."""
+        found = await books.statement(id_of(user), since, until)
+
+        def write() -> Response:
+            match format:
+                case "json":
+                    return answer_ok(models.StatementOut.model_validate(found))
+                case "csv":
+                    return _download(found, "csv", found.to_csv(language=language, bom=True))
+                case "html":
+                    page = found.to_html(language=language or "zh", timezone=timezone, issuer=statement_issuer)
+                    return _download(found, "html", page)
+
+        # Not in the event loop: it may have very many entries.
+        return await run_in_threadpool(write)
 
     @router.get("/consumption", response_model=Envelope[Items[models.ConsumptionOut]], responses=responses_of())
     async def consumption(

@@ -90,7 +90,10 @@ async fn a_newer_an_edited_and_a_lost_schema_are_told_apart() {
     tool.execute("INSERT INTO credit_migrations VALUES (9, 'future', 'x', 0)", [])
         .unwrap();
     let newer = (
-        "the database has migration 9, this library knows up to 2".to_owned(),
+        format!(
+            "the database has migration 9, this library knows up to {}",
+            schema::MIGRATIONS.len()
+        ),
         "upgrade jointo_credits",
     );
     assert_eq!(check().await, newer);
@@ -132,42 +135,40 @@ async fn a_newer_an_edited_and_a_lost_schema_are_told_apart() {
 #[test]
 fn a_migration_that_fails_leaves_nothing_behind() {
     let connection = Connection::open_in_memory().unwrap();
-    let known = [
-        schema::MIGRATIONS[0],
-        Migration {
-            version: 2,
-            name: "broken",
-            sql: "CREATE TABLE credit_orders (id); SELECT nonsense;",
-        },
-    ];
+    let released = schema::MIGRATIONS.len();
+    let broken = Migration {
+        version: released as i64 + 1,
+        name: "broken",
+        sql: "CREATE TABLE credit_more (id); SELECT nonsense;",
+    };
+    let known = [schema::MIGRATIONS, &[broken]].concat();
     let timeout = Duration::from_secs(1);
     assert!(
         failed(schema::migrate_to(&connection, &known, timeout))
             .0
-            .contains("migration 2 (broken)")
+            .contains(&format!("migration {} (broken)", broken.version))
     );
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))
         .unwrap();
     assert_eq!(tables, 0);
     // The next release mends it, and older databases catch up.
-    schema::migrate_to(&connection, &known[..1], timeout).unwrap();
-    let mended = [
-        known[0],
-        Migration {
-            sql: "CREATE TABLE credit_orders (id);",
-            ..known[1]
-        },
-    ];
+    schema::migrate_to(&connection, schema::MIGRATIONS, timeout).unwrap();
+    let sql = "CREATE TABLE credit_more (id);";
+    let mended = [schema::MIGRATIONS, &[Migration { sql, ..broken }]].concat();
     let (problem, remedy) = failed(schema::check_against(&connection, &mended));
     assert_eq!(
         (problem.as_str(), remedy),
         (
-            "the database has migration 1, this library needs 2",
+            format!(
+                "the database has migration {released}, this library needs {}",
+                broken.version
+            )
+            .as_str(),
             "run migrate()"
         )
     );
     schema::migrate_to(&connection, &mended, timeout).unwrap();
     schema::check_against(&connection, &mended).unwrap();
-    failed(schema::check_against(&connection, &known[..1]));
+    failed(schema::check_against(&connection, schema::MIGRATIONS));
 }
