@@ -146,7 +146,7 @@ pub struct FeatureTotal {
 }
 
 /// A piece of a journal.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Excerpt {
     /// The number of the last entry before it, and what that left; 0 where there is none.
     before: (i64, StatementBalance),
@@ -191,10 +191,8 @@ async fn excerpt_after(
         limit: 1,
         ..EntryFilter::default()
     };
-    let Some(last) = reader.entries(user_id, last_before(until, None)).await?.pop() else {
-        return Ok(Ok(Excerpt::default()));
-    };
-    let end = last.seq + 1;
+    let last = reader.entries(user_id, last_before(until, None)).await?.pop();
+    let end = last.map_or(1, |entry| entry.seq + 1);
     let before = reader
         .entries(user_id, last_before(since, Some(end)))
         .await?
