@@ -24,9 +24,13 @@ __all__ = ["TABLES", "include_name", "is_ours"]
 TABLES = frozenset(
     {
         "credit_accounts",
+        "credit_archived_sums",
+        "credit_archives",
         "credit_catalogue",
+        "credit_checkpoints",
         "credit_consumption_logs",
         "credit_gifts",
+        "credit_kept_entries",
         "credit_lots",
         "credit_migrations",
         "credit_orders",

@@ -61,7 +61,7 @@ def test_the_past_moves_and_nothing_is_lost(url: str, archive: Path) -> None:
         assert ledger.balance(USER) == balance
         assert ledger.balance(USER, at=clock.now()).available == balance.available
         with pytest.raises(ValidationError) as refused:
-            ledger.balance(USER, at=START)
+            ledger.balance(USER, at=START - timedelta(seconds=1))
         assert refused.value.field == "at"
         assert ledger.get_consumption(first.id) == first
         uses = ledger.cleanup_consumption_logs(YEAR, archive)
