@@ -1,6 +1,6 @@
 //! What a caller can be told instead of a result.
 
-use crate::ledger::Refusal;
+use crate::ledger::{Refusal, Timestamp};
 use crate::pricing::{CardError, FrozenError, QuoteError};
 use crate::store::StoreError;
 
@@ -118,6 +118,16 @@ impl Error {
             limit: limit.to_string(),
             value: value.to_string(),
         })
+    }
+
+    /// A time of which the database knows nothing any more: its entries up to before `since` have left for an archive.
+    pub(crate) fn archived(field: &'static str, since: Timestamp, value: Timestamp) -> Self {
+        Error::invalid(
+            field,
+            "is before what the database still knows; older entries are in the archive",
+            format!("{since} or later"),
+            value,
+        )
     }
 
     pub(crate) fn closed() -> Self {

@@ -494,14 +494,7 @@ impl Ledger {
                 verify::state_at(snapshot.as_mut(), user_id, at, JOURNAL_PAGE).await
             })
             .await?
-            .map_err(|since| {
-                Error::Refused(Refusal::Invalid {
-                    field: "at",
-                    problem: "is before what the database still knows; older entries are in the archive",
-                    limit: format!("{since} or later"),
-                    value: at.to_string(),
-                })
-            })?;
+            .map_err(|since| Error::archived("at", since, at))?;
         self.bring_up_to(&mut state, at)?;
         Ok(Balance::of(&state, at))
     }

@@ -363,10 +363,7 @@ impl Ledger {
             before,
             count,
             entries,
-        } = excerpt.map_err(|first| {
-            let problem = "is before what the database still knows; older entries are in the archive";
-            Error::invalid("since", problem, format!("{first} or later"), since)
-        })?;
+        } = excerpt.map_err(|first| Error::archived("since", first, since))?;
         if count > STATEMENT_ENTRIES_MAX {
             return Err(Error::invalid(
                 "since",

@@ -163,6 +163,32 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Of a state that has every lot and hold of the account.
+    #[must_use]
+    pub fn of(state: &State) -> Self {
+        let open = |lot: &Lot| OpenLot {
+            remaining: lot.remaining,
+            claim: lot.claim,
+        };
+        let lots = state.lots.values().map(|lot| (lot.lot_id, open(lot)));
+        let holds = state.holds.values();
+        let pending = holds.filter(|hold| hold.state.status == Status::Pending);
+        let bare = |hold: &Hold| Hold {
+            metadata: None,
+            quote: None,
+            ..hold.clone()
+        };
+        Checkpoint {
+            account: Account {
+                next_hold_deadline: None,
+                next_lot_deadline: None,
+                ..state.account.clone()
+            },
+            lots: lots.filter(|(_, open)| *open != OpenLot::default()).collect(),
+            holds: pending.map(|hold| (hold.consumption_id, bare(hold))).collect(),
+        }
+    }
+
     /// What later entries are applied to. `lots`: the rows of the lots that it names, as they are now.
     ///
     /// # Errors

@@ -15,14 +15,24 @@ use uuid::Uuid;
 
 /// The id number `index` that the entry `seq` after the entry with hash `previous` makes for `user_id`.
 pub(crate) fn derive(user_id: Uuid, seq: i64, previous: &Hash, index: u64, at: Timestamp) -> Uuid {
-    let millis = (at.as_micros().max(0) as u64 / 1_000) & 0xFFFF_FFFF_FFFF;
     let sequence = (seq as u64) & 0xFFF;
     // Ids of one entry sort in the order they were made: the hash depends on when the entry was written down, and the
     // order in which lots burn must not. 45 bits and an index that never fills the 46th.
     let unique = (previous.leading_u64() & ((1 << 45) - 1)) + index;
-    let high = (millis << 16) | 0x7000 | sequence;
+    let high = (millis(at) << 16) | 0x7000 | sequence;
     let low = (0b10 << 62) | (u64::from(route(user_id)) << 46) | unique;
     Uuid::from_u64_pair(high, low)
+}
+
+/// No id that is made at `at` or later is less.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg_attr(not(feature = "archive"), allow(dead_code))]
+pub(crate) fn first_at(at: Timestamp) -> Uuid {
+    Uuid::from_u64_pair(millis(at) << 16, 0)
+}
+
+fn millis(at: Timestamp) -> u64 {
+    (at.as_micros().max(0) as u64 / 1_000) & 0xFFFF_FFFF_FFFF
 }
 
 /// Sixteen bits that say which committer an account belongs to.

@@ -274,6 +274,7 @@ impl<'l> Run<'l> {
         if !run.dry_run {
             for file in ledger.archives().await? {
                 if file.kind == kind && file.removed_at.is_none() {
+                    run.archive.check(&file.name, &file.sha256.0, file.bytes).await?;
                     run.remove(&file).await?;
                 }
             }
@@ -421,9 +422,8 @@ impl<'l> Run<'l> {
 
     // --- removing ---------------------------------------------------------------------------------------------------
 
-    /// Removes what a file of the archive says, as far as that has not been done.
+    /// Removes what a file of the archive says, which was checked, as far as that has not been done.
     async fn remove(&mut self, file: &ArchiveFile) -> Result<()> {
-        self.archive.check(&file.name, &file.sha256.0, file.bytes).await?;
         let mut segment = self.archive.open_segment(&file.name).await?;
         while let Some(block) = segment.next_block().await? {
             for lines in block.chunks(BATCH) {

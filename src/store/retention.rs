@@ -142,12 +142,6 @@ pub(crate) fn not_as_archived(wanted: usize, found: usize) -> StoreError {
     }
 }
 
-/// The least id that a consumption made at `at` can have.
-pub(crate) fn first_id_at(at: Timestamp) -> Uuid {
-    let millis = u64::try_from(at.as_micros()).unwrap_or(0) / 1_000;
-    Uuid::from_u64_pair(millis << 16, 0)
-}
-
 /// A checkpoint as stored.
 pub(crate) fn checkpoint(
     user_id: Uuid,

@@ -256,26 +256,7 @@ impl Books {
         if self.broken {
             return;
         }
-        let lots = self
-            .state
-            .lots
-            .values()
-            .filter(|lot| lot.remaining > 0 || lot.claim > 0);
-        let open = |lot: &Lot| OpenLot {
-            remaining: lot.remaining,
-            claim: lot.claim,
-        };
-        let holds = self.state.holds.values();
-        let pending = holds.filter(|hold| hold.state.status == Status::Pending);
-        let made = Checkpoint {
-            account: Account {
-                next_hold_deadline: None,
-                next_lot_deadline: None,
-                ..self.state.account.clone()
-            },
-            lots: lots.map(|lot| (lot.lot_id, open(lot))).collect(),
-            holds: pending.map(|hold| (hold.consumption_id, hold.clone())).collect(),
-        };
+        let made = Checkpoint::of(&self.state);
         // What was put aside is not compared: a row says how it ends, not how it stood here.
         let is_all_there = self.aside == Aside::default();
         if made.account != checkpoint.account || (is_all_there && made != checkpoint) {

@@ -281,7 +281,9 @@ pub(crate) async fn state_at(
     at: Timestamp,
     page: usize,
 ) -> StoreResult<Result<State, Timestamp>> {
-    let mut state = match snapshot.checkpoint(user_id).await? {
+    let checkpoint = snapshot.checkpoint(user_id).await?;
+    let is_whole = checkpoint.is_none();
+    let mut state = match checkpoint {
         None => State::new(user_id, at),
         Some(checkpoint) if at < checkpoint.account.updated_at => {
             return Ok(Err(checkpoint.account.updated_at));
@@ -301,12 +303,8 @@ pub(crate) async fn state_at(
             if entry.created_at > at {
                 return Ok(Ok(state));
             }
-            // Lots that were empty at the checkpoint; where there is none, all are known.
-            let missing = state.lots_missing(&entry);
-            if !missing.is_empty() {
-                for row in lots_of(snapshot, user_id, missing).await? {
-                    state.recall(row, OpenLot::default());
-                }
+            if !is_whole {
+                recall(&mut state, snapshot, &entry).await?;
             }
             replay(&mut state, entry)?;
         }
@@ -314,6 +312,17 @@ pub(crate) async fn state_at(
             return Ok(Ok(state));
         }
     }
+}
+
+/// Takes up the lots that the entry changes and that were empty at the checkpoint.
+async fn recall(state: &mut State, snapshot: &mut dyn Snapshot, entry: &Entry) -> StoreResult<()> {
+    let missing = state.lots_missing(entry);
+    if !missing.is_empty() {
+        for row in lots_of(snapshot, entry.user_id, missing).await? {
+            state.recall(row, OpenLot::default());
+        }
+    }
+    Ok(())
 }
 
 async fn lots_of(snapshot: &mut dyn Snapshot, user_id: Uuid, ids: Vec<Uuid>) -> StoreResult<Vec<Lot>> {

@@ -1,6 +1,7 @@
 //! Rate cards and packages.
 
-use super::{Statements, during_read, during_write};
+use super::writing::{begin, commit, execute, find};
+use super::{Statements, during_read};
 use crate::catalogue::Package;
 use crate::pricing::parse_decimal;
 use crate::store::{CardRow, CatalogueChange, StoreError, StoreResult};
@@ -83,29 +84,16 @@ pub(super) async fn change(
     statements: &Statements,
     change: &CatalogueChange,
 ) -> StoreResult<bool> {
-    let run = |error| match during_write(error) {
-        // Before the COMMIT, nothing can have been written.
-        StoreError::Unknown(why) => StoreError::Lost(why),
-        other => other,
-    };
-    sqlx::raw_sql("BEGIN ISOLATION LEVEL READ COMMITTED")
-        .execute(&mut *connection)
-        .await
-        .map_err(run)?;
+    begin(connection).await?;
     let revision = statements.text("lock_catalogue", 0, || format!("{REVISION} FOR UPDATE"));
-    // Statements without a name: the connection is closed afterwards, and behind PgBouncer its server is not.
-    let row = sqlx::query(revision)
-        .persistent(false)
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(run)?;
+    let row = find(connection, sqlx::query(revision)).await?;
     let found: Option<i64> = row.map(|row| row.try_get(0)).transpose().map_err(during_read)?;
     if found != Some(change.expected_revision) {
         return Ok(false);
     }
     for card in &change.cards {
         let text = statements.text("insert_card", 0, || INSERT_CARD.into());
-        sqlx::query(text)
+        let statement = sqlx::query(text)
             .bind(card.pricing_id)
             .bind(&card.feature)
             .bind(whole(card.version))
@@ -114,11 +102,8 @@ pub(super) async fn change(
             .bind(card.user_id)
             .bind(card.effective_from)
             .bind(card.effective_until)
-            .bind(card.created_at)
-            .persistent(false)
-            .execute(&mut *connection)
-            .await
-            .map_err(run)?;
+            .bind(card.created_at);
+        execute(connection, statement).await?;
     }
     for package in &change.packages {
         let current = statements.text("save_package", 0, || {
@@ -137,17 +122,10 @@ pub(super) async fn change(
             format!("INSERT INTO {{s}}credit_package_versions ({COLUMNS}) VALUES ({VALUES})")
         });
         for text in [current, version] {
-            bind(sqlx::query(text), package)
-                .persistent(false)
-                .execute(&mut *connection)
-                .await
-                .map_err(run)?;
+            execute(connection, bind(sqlx::query(text), package)).await?;
         }
     }
-    sqlx::raw_sql("COMMIT")
-        .execute(&mut *connection)
-        .await
-        .map_err(during_write)?;
+    commit(connection).await?;
     Ok(true)
 }
 

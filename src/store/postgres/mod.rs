@@ -36,6 +36,7 @@ mod schema;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
+mod writing;
 
 use super::{Committer, Loaded, Needs, StoreError, StoreResult, Writes};
 use crate::ledger::Hash;

@@ -2,12 +2,11 @@
 
 use super::read::limit;
 use super::snapshot::{ENTRY, HOLD, all, hold, stored_entry};
-use super::{PostgresStore, Statements, during_read, during_write};
-use crate::ledger::{Checkpoint, Hash, Hold, Timestamp};
-use crate::store::retention::{
-    AccountRemoval, ArchiveFile, ArchiveKind, Removal, first_id_at, not_as_archived,
-};
-use crate::store::{CLOCKS_APART, Reading, Retention, StoreError, StoreResult, StoredEntry};
+use super::writing::{begin, commit, execute};
+use super::{PostgresStore, Statements, during_read};
+use crate::ledger::{Checkpoint, Hash, Hold, Timestamp, id};
+use crate::store::retention::{AccountRemoval, ArchiveFile, ArchiveKind, Removal, not_as_archived};
+use crate::store::{CLOCKS_APART, Reading, Retention, StoreResult, StoredEntry};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres, Row, SqlStr};
@@ -58,35 +57,6 @@ fn file(row: &PgRow) -> Result<ArchiveFile, sqlx::Error> {
         created_at: row.try_get(6)?,
         removed_at: row.try_get(7)?,
     })
-}
-
-/// Anything but a failed COMMIT has written nothing.
-fn before_commit(error: sqlx::Error) -> StoreError {
-    match during_write(error) {
-        StoreError::Unknown(why) => StoreError::Lost(why),
-        other => other,
-    }
-}
-
-async fn begin(connection: &mut PgConnection) -> StoreResult<()> {
-    let begin = sqlx::raw_sql("BEGIN ISOLATION LEVEL READ COMMITTED");
-    begin.execute(connection).await.map_err(before_commit)?;
-    Ok(())
-}
-
-async fn commit(connection: &mut PgConnection) -> StoreResult<()> {
-    sqlx::raw_sql("COMMIT")
-        .execute(connection)
-        .await
-        .map_err(during_write)?;
-    Ok(())
-}
-
-async fn execute(connection: &mut PgConnection, statement: Statement<'_>) -> StoreResult<u64> {
-    // Without a name: the connection is closed afterwards, and behind PgBouncer its server is not.
-    let statement = statement.persistent(false);
-    let done = statement.execute(connection).await.map_err(before_commit)?;
-    Ok(done.rows_affected())
 }
 
 impl PostgresStore {
@@ -329,7 +299,7 @@ impl Retention for PostgresStore {
             let make = || {
                 self.query(text.clone())
                     .bind(after.unwrap_or_default())
-                    .bind(first_id_at(before))
+                    .bind(id::first_at(before))
                     .bind(before)
                     .bind(apart)
                     .bind(limit(count))

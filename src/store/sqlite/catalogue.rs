@@ -3,7 +3,7 @@
 use super::failure::{Attempt, Failure};
 use super::load::{many, one};
 use super::rows::{self, blob, card_columns, micros, package_columns};
-use super::waiting::patiently;
+use super::waiting::in_transaction;
 use crate::catalogue::Package;
 use crate::pricing::Decimal;
 use crate::store::{CatalogueChange, CatalogueRows, StoreResult};
@@ -51,20 +51,7 @@ pub(super) fn change(
     change: &CatalogueChange,
     timeout: Duration,
 ) -> StoreResult<bool> {
-    patiently(timeout, || connection.execute_batch("BEGIN IMMEDIATE"))
-        .map_err(|e| Failure::Sqlite(e).explain(connection))?;
-    let written = write(connection, change).map_err(|failure| failure.explain(connection));
-    let end = if matches!(written, Ok(true)) {
-        "COMMIT"
-    } else {
-        "ROLLBACK"
-    };
-    let ended = connection
-        .execute_batch(end)
-        .map_err(|e| Failure::Sqlite(e).explain(connection));
-    let written = written?;
-    ended?;
-    Ok(written)
+    in_transaction(connection, timeout, |connection| write(connection, change))
 }
 
 fn write(connection: &Connection, change: &CatalogueChange) -> Attempt<bool> {

@@ -3,14 +3,13 @@
 use super::failure::{Attempt, Failure};
 use super::load::many;
 use super::rows::{self, blob, entry_columns, hold_columns, micros};
-use super::waiting::patiently;
+use super::waiting::in_transaction;
 use super::{SqliteStore, blocking};
-use crate::ledger::{Checkpoint, Hold, Timestamp};
-use crate::store::retention::{ArchiveFile, Removal, first_id_at, not_as_archived};
-use crate::store::{CLOCKS_APART, Reading, Retention, StoreError, StoreResult, StoredEntry};
+use crate::ledger::{Checkpoint, Hold, Timestamp, id};
+use crate::store::retention::{ArchiveFile, Removal, not_as_archived};
+use crate::store::{CLOCKS_APART, Reading, Retention, StoreError, StoredEntry};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
-use std::time::Duration;
 use uuid::Uuid;
 
 impl SqliteStore {
@@ -24,21 +23,6 @@ impl SqliteStore {
             shared.write(|connection, timeout| in_transaction(connection, timeout, work))
         }))
     }
-}
-
-fn in_transaction<T>(
-    connection: &Connection,
-    timeout: Duration,
-    work: impl FnOnce(&Connection) -> Attempt<T>,
-) -> StoreResult<T> {
-    patiently(timeout, || connection.execute_batch("BEGIN IMMEDIATE"))
-        .map_err(|e| Failure::Sqlite(e).explain(connection))?;
-    let done = work(connection).map_err(|failure| failure.explain(connection));
-    let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    let ended = connection.execute_batch(end);
-    let done = done?;
-    ended.map_err(|e| Failure::Sqlite(e).explain(connection))?;
-    Ok(done)
 }
 
 impl Retention for SqliteStore {
@@ -116,7 +100,7 @@ impl Retention for SqliteStore {
         );
         self.read(move |connection| {
             let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
-            let until = first_id_at(before);
+            let until = id::first_at(before);
             let apart = i64::try_from(CLOCKS_APART.as_micros()).unwrap_or(i64::MAX);
             let values = params![
                 after,

@@ -8,7 +8,9 @@
 //! 400 to 1,200 ms on a busy disk, with it 15 and 100 to 210 ms, and none of the eight wrote more than 1.6 times as
 //! much as another. The price is a fifth of the rate where syncing costs nothing; on the disk the rate doubled.
 
-use super::failure;
+use super::failure::{self, Attempt, Failure};
+use crate::store::StoreResult;
+use rusqlite::Connection;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,22 @@ const PAUSES_US: [u64; 4] = [100, 200, 400, 800];
 const STEP_ASIDE: Duration = Duration::from_micros(400);
 /// For so many batches after the last one that had to wait.
 const STEP_ASIDE_BATCHES: u32 = 8;
+
+/// Does `work` in a transaction that writes: all of it, or nothing where it fails.
+pub(super) fn in_transaction<T>(
+    connection: &Connection,
+    timeout: Duration,
+    work: impl FnOnce(&Connection) -> Attempt<T>,
+) -> StoreResult<T> {
+    patiently(timeout, || connection.execute_batch("BEGIN IMMEDIATE"))
+        .map_err(|e| Failure::Sqlite(e).explain(connection))?;
+    let done = work(connection).map_err(|failure| failure.explain(connection));
+    let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = connection.execute_batch(end);
+    let done = done?;
+    ended.map_err(|e| Failure::Sqlite(e).explain(connection))?;
+    Ok(done)
+}
 
 /// Does `attempt` until nobody else is in the way, or `timeout` has passed.
 pub(super) fn patiently<T>(
