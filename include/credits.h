@@ -635,6 +635,9 @@ typedef struct credits_settings {
     int32_t late_payment;
     // Zero.
     int32_t reserved;
+    // How much memory, in bytes, the ledger has to keep accounts in from one command to the next: 32 MiB by default; less
+    // than 0 keeps none. A command of a kept account needs no read. No answer depends on it.
+    int64_t account_memory;
 } credits_settings;
 
 // The holds of all accounts that wait for their job's end.

@@ -1,6 +1,6 @@
 //! Commands inside a transaction that the caller owns.
 
-use crate::engine::{Answer, needs, plan};
+use crate::engine::{Answer, Books, needs};
 use crate::error::{Error, Result, Written};
 use crate::facade::{Ledger, commands, unexpected};
 use crate::ledger::{
@@ -103,15 +103,18 @@ impl Within<'_> {
                 .load(&needs(std::iter::once(&command), now))
                 .await
                 .map_err(failed)?;
-            let plan = plan(loaded, std::iter::once(&command), now, self.ledger.rules());
-            if !self.append(&plan.writes).await.map_err(failed)?.is_empty() {
+            let mut books = Books::new(now, self.ledger.rules());
+            books.read(loaded);
+            let (_, answer) = books.answer(&command);
+            let writes = books.close().writes;
+            if !self.append(&writes).await.map_err(failed)?.is_empty() {
                 continue;
             }
-            match plan.answers.into_iter().next() {
-                Some((_, Answer::Done(outcome))) => return Ok(outcome),
-                Some((_, Answer::Refused(refusal))) => return Err(refusal.into()),
-                Some((_, Answer::Damaged(error))) => return Err(failed(error)),
-                Some((_, Answer::Postponed)) | None => {}
+            match answer {
+                Answer::Done(outcome) => return Ok(outcome),
+                Answer::Refused(refusal) => return Err(refusal.into()),
+                Answer::Damaged(error) => return Err(failed(error)),
+                Answer::Postponed => {}
             }
         }
     }

@@ -181,11 +181,11 @@ fn check_checkpoints(user_id: Uuid, journal: &[Entry], whole: &State) -> Result<
         let (seq, hash, at) = (account.seq, account.hash, account.updated_at);
         let stored = Checkpoint::parse(user_id, seq, hash, at, &running.data()).map_err(|e| e.to_string())?;
         let mut state = stored
-            .state(running.lots.keys().map(|id| whole.lots[id].clone()))
+            .state(running.lots.keys().map(|id| Lot::clone(&whole.lots[id])))
             .map_err(|id| format!("lot {id} has no row"))?;
         for entry in &journal[i + 1..] {
             for id in state.lots_missing(entry) {
-                state.recall(whole.lots[&id].clone(), OpenLot::default());
+                state.recall(Lot::clone(&whole.lots[&id]), OpenLot::default());
             }
             let settled = entry.consumption_id.filter(|id| whole.holds.contains_key(id));
             if let (Some(id), true) = (settled, entry.effects.hold.is_some()) {
@@ -208,10 +208,10 @@ fn check_checkpoints(user_id: Uuid, journal: &[Entry], whole: &State) -> Result<
         let pending = |state: &State| -> Vec<Hold> {
             let holds = state.holds.values();
             let pending = holds.filter(|hold| hold.state.status == Status::Pending);
-            let bare = pending.cloned().map(|hold| Hold {
+            let bare = pending.map(|hold| Hold {
                 metadata: None,
                 quote: None,
-                ..hold
+                ..Hold::clone(hold)
             });
             bare.collect()
         };
@@ -401,7 +401,7 @@ impl Twins {
         let fresh = |subject: &PureSubject, known: &HashMap<Uuid, Uuid>| -> Vec<Lot> {
             let lots = subject
                 .state(user_id)
-                .map(|s| s.lots.values().cloned().collect::<Vec<_>>());
+                .map(|s| s.lots.values().map(|lot| Lot::clone(lot)).collect::<Vec<_>>());
             lots.unwrap_or_default()
                 .into_iter()
                 .filter(|l| !known.contains_key(&l.lot_id))

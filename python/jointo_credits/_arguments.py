@@ -65,6 +65,9 @@ class Settings(TypedDict, total=False):
     batch_limit: int
     #: The most commands that wait; further callers wait to be let in. 10,000 by default.
     queue_limit: int
+    #: How much memory each process has to keep accounts in from one command to the next: 32 MiB by default; 0 keeps
+    #: none. A command of a kept account needs no read. No answer depends on it.
+    account_memory_bytes: int
     #: How long a database that is away is tried again before calls fail: 10 s by default.
     patience: Duration
     #: How long to wait for a connection, and for another process that writes a SQLite file: 5 s by default.

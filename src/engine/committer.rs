@@ -4,19 +4,25 @@
 //! away can't leave anything half-done. Jobs that have to be decided again go in front of those that came later: the
 //! commands of one account are decided in the order of arrival, whatever happens in between.
 
+use super::kept::{Kept, Lent};
 use super::meters::{self, Meters};
-use super::plan::{self, Answer, Plan};
+use super::plan::{self, After, Answer, Books, Plan};
+use super::queues::{Change, Queues, Waiting};
 use crate::clock::{Clock, Moment, Patience};
 use crate::error::{Error, Written};
-use crate::ledger::{Action, Command, Matured, Outcome, Rules};
-use crate::store::{Committer, StoreError};
+use crate::ledger::{Action, Command, Matured, Outcome, Rules, State, Timestamp};
+use crate::store::{Committer, Loaded, StoreError};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 /// After so many lost races in a row a job's accounts are locked before they are read, so that nobody starves.
 const STALE_BEFORE_LOCK: u32 = 3;
+/// A command's account, where it has one, and what becomes of it.
+type Answered = (Option<Uuid>, Answer);
+
 /// The longest pause before the database is tried again.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
@@ -56,79 +62,212 @@ pub(super) struct Context {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rules: Rules,
     pub(super) batch_limit: usize,
+    /// How much memory a committer has for the accounts it keeps.
+    pub(super) kept_bytes_max: usize,
+    pub(super) queues: Arc<Queues>,
 }
 
 /// Serves until the queue is closed and empty.
 pub(super) async fn serve<C: Committer>(
+    number: usize,
     store: C,
-    mut queue: mpsc::Receiver<Job>,
+    mut queue: mpsc::Receiver<Waiting>,
     context: Arc<Context>,
     meters: Arc<Meters>,
 ) {
+    let limit = context.batch_limit;
     let mut committer = Serving {
         store,
+        kept: Kept::new(context.kept_bytes_max),
         context,
         meters,
         failures: 0,
     };
     let mut jobs: Vec<Job> = Vec::new();
+    let mut change = None;
     loop {
-        let limit = committer.context.batch_limit;
-        if jobs.is_empty() {
-            if queue.recv_many(&mut jobs, limit).await == 0 {
-                return;
-            }
-        } else {
-            while jobs.len() < limit {
-                match queue.try_recv() {
-                    Ok(job) => jobs.push(job),
-                    Err(_) => break,
-                }
-            }
+        // Whoever was just answered may ask again: those that can, before the next batch is made up.
+        tokio::task::yield_now().await;
+        // What comes after a change waits until all that came before it is done.
+        if change.is_none() && !fill(&mut jobs, limit, &mut queue, &mut change).await {
+            return;
         }
         // Nothing has begun for these: a caller that has gone away takes its command along.
         jobs.retain(|job| !job.reply.is_closed());
         jobs = committer.round(jobs).await;
+        if jobs.is_empty()
+            && let Some(change) = change.take()
+        {
+            change.wait().await;
+        }
+        // The first committer always takes part, so it can tell.
+        if number == 0 {
+            committer.share_out();
+        }
     }
+}
+
+/// Takes jobs up to a change; waits for one where there is none. `false` where none will ever come.
+async fn fill(
+    jobs: &mut Vec<Job>,
+    limit: usize,
+    queue: &mut mpsc::Receiver<Waiting>,
+    change: &mut Option<Change>,
+) -> bool {
+    if jobs.is_empty() {
+        match queue.recv().await {
+            None => return false,
+            Some(Waiting::Job(job)) => jobs.push(*job),
+            Some(Waiting::Change(part)) => *change = Some(part),
+        }
+    }
+    while change.is_none() && jobs.len() < limit {
+        match queue.try_recv() {
+            Ok(Waiting::Job(job)) => jobs.push(*job),
+            Ok(Waiting::Change(part)) => *change = Some(part),
+            Err(_) => break,
+        }
+    }
+    true
 }
 
 struct Serving<C> {
     store: C,
     context: Arc<Context>,
     meters: Arc<Meters>,
+    kept: Kept,
     /// Failed attempts in a row.
     failures: u32,
 }
 
 impl<C: Committer> Serving<C> {
-    /// One load and one append. Returns the jobs to decide again, in order.
+    /// Leaves the work to fewer committers while other processes have committers at work on the same accounts.
+    fn share_out(&self) {
+        let queues = &self.context.queues;
+        let all = queues.len();
+        let active = if self.kept.others_write() { all / 2 } else { all };
+        // Where a queue is full it is tried again after the next round.
+        let _ = queues.let_take_part(active);
+    }
+
+    /// At the most one load, and one append. Returns the jobs to decide again, in order.
     async fn round(&mut self, jobs: Vec<Job>) -> Vec<Job> {
         if jobs.is_empty() {
             return jobs;
         }
         self.meters.batch(jobs.len());
-        let now = self.context.clock.now();
-        let mut needs = plan::needs(jobs.iter().map(|job| &job.command), now);
-        needs.lock = jobs.iter().any(|job| job.stale >= STALE_BEFORE_LOCK);
-        let loaded = match self.store.load(&needs).await {
-            Ok(loaded) => loaded,
-            Err(StoreError::Failed { .. }) if jobs.len() > 1 => return self.one_by_one(jobs).await,
-            Err(error) => return self.nothing_done(jobs, error).await,
+        let context = Arc::clone(&self.context);
+        let now = context.clock.now();
+        let mut books = Books::new(now, &context.rules);
+        let lock = jobs.iter().any(|job| job.stale >= STALE_BEFORE_LOCK);
+        let (mut answers, mut to_compare) = if lock {
+            (jobs.iter().map(|_| None).collect(), Vec::new())
+        } else {
+            self.decide_on_kept(&jobs, now, &mut books)
         };
-        let plan = plan::plan(
-            loaded,
-            jobs.iter().map(|job| &job.command),
-            now,
-            &self.context.rules,
-        );
+        if answers.iter().any(Option::is_none) {
+            let asked = jobs.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
+            let mut needs = plan::needs(asked.map(|(job, _)| &job.command), now);
+            needs.lock = lock;
+            // An account that only a consumption leads to is read whole.
+            let asked: HashSet<Uuid> = needs.accounts.iter().copied().collect();
+            to_compare.retain(|state| asked.contains(&state.account.user_id));
+            let known = to_compare.iter().map(|state| &state.account);
+            needs
+                .known
+                .extend(known.map(|account| (account.user_id, account.hash)));
+            match self.store.load(&needs).await {
+                Ok(loaded) => self.take_up(loaded, to_compare, &mut books),
+                Err(error) => return self.nothing_written(jobs, error).await,
+            }
+        }
+        for (job, answer) in jobs.iter().zip(&mut answers) {
+            let unclear = |(user_id, _): &Answered| user_id.is_some_and(|id| books.is_unclear(id));
+            if answer.as_ref().is_none_or(unclear) {
+                *answer = Some(books.answer(&job.command));
+            }
+        }
+        let decided: Vec<(Job, Answered)> = jobs
+            .into_iter()
+            .zip(answers)
+            .filter_map(|(job, answer)| Some((job, answer?)))
+            .collect();
+        let plan = books.close();
         match self.store.append(&plan.writes).await {
             Ok(stale) => {
                 self.failures = 0;
-                self.settle(jobs, plan, &stale.into_iter().collect())
+                self.settle(decided, plan, &stale.into_iter().collect())
             }
-            Err(StoreError::Unknown(why)) => self.find_out(jobs, plan, why).await,
-            Err(StoreError::Failed { .. }) if jobs.len() > 1 => self.one_by_one(jobs).await,
-            Err(error) => self.nothing_done(jobs, error).await,
+            Err(StoreError::Unknown(why)) => self.find_out(decided, plan, why).await,
+            Err(error) => {
+                let jobs = decided.into_iter().map(|(job, _)| job).collect();
+                self.nothing_written(jobs, error).await
+            }
+        }
+    }
+
+    /// Decides the commands whose accounts are kept; the others have no answer. Besides, the accounts that are to be
+    /// compared first.
+    fn decide_on_kept(
+        &mut self,
+        jobs: &[Job],
+        now: Timestamp,
+        books: &mut Books<'_>,
+    ) -> (Vec<Option<Answered>>, Vec<State>) {
+        let Lent {
+            unread,
+            mut to_compare,
+        } = self.kept.lend(jobs, now, books);
+        let mut damaged = HashSet::new();
+        let mut answers: Vec<Option<Answered>> = Vec::with_capacity(jobs.len());
+        for (job, user_id) in jobs.iter().zip(&unread) {
+            let answer = user_id.map(|_| books.answer(&job.command));
+            if let Some((Some(user_id), Answer::Damaged(_) | Answer::Postponed)) = &answer {
+                damaged.insert(*user_id);
+            }
+            answers.push(answer);
+        }
+        // The write finds out whether an account is still as it was kept. Where there is nothing to write, nobody would.
+        let written = |id: &Uuid| books.has_entries(*id) && !damaged.contains(id);
+        let unsure: HashSet<Uuid> = unread
+            .iter()
+            .flatten()
+            .filter(|id| !written(id))
+            .copied()
+            .collect();
+        for user_id in unsure {
+            let state = books.forget(user_id);
+            to_compare.extend(state.filter(|_| !damaged.contains(&user_id)));
+            for (answer, unread) in answers.iter_mut().zip(&unread) {
+                if *unread == Some(user_id) {
+                    *answer = None;
+                }
+            }
+        }
+        (answers, to_compare)
+    }
+
+    /// Hands what was read to `books`; and of what was compared, what is still the same.
+    fn take_up(&mut self, loaded: Loaded, compared: Vec<State>, books: &mut Books<'_>) {
+        for state in compared {
+            let account = &state.account;
+            let found = loaded.accounts.get(&account.user_id);
+            let is_changed = found.is_some_and(|found| found.state.account.hash != account.hash);
+            self.kept.found(account.user_id, is_changed);
+            if found.is_none() {
+                books.confirm(state);
+            }
+        }
+        books.read(loaded);
+    }
+
+    /// Nothing was written of a batch. Where that can be one command's fault, each is tried on its own.
+    async fn nothing_written(&mut self, jobs: Vec<Job>, error: StoreError) -> Vec<Job> {
+        self.kept.clear();
+        if matches!(error, StoreError::Failed { .. }) && jobs.len() > 1 {
+            self.one_by_one(jobs).await
+        } else {
+            self.nothing_done(jobs, error).await
         }
     }
 
@@ -181,12 +320,13 @@ impl<C: Committer> Serving<C> {
     }
 
     /// The connection broke while writing. The journal tells: the entries are there, or will never be.
-    async fn find_out(&mut self, jobs: Vec<Job>, plan: Plan, why: String) -> Vec<Job> {
+    async fn find_out(&mut self, decided: Vec<(Job, Answered)>, plan: Plan, why: String) -> Vec<Job> {
         tracing::warn!(
             why,
-            jobs = jobs.len(),
+            jobs = decided.len(),
             "lost sight of a write; looking for it in the journal"
         );
+        self.kept.clear();
         let landmarks = plan.landmarks();
         loop {
             let found = match self.store.reconnect().await {
@@ -196,17 +336,18 @@ impl<C: Committer> Serving<C> {
             match found {
                 Ok(landed) => {
                     let missing = landmarks.iter().zip(landed).filter(|(_, there)| !there);
-                    return self.settle(jobs, plan, &missing.map(|((id, ..), _)| *id).collect());
+                    let missing = missing.map(|((id, ..), _)| *id).collect();
+                    return self.settle(decided, plan, &missing);
                 }
                 Err(StoreError::Busy(_) | StoreError::Lost(_))
-                    if jobs.iter().any(|job| !job.patience.is_over()) =>
+                    if decided.iter().any(|(job, _)| !job.patience.is_over()) =>
                 {
                     self.sleep().await;
                 }
                 Err(_) => {
                     let written = landmarks.iter().map(|(id, ..)| *id).collect();
                     let error = StoreError::Unknown(why);
-                    self.settle(jobs, plan, &written)
+                    self.settle(decided, plan, &written)
                         .into_iter()
                         .for_each(|job| job.fail(&self.meters, &error));
                     return Vec::new();
@@ -222,7 +363,7 @@ impl<C: Committer> Serving<C> {
     }
 
     /// Answers what is settled; returns the jobs whose account was stale, or that were postponed.
-    fn settle(&self, jobs: Vec<Job>, plan: Plan, stale: &HashSet<uuid::Uuid>) -> Vec<Job> {
+    fn settle(&mut self, decided: Vec<(Job, Answered)>, plan: Plan, stale: &HashSet<Uuid>) -> Vec<Job> {
         let mut matured = Matured::default();
         let written = plan.writes.entries.iter();
         written
@@ -230,7 +371,7 @@ impl<C: Committer> Serving<C> {
             .for_each(|entry| matured.count(entry));
         self.meters.matured(&matured);
         let mut again = Vec::new();
-        for (mut job, (user_id, answer)) in jobs.into_iter().zip(plan.answers) {
+        for (mut job, (user_id, answer)) in decided {
             if user_id.is_some_and(|id| stale.contains(&id)) {
                 job.stale += 1;
                 again.push(job);
@@ -251,6 +392,20 @@ impl<C: Committer> Serving<C> {
                 Answer::Done(outcome) => job.answer(&self.meters, Ok(outcome)),
                 Answer::Refused(refusal) => job.answer(&self.meters, Err(refusal.into())),
                 Answer::Damaged(error) => job.fail(&self.meters, &error),
+            }
+        }
+        for After {
+            state,
+            was_remembered,
+        } in plan.after
+        {
+            let user_id = state.account.user_id;
+            let is_stale = stale.contains(&user_id);
+            if is_stale || was_remembered {
+                self.kept.found(user_id, is_stale);
+            }
+            if !is_stale {
+                self.kept.put(state);
             }
         }
         again

@@ -1,11 +1,12 @@
 //! Group commit: concurrent callers share one write.
 //!
 //! ```text
-//! callers -> bounded queue -> committer: load -> decide in memory -> one guarded write -> answer everyone
+//! callers -> bounded queue -> committer: load what is not kept -> decide in memory -> one guarded write -> answer everyone
 //! ```
 //!
 //! Each committer owns a queue, a connection and a share of the accounts (by [`crate::ledger::id::route`]), so that no
-//! two of one process want the same row. A lone caller never waits for company: a committer takes what is there. While
+//! two of one process want the same row. Where other processes write to the same accounts, half of the committers do all
+//! the work (`queues.rs`): many small batches at once cost everybody more than fewer large ones. A lone caller never waits for company: a committer takes what is there. While
 //! it writes, the next batch gathers by itself. `docs/group-commit.md` argues why this is correct.
 //!
 //! Invariants, and the tests that keep them:
@@ -14,8 +15,10 @@
 //! - Nothing of a batch is visible before all of the account's part is durable (`tests/ledger/crash.rs`).
 
 mod committer;
+mod kept;
 mod meters;
 mod plan;
+mod queues;
 
 use crate::clock::{Clock, Moment, Patience};
 use crate::error::{Error, Result, Written};
@@ -24,12 +27,13 @@ use crate::stats::Stats;
 use crate::store::Committer;
 use committer::{Context, Job};
 use meters::Meters;
-use std::sync::{Arc, PoisonError, RwLock};
+use queues::Queues;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
-pub(crate) use plan::{Answer, needs, plan};
+pub(crate) use plan::{Answer, Books, needs};
 
 /// The engine's share of the settings.
 #[derive(Debug, Clone)]
@@ -39,6 +43,8 @@ pub(crate) struct EngineSettings {
     pub(crate) queue_limit: usize,
     /// How long the database is tried again before a caller is told.
     pub(crate) patience: Duration,
+    /// How much memory all committers have for the accounts they keep.
+    pub(crate) account_memory_bytes: usize,
 }
 
 /// Where a committer runs.
@@ -52,8 +58,7 @@ pub(crate) enum Stage {
 
 /// The queues of a ledger's committers.
 pub(crate) struct Engine {
-    /// Empty once closed. Read-locked for as long as it takes to clone a sender.
-    queues: RwLock<Vec<mpsc::Sender<Job>>>,
+    queues: Arc<Queues>,
     /// One for each committer.
     meters: Vec<Arc<Meters>>,
     finished: tokio::sync::Mutex<Vec<oneshot::Receiver<()>>>,
@@ -68,23 +73,25 @@ impl Engine {
         settings: &EngineSettings,
         clock: Arc<dyn Clock>,
     ) -> Result<Engine> {
+        let each = (settings.queue_limit / stores.len().max(1)).max(1);
+        let (senders, receivers): (Vec<_>, Vec<_>) = stores.iter().map(|_| mpsc::channel(each)).unzip();
+        let queues = Arc::new(Queues::new(senders));
         let context = Arc::new(Context {
             clock,
             rules: settings.rules,
             batch_limit: settings.batch_limit,
+            kept_bytes_max: settings.account_memory_bytes / stores.len().max(1),
+            queues: Arc::clone(&queues),
         });
-        let each = (settings.queue_limit / stores.len().max(1)).max(1);
-        let mut queues = Vec::new();
         let mut finished = Vec::new();
         let mut meters = Vec::new();
-        for (number, store) in stores.into_iter().enumerate() {
-            let (sender, receiver) = mpsc::channel(each);
+        for (number, (store, receiver)) in stores.into_iter().zip(receivers).enumerate() {
             let (done, wait) = oneshot::channel();
             let context = Arc::clone(&context);
             let counts = Arc::new(Meters::default());
             meters.push(Arc::clone(&counts));
             let work = async move {
-                committer::serve(store, receiver, context, counts).await;
+                committer::serve(number, store, receiver, context, counts).await;
                 let _ = done.send(());
             };
             match stage {
@@ -92,11 +99,10 @@ impl Engine {
                 Stage::Task => drop(tokio::spawn(work)),
                 Stage::Thread => on_thread(number, work)?,
             }
-            queues.push(sender);
             finished.push(wait);
         }
         Ok(Engine {
-            queues: RwLock::new(queues),
+            queues,
             meters,
             finished: tokio::sync::Mutex::new(finished),
             patience: settings.patience,
@@ -124,9 +130,7 @@ impl Engine {
 
     /// What was done so far.
     pub(crate) fn stats(&self) -> Stats {
-        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
-        let waiting = queues.iter().map(|queue| queue.max_capacity() - queue.capacity());
-        meters::sum(self.meters.iter().map(Arc::as_ref), waiting.sum())
+        meters::sum(self.meters.iter().map(Arc::as_ref), self.queues.waiting())
     }
 
     /// Runs commands together. Results in the same order, each on its own.
@@ -149,14 +153,9 @@ impl Engine {
     }
 
     async fn enqueue(&self, command: Command) -> Result<oneshot::Receiver<Result<Outcome>>> {
-        let queue = {
-            let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
-            let route = match command.target() {
-                Target::Account(user_id) => id::route(user_id),
-                Target::Consumption(consumption_id) => id::route_of_consumption(consumption_id),
-            };
-            let share = usize::from(route) * queues.len() / (usize::from(u16::MAX) + 1);
-            queues.get(share).cloned().ok_or_else(Error::closed)?
+        let route = match command.target() {
+            Target::Account(user_id) => id::route(user_id),
+            Target::Consumption(consumption_id) => id::route_of_consumption(consumption_id),
         };
         let (reply, answer) = oneshot::channel();
         let job = Job {
@@ -167,16 +166,13 @@ impl Engine {
             stale: 0,
             matured: Matured::default(),
         };
-        queue.send(job).await.map_err(|_| Error::closed())?;
+        self.queues.put(route, job).await?;
         Ok(answer)
     }
 
     /// Takes no more commands, answers those that are queued, and waits until the committers have ended.
     pub(crate) async fn close(&self) {
-        self.queues
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.queues.close();
         let mut finished = self.finished.lock().await;
         // Whoever stops waiting half-way may close again.
         while let Some(committer) = finished.last_mut() {

@@ -1,13 +1,16 @@
-//! A batch on paper: from what was loaded and what was asked to what is written and what is answered. Pure.
+//! A batch on paper: from what is known and what was asked to what is written and what is answered. Pure.
 
 use crate::ledger::{
-    Action, Command, Entry, Hash, Hold, Lot, Matured, OrderNo, Outcome, Refusal, Rules, Target, Timestamp,
-    apply, decide, mature_loaded,
+    Account, Action, Command, Entry, Hash, Hold, Matured, OrderNo, Outcome, Prior, Refusal, Rules, State,
+    Target, Timestamp, apply, decide, mature_loaded,
 };
 use crate::store::{
     AccountWrite, GiftRow, KeyScope, Loaded, LoadedAccount, Needs, OrderNeed, StoreError, Writes,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// What to load for these commands.
@@ -62,18 +65,27 @@ pub(crate) enum Answer {
     Done(Outcome),
     /// It is refused.
     Refused(Refusal),
-    /// Its account has more due holds than were loaded. A first part is written down now; decide it again after.
+    /// To be decided again: its account has more due holds than were loaded, and a first part is written down now. Or it
+    /// is unclear, and nothing is.
     Postponed,
     /// The books don't fit together.
     Damaged(StoreError),
 }
 
-/// A batch, decided.
+/// What a batch writes, and how its accounts stand then.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) writes: Writes,
-    /// For each command, in order: its account where it has one, and the answer.
-    pub(crate) answers: Vec<(Option<Uuid>, Answer)>,
+    /// Every account that is written, as it is then.
+    pub(crate) after: Vec<After>,
+}
+
+/// An account that is written.
+#[derive(Debug)]
+pub(crate) struct After {
+    pub(crate) state: State,
+    /// Whether it was decided on what was remembered.
+    pub(crate) was_remembered: bool,
 }
 
 impl Plan {
@@ -87,54 +99,127 @@ impl Plan {
     }
 }
 
-/// Decides commands in order on what was loaded.
-pub(crate) fn plan<'a>(
-    loaded: Loaded,
-    commands: impl Iterator<Item = &'a Command>,
-    now: Timestamp,
-    rules: &Rules,
-) -> Plan {
-    let mut books = Books {
-        loaded,
-        drafts: BTreeMap::new(),
-        fresh: HashMap::new(),
-    };
-    let answers = commands
-        .map(|command| books.answer(command, now, rules))
-        .collect();
-    Plan {
-        writes: books.writes(),
-        answers,
-    }
-}
-
-/// What a batch did to one account so far.
-#[derive(Default)]
-struct AccountDraft {
+/// One account in a batch: how it stands, and what the batch did to it so far.
+struct AccountBooks {
+    state: State,
+    /// As in [`LoadedAccount`].
+    looked_up_due: bool,
+    next_pending: Option<Timestamp>,
+    /// It was not loaded for this batch: the keys of its commands are not looked up.
+    remembered: bool,
+    /// The account before the batch, where it has a row.
+    before: Option<Account>,
     entries: Vec<Entry>,
-    new_lots: BTreeSet<Uuid>,
-    lots: BTreeSet<Uuid>,
-    new_holds: BTreeSet<Uuid>,
-    holds: BTreeSet<Uuid>,
-    orders: BTreeSet<OrderNo>,
+    new_lots: Vec<Uuid>,
+    lots: Vec<Uuid>,
+    /// More than what is left in a lot has changed.
+    beyond_remaining: bool,
+    new_holds: Vec<Uuid>,
+    holds: Vec<Uuid>,
+    orders: Vec<OrderNo>,
+    /// Keys of its commands that nobody has looked up.
+    keys: Vec<String>,
     /// Holds beyond those loaded are due: the account's commands wait.
     postponed: bool,
     /// A sweep came by and found nothing due: the bounds that brought it here are written anew.
     swept: bool,
 }
 
-struct Books {
-    loaded: Loaded,
-    drafts: BTreeMap<Uuid, AccountDraft>,
-    /// Keys used within this batch.
-    fresh: HashMap<(Uuid, String), (Hash, Outcome)>,
+/// Decides a batch's commands, one after the other, on what is known of their accounts.
+pub(crate) struct Books<'r> {
+    now: Timestamp,
+    rules: &'r Rules,
+    accounts: HashMap<Uuid, AccountBooks>,
+    owners: HashMap<Uuid, Uuid>,
+    priors: HashMap<(Uuid, String), Prior>,
+    /// Accounts whose commands are postponed.
+    unclear: HashSet<Uuid>,
+    /// Hashes of the keys used within this batch, each with its account.
+    used: HashSet<u64>,
 }
 
-impl Books {
-    fn answer(&mut self, command: &Command, now: Timestamp, rules: &Rules) -> (Option<Uuid>, Answer) {
+impl<'r> Books<'r> {
+    pub(crate) fn new(now: Timestamp, rules: &'r Rules) -> Self {
+        Books {
+            now,
+            rules,
+            accounts: HashMap::new(),
+            owners: HashMap::new(),
+            priors: HashMap::new(),
+            unclear: HashSet::new(),
+            used: HashSet::new(),
+        }
+    }
+
+    /// Takes up an account as an earlier batch left it. What is decided on it holds only where the write finds it unchanged.
+    pub(crate) fn remember(&mut self, state: State) {
+        self.know(state, true);
+    }
+
+    /// Takes up an account as an earlier batch left it, and as the read found it still to be.
+    pub(crate) fn confirm(&mut self, state: State) {
+        self.know(state, false);
+    }
+
+    fn know(&mut self, state: State, remembered: bool) {
+        let user_id = state.account.user_id;
+        let account = LoadedAccount {
+            state,
+            exists: true,
+            looked_up_due: false,
+            next_pending: None,
+        };
+        self.accounts
+            .insert(user_id, AccountBooks::of(account, remembered));
+    }
+
+    /// Whether an account is remembered.
+    pub(crate) fn remembers(&self, user_id: Uuid) -> bool {
+        self.accounts
+            .get(&user_id)
+            .is_some_and(|account| account.remembered)
+    }
+
+    /// Takes note of whose a consumption is.
+    pub(crate) fn note_owner(&mut self, consumption_id: Uuid, user_id: Uuid) {
+        self.owners.insert(consumption_id, user_id);
+    }
+
+    /// Takes up what was loaded. An account that is remembered as well (a consumption led to it whose id did not tell)
+    /// has been decided on two pictures: all of its commands are postponed.
+    pub(crate) fn read(&mut self, loaded: Loaded) {
+        for (user_id, account) in loaded.accounts {
+            if self.forget(user_id).is_some() {
+                self.unclear.insert(user_id);
+            } else {
+                self.accounts.insert(user_id, AccountBooks::of(account, false));
+            }
+        }
+        self.owners.extend(loaded.owners);
+        self.priors.extend(loaded.priors);
+    }
+
+    /// Whether what was answered to this account's commands does not count any more.
+    pub(crate) fn is_unclear(&self, user_id: Uuid) -> bool {
+        self.unclear.contains(&user_id)
+    }
+
+    /// Forgets an account and what was decided on it: how it stood after that.
+    pub(crate) fn forget(&mut self, user_id: Uuid) -> Option<State> {
+        self.accounts.remove(&user_id).map(|account| account.state)
+    }
+
+    /// Whether the batch writes entries of this account.
+    pub(crate) fn has_entries(&self, user_id: Uuid) -> bool {
+        let account = self.accounts.get(&user_id);
+        account.is_some_and(|account| !account.entries.is_empty())
+    }
+
+    /// Decides the next command: its account, where it has one, and the answer.
+    pub(crate) fn answer(&mut self, command: &Command) -> (Option<Uuid>, Answer) {
         let user_id = match command.target() {
             Target::Account(user_id) => user_id,
-            Target::Consumption(id) => match self.loaded.owners.get(&id) {
+            Target::Consumption(id) => match self.owners.get(&id) {
                 Some(owner) => *owner,
                 None => {
                     return (
@@ -147,129 +232,202 @@ impl Books {
                 }
             },
         };
-        (Some(user_id), self.answer_for(user_id, command, now, rules))
+        (Some(user_id), self.answer_for(user_id, command))
     }
 
-    fn answer_for(&mut self, user_id: Uuid, command: &Command, now: Timestamp, rules: &Rules) -> Answer {
-        let key = command.idempotency_key.as_ref().map(|key| (user_id, key.clone()));
-        if let Some(answer) = key.as_ref().and_then(|key| self.replay(key, command)) {
-            return answer;
+    fn answer_for(&mut self, user_id: Uuid, command: &Command) -> Answer {
+        if self.unclear.contains(&user_id) {
+            return Answer::Postponed;
         }
-        let Some(account) = self.loaded.accounts.get_mut(&user_id) else {
+        let Some(account) = self.accounts.get_mut(&user_id) else {
             return Answer::Damaged(StoreError::Failed {
                 problem: format!("account {user_id} was not loaded"),
                 remedy: "this is a fault of jointo_credits; please report it",
             });
         };
-        let draft = self.drafts.entry(user_id).or_default();
-        if account.state.due_end.is_some() && !draft.postponed {
-            draft.postponed = true;
-            let entries = mature_loaded(&account.state, now, rules);
-            if let Err(problem) = draft.take(account, entries) {
-                return Answer::Damaged(problem);
+        let key = command.idempotency_key.as_deref();
+        let used = key.map(|key| self.used.hasher().hash_one((user_id, key)));
+        let prior = key.and_then(|key| {
+            if let Some(prior) = looked_up(&self.priors, user_id, key) {
+                return Some(Cow::Borrowed(prior));
             }
+            let may_be = used.is_some_and(|hash| self.used.contains(&hash));
+            account.prior(key).filter(|_| may_be).map(Cow::Owned)
+        });
+        if let Some(prior) = prior {
+            let replayed = prior.replay(&command.fingerprint());
+            return replayed.map_or_else(Answer::Refused, Answer::Done);
         }
-        if draft.postponed {
-            return Answer::Postponed;
-        }
-        match decide(&account.state, command, now, rules) {
-            Err(refusal) => Answer::Refused(refusal),
-            Ok(decision) => {
-                draft.swept |= matches!(command.action, Action::Mature { .. });
-                let fingerprint = decision.entries.iter().find_map(|entry| entry.request_hash);
-                if let Err(problem) = draft.take(account, decision.entries) {
-                    return Answer::Damaged(problem);
-                }
-                if let (Some(key), Some(fingerprint)) = (key, fingerprint) {
-                    self.fresh.insert(key, (fingerprint, decision.outcome.clone()));
-                }
-                Answer::Done(decision.outcome)
-            }
-        }
+        let answer = account.answer(command, self.now, self.rules);
+        self.used.extend(used);
+        answer
     }
 
-    /// The answer where the key was used before, in the books or in this batch (rule **idempotency**).
-    fn replay(&self, key: &(Uuid, String), command: &Command) -> Option<Answer> {
-        let replayed = match (self.loaded.priors.get(key), self.fresh.get(key)) {
-            (Some(prior), _) => prior.replay(&command.fingerprint()),
-            (None, Some((same, outcome))) if *same == command.fingerprint() => Ok(outcome.clone()),
-            (None, Some(_)) => Err(Refusal::IdempotencyConflict { key: key.1.clone() }),
-            (None, None) => return None,
+    /// What all of it comes to.
+    pub(crate) fn close(self) -> Plan {
+        let mut accounts: Vec<AccountBooks> = self.accounts.into_values().collect();
+        // Whoever writes takes accounts in this order.
+        accounts.sort_unstable_by_key(|account| account.state.account.user_id);
+        // Entries are large: none is moved because a list grew.
+        let entries = accounts.iter().map(|account| account.entries.len()).sum();
+        let mut writes = Writes {
+            only_remaining: !accounts.iter().any(|account| account.beyond_remaining),
+            accounts: Vec::with_capacity(accounts.len()),
+            entries: Vec::with_capacity(entries),
+            ..Writes::default()
         };
-        Some(replayed.map_or_else(Answer::Refused, Answer::Done))
-    }
-
-    fn writes(mut self) -> Writes {
-        let mut writes = Writes::default();
-        for (user_id, draft) in self.drafts {
-            let Some(account) = self.loaded.accounts.get_mut(&user_id) else {
-                continue;
-            };
-            draft.write(account, &mut writes);
+        let after = accounts
+            .into_iter()
+            .filter_map(|account| account.write(&mut writes));
+        Plan {
+            after: after.collect(),
+            writes,
         }
-        writes
     }
 }
 
-impl AccountDraft {
-    fn take(&mut self, account: &mut LoadedAccount, entries: Vec<Entry>) -> Result<(), StoreError> {
-        for entry in entries {
-            apply(&mut account.state, &entry).map_err(|problem| StoreError::Failed {
+/// The entry that carries a key, and was loaded.
+fn looked_up<'p>(priors: &'p HashMap<(Uuid, String), Prior>, user_id: Uuid, key: &str) -> Option<&'p Prior> {
+    if priors.is_empty() {
+        return None; // As ever, but for repeated commands.
+    }
+    priors.get(&(user_id, key.to_owned()))
+}
+
+impl AccountBooks {
+    fn of(loaded: LoadedAccount, remembered: bool) -> Self {
+        AccountBooks {
+            before: loaded.exists.then(|| loaded.state.account.clone()),
+            state: loaded.state,
+            looked_up_due: loaded.looked_up_due,
+            next_pending: loaded.next_pending,
+            remembered,
+            entries: Vec::new(),
+            new_lots: Vec::new(),
+            lots: Vec::new(),
+            beyond_remaining: false,
+            new_holds: Vec::new(),
+            holds: Vec::new(),
+            orders: Vec::new(),
+            keys: Vec::new(),
+            postponed: false,
+            swept: false,
+        }
+    }
+
+    /// The entry of this batch that carries a key.
+    fn prior(&self, key: &str) -> Option<Prior> {
+        let mut entries = self.entries.iter();
+        let entry = entries.find(|entry| entry.idempotency_key.as_deref() == Some(key))?;
+        let hold = entry.consumption_id.and_then(|id| self.state.holds.get(&id));
+        Some(Prior {
+            entry: entry.clone(),
+            hold: hold.map(|hold| Hold::clone(hold)),
+        })
+    }
+
+    fn answer(&mut self, command: &Command, now: Timestamp, rules: &Rules) -> Answer {
+        if self.remembered {
+            self.keys.extend(command.idempotency_key.clone());
+        }
+        if self.state.due_end.is_some() && !self.postponed {
+            self.postponed = true;
+            let entries = mature_loaded(&self.state, now, rules);
+            if let Err(problem) = self.take(entries) {
+                return Answer::Damaged(problem);
+            }
+        }
+        if self.postponed {
+            return Answer::Postponed;
+        }
+        match decide(&self.state, command, now, rules) {
+            Err(refusal) => Answer::Refused(refusal),
+            Ok(decision) => {
+                self.swept |= matches!(command.action, Action::Mature { .. });
+                match self.take(decision.entries) {
+                    Ok(()) => Answer::Done(decision.outcome),
+                    Err(problem) => Answer::Damaged(problem),
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        for entry in &entries {
+            apply(&mut self.state, entry).map_err(|problem| StoreError::Failed {
                 problem: problem.to_string(),
                 remedy: "run verify() and restore what it names",
             })?;
             let effects = &entry.effects;
             self.new_lots
                 .extend(effects.new_lots.iter().map(|lot| lot.lot_id));
-            self.lots.extend(effects.lots.iter().map(|change| change.lot));
             self.new_holds
                 .extend(effects.new_hold.iter().map(|hold| hold.consumption_id));
-            self.holds
-                .extend(entry.consumption_id.filter(|_| effects.hold.is_some()));
-            self.holds.extend(effects.funded.iter().map(|(id, _)| *id));
+            for change in &effects.lots {
+                self.beyond_remaining |= (change.expired, change.clawed, change.claim) != (0, 0, 0);
+                add(&mut self.lots, &self.new_lots, change.lot);
+            }
+            let about = entry.consumption_id.filter(|_| effects.hold.is_some());
+            for id in about.into_iter().chain(effects.funded.iter().map(|(id, _)| *id)) {
+                add(&mut self.holds, &self.new_holds, id);
+            }
             self.orders
                 .extend(effects.order.iter().map(|order| order.order_no));
-            self.entries.push(entry);
+        }
+        if self.entries.is_empty() {
+            self.entries = entries;
+        } else {
+            self.entries.extend(entries);
         }
         Ok(())
     }
 
-    fn write(self, loaded: &mut LoadedAccount, writes: &mut Writes) {
-        let state = &mut loaded.state;
-        let first = self
-            .entries
-            .first()
-            .map_or(state.account.seq + 1, |entry| entry.seq);
-        let before = (state.account.next_hold_deadline, state.account.next_lot_deadline);
-        state.note_deadlines(
-            loaded.looked_up_due && state.due_end.is_none(),
-            loaded.next_pending,
+    /// Adds what is to be written of the account, if anything is; then, how it stands.
+    fn write(mut self, writes: &mut Writes) -> Option<After> {
+        let deadlines = |account: &Account| (account.next_hold_deadline, account.next_lot_deadline);
+        let before = deadlines(&self.state.account);
+        self.state.note_deadlines(
+            self.looked_up_due && self.state.due_end.is_none(),
+            self.next_pending,
         );
-        let moved = before != (state.account.next_hold_deadline, state.account.next_lot_deadline);
-        if self.entries.is_empty() && !(self.swept && moved && loaded.exists) {
-            return;
+        let moved = before != deadlines(&self.state.account);
+        if self.entries.is_empty() && !(self.swept && moved && self.before.is_some()) {
+            return None;
         }
+        let state = self.state;
         let user_id = state.account.user_id;
         writes.accounts.push(AccountWrite {
             account: state.account.clone(),
-            expected_seq: loaded.exists.then_some(first - 1),
+            before: self.before,
         });
-        let lot = |id: &Uuid| -> Option<(Uuid, Lot)> { Some((user_id, state.lots.get(id)?.clone())) };
+        let lot = |id: &Uuid| Some((user_id, Arc::clone(state.lots.get(id)?)));
         writes.new_lots.extend(self.new_lots.iter().filter_map(lot));
-        writes
-            .lots
-            .extend(self.lots.difference(&self.new_lots).filter_map(lot));
-        let hold = |id: &Uuid| -> Option<Hold> { state.holds.get(id).cloned() };
+        writes.lots.extend(self.lots.iter().filter_map(lot));
+        let hold = |id: &Uuid| state.holds.get(id).cloned();
         writes.new_holds.extend(self.new_holds.iter().filter_map(hold));
-        writes
-            .holds
-            .extend(self.holds.difference(&self.new_holds).filter_map(hold));
+        writes.holds.extend(self.holds.iter().filter_map(hold));
+        self.orders.sort_unstable();
+        self.orders.dedup();
         let orders = self.orders.iter();
         writes
             .orders
             .extend(orders.filter_map(|number| state.orders.get(number).cloned()));
         writes.gifts.extend(self.entries.iter().filter_map(GiftRow::of));
+        writes
+            .keys
+            .extend(self.keys.into_iter().map(|key| (user_id, key)));
         writes.entries.extend(self.entries);
+        Some(After {
+            state,
+            was_remembered: self.remembered,
+        })
+    }
+}
+
+/// Adds an id that is in neither list.
+fn add(changed: &mut Vec<Uuid>, made: &[Uuid], id: Uuid) {
+    if !changed.contains(&id) && !made.contains(&id) {
+        changed.push(id);
     }
 }
 

@@ -4,6 +4,7 @@ use super::{Hash, Metadata, Order, OrderNo, Source, Status, Timestamp};
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     string::String,
+    sync::Arc,
     vec::Vec,
 };
 use serde::{Deserialize, Serialize};
@@ -261,10 +262,10 @@ impl Hold {
 pub struct State {
     /// The figures.
     pub account: Account,
-    /// Lots by id.
-    pub lots: BTreeMap<Uuid, Lot>,
+    /// Lots by id. Shared: what is written, and what is kept, need no copies.
+    pub lots: BTreeMap<Uuid, Arc<Lot>>,
     /// Holds by consumption id.
-    pub holds: BTreeMap<Uuid, Hold>,
+    pub holds: BTreeMap<Uuid, Arc<Hold>>,
     /// Lots of which only the changes of `expired` and `clawed` since a [checkpoint](super::Checkpoint) are known.
     pub floating: BTreeSet<Uuid>,
     /// Orders by number.
@@ -286,6 +287,18 @@ impl State {
             orders: BTreeMap::new(),
             due_end: None,
         }
+    }
+
+    /// Adds a lot, or takes the place of the one with its id.
+    pub fn put_lot(&mut self, lot: impl Into<Arc<Lot>>) {
+        let lot = lot.into();
+        self.lots.insert(lot.lot_id, lot);
+    }
+
+    /// Adds a hold, or takes the place of the one with its id.
+    pub fn put_hold(&mut self, hold: impl Into<Arc<Hold>>) {
+        let hold = hold.into();
+        self.holds.insert(hold.consumption_id, hold);
     }
 
     /// Takes note of the holds that are due, given in order, of which only the first `max` are to be loaded.

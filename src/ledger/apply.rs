@@ -1,7 +1,7 @@
 //! From an entry to the next state. `decide` drafts with the same primitives, so the two can't drift apart.
 
 use super::{Account, Entry, Hold, HoldState, Kind, Lot, LotChange, State, Status, Timestamp};
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
 /// An entry does not fit the state it is applied to. Only damaged books can cause it.
@@ -31,13 +31,14 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Inconsistent> {
     }
     let effects = &entry.effects;
     for lot in &effects.new_lots {
-        state.lots.insert(lot.lot_id, lot.clone());
+        state.put_lot(lot.clone());
     }
     for change in &effects.lots {
         let lot = state
             .lots
             .get_mut(&change.lot)
             .ok_or_else(|| broken("it changes an unknown lot"))?;
+        let lot = Arc::make_mut(lot);
         if state.floating.contains(&change.lot) {
             change_floating(lot, change).map_err(broken)?;
         } else {
@@ -45,7 +46,7 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Inconsistent> {
         }
     }
     if let Some(hold) = &effects.new_hold {
-        state.holds.insert(hold.consumption_id, hold.clone());
+        state.put_hold(Arc::clone(hold));
     }
     if let Some(after) = &effects.hold {
         let id = entry
@@ -74,9 +75,16 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Inconsistent> {
     Ok(())
 }
 
-fn change_hold(holds: &mut BTreeMap<Uuid, Hold>, id: Uuid, after: &HoldState) -> Result<(), &'static str> {
+fn change_hold(
+    holds: &mut BTreeMap<Uuid, Arc<Hold>>,
+    id: Uuid,
+    after: &HoldState,
+) -> Result<(), &'static str> {
     let hold = holds.get_mut(&id).ok_or("it changes an unknown hold")?;
-    hold.state.clone_from(after);
+    // A new hold comes with the state that its entry gives it.
+    if hold.state != *after {
+        Arc::make_mut(hold).state.clone_from(after);
+    }
     Ok(())
 }
 

@@ -196,7 +196,7 @@ impl Checkpoint {
     pub fn state(&self, lots: impl IntoIterator<Item = Lot>) -> Result<State, Uuid> {
         let mut state = State::new(self.account.user_id, self.account.created_at);
         state.account = self.account.clone();
-        state.holds = self.holds.clone();
+        self.holds.values().for_each(|hold| state.put_hold(hold.clone()));
         for lot in lots {
             let then = self.lots.get(&lot.lot_id).copied().unwrap_or_default();
             state.recall(lot, then);
@@ -303,7 +303,7 @@ impl State {
             clawed: 0,
             ..row
         };
-        self.lots.insert(lot.lot_id, lot);
+        self.put_lot(lot);
     }
 
     /// The lots that an entry changes, and this state does not have: where it began at a checkpoint, they were empty then.

@@ -6,6 +6,7 @@ use alloc::{
     borrow::Cow,
     boxed::Box,
     string::{String, ToString},
+    sync::Arc,
     vec::Vec,
 };
 use core::fmt;
@@ -131,7 +132,7 @@ pub struct Effects {
     pub operator: Option<String>,
     /// For a new hold: the whole of it (stored as its own row, so not in the entry).
     #[serde(skip)]
-    pub new_hold: Option<Hold>,
+    pub new_hold: Option<Arc<Hold>>,
 }
 
 /// One line of an account's journal.

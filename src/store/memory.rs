@@ -184,11 +184,17 @@ impl Books {
             }
         }
         let wanted: BTreeSet<Uuid> = needs.accounts.iter().chain(named.keys()).copied().collect();
+        let known: HashMap<Uuid, Hash> = needs.known.iter().copied().collect();
         for user_id in wanted {
+            let is_as_known = |account: &Account| known.get(&user_id) == Some(&account.hash);
+            let unchanged = self.accounts.get(&user_id).is_some_and(is_as_known);
+            if unchanged && !named.contains_key(&user_id) {
+                continue;
+            }
             let mut account = self.account(user_id, needs.now, named.remove(&user_id), Some(DUE_HOLDS_MAX));
             for (_, lot_id) in needs.lots.iter().filter(|(owner, _)| *owner == user_id) {
                 if let Some(lot) = self.lots.get(&(user_id, *lot_id)) {
-                    account.state.lots.insert(*lot_id, lot.clone());
+                    account.state.put_lot(lot.clone());
                 }
             }
             for (_, need) in needs.orders.iter().filter(|(owner, _)| *owner == user_id) {
@@ -196,7 +202,7 @@ impl Books {
                     let lots = [order.state.lot_id, order.state.bonus_lot_id];
                     for lot_id in lots.into_iter().flatten() {
                         if let Some(lot) = self.lots.get(&(user_id, lot_id)) {
-                            account.state.lots.insert(lot_id, lot.clone());
+                            account.state.put_lot(lot.clone());
                         }
                     }
                     account.state.orders.insert(order.order_no, order.clone());
@@ -298,12 +304,9 @@ impl Books {
         state.lots = self
             .lots_of(user_id)
             .filter(|lot| lot.remaining > 0 || pinned.contains(&lot.lot_id))
-            .map(|lot| (lot.lot_id, lot.clone()))
+            .map(|lot| (lot.lot_id, lot.clone().into()))
             .collect();
-        state.holds = holds
-            .into_iter()
-            .map(|hold| (hold.consumption_id, hold))
-            .collect();
+        holds.into_iter().for_each(|hold| state.put_hold(hold));
         LoadedAccount {
             state,
             exists: stored.is_some(),
@@ -316,14 +319,18 @@ impl Books {
         let mut stale: BTreeSet<Uuid> = BTreeSet::new();
         for write in &writes.accounts {
             let user_id = write.account.user_id;
-            if self.accounts.get(&user_id).map(|account| account.seq) != write.expected_seq {
+            let expected = write.before.as_ref().map(|account| account.hash);
+            if self.accounts.get(&user_id).map(|account| account.hash) != expected {
                 stale.insert(user_id);
             }
         }
-        for entry in &writes.entries {
-            let key = entry.idempotency_key.clone().map(|key| (entry.user_id, key));
-            if key.is_some_and(|key| self.keys.contains_key(&key)) {
-                stale.insert(entry.user_id);
+        let carried = writes.entries.iter().filter_map(|entry| {
+            let key = entry.idempotency_key.clone()?;
+            Some((entry.user_id, key))
+        });
+        for key in writes.keys.iter().cloned().chain(carried) {
+            if self.keys.contains_key(&key) {
+                stale.insert(key.0);
             }
         }
         let fresh = |user_id: &Uuid| !stale.contains(user_id);
@@ -340,7 +347,7 @@ impl Books {
             .chain(&writes.lots)
             .filter(|(id, _)| fresh(id))
         {
-            self.lots.insert((*user_id, lot.lot_id), lot.clone());
+            self.lots.insert((*user_id, lot.lot_id), Lot::clone(lot));
         }
         for hold in writes
             .new_holds
@@ -350,7 +357,7 @@ impl Books {
         {
             self.owners.insert(hold.consumption_id, hold.user_id);
             self.holds
-                .insert((hold.user_id, hold.consumption_id), hold.clone());
+                .insert((hold.user_id, hold.consumption_id), Hold::clone(hold));
         }
         let gifts = writes.gifts.iter().filter(|gift| fresh(&gift.user_id));
         self.gifts

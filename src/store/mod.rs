@@ -3,14 +3,15 @@
 //!
 //! # The contract
 //!
-//! A [`Committer`] alternates [`load`](Committer::load) and [`append`](Committer::append); each `append` ends what the
-//! `load` before it began, also where there is nothing to write.
+//! A [`Committer`] does [`load`](Committer::load) and [`append`](Committer::append); each `append` ends what a `load`
+//! before it began, also where there is nothing to write. An `append` may come without a `load`.
 //!
 //! - `load` returns one consistent picture of everything in [`Needs`]: for each account what [`State`] asks for, and
 //!   for each key the entry that carries it.
 //! - `append` writes, account by account, all of an account's rows or none. It writes an account only while the last
-//!   entry is still the one that was loaded ([`AccountWrite::expected_seq`]); the others it returns as stale. An `Ok`
-//!   means that what was written is durable, as far as the database's own settings say so.
+//!   entry is still the one that was known ([`AccountWrite::before`]), and only where none of the keys that were not
+//!   looked up ([`Writes::keys`]) is in its journal; the others it returns as stale. An `Ok` means that what was written is
+//!   durable, as far as the database's own settings say so.
 //! - An error from either leaves nothing written, but for [`StoreError::Unknown`], where nobody can tell yet;
 //!   [`landed`](Committer::landed) finds out by looking for the entries.
 //!
@@ -52,6 +53,7 @@ pub(crate) use retention::{CLOCKS_APART, Retention};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -83,6 +85,9 @@ pub(crate) struct Needs {
     pub(crate) now: Option<Timestamp>,
     /// Accounts by id.
     pub(crate) accounts: Vec<Uuid>,
+    /// Of these accounts, those that are known already, with the hash of their last entry: of one whose row still has this
+    /// hash nothing is found, unless a consumption leads to it as well.
+    pub(crate) known: Vec<(Uuid, Hash)>,
     /// Consumptions by id; their accounts are needed too.
     pub(crate) consumptions: Vec<Uuid>,
     /// Lots of an account, by id, whether anything is left in them or not.
@@ -135,8 +140,9 @@ pub(crate) struct Loaded {
 pub(crate) struct AccountWrite {
     /// The new figures.
     pub(crate) account: Account,
-    /// The number of the last entry when it was loaded; `None` where it had no row.
-    pub(crate) expected_seq: Option<i64>,
+    /// The account as it was known; `None` where it had no row. It is written only where its last entry still has this hash.
+    /// (The number would not do: where a database is set back to an older copy, a number can come a second time.)
+    pub(crate) before: Option<Account>,
 }
 
 /// A line of the register of gifts.
@@ -175,16 +181,20 @@ impl GiftRow {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Writes {
     pub(crate) accounts: Vec<AccountWrite>,
-    pub(crate) new_lots: Vec<(Uuid, Lot)>,
+    pub(crate) new_lots: Vec<(Uuid, Arc<Lot>)>,
     /// Only `remaining`, `expired`, `clawed` and `claim` differ from what is stored.
-    pub(crate) lots: Vec<(Uuid, Lot)>,
-    pub(crate) new_holds: Vec<Hold>,
+    pub(crate) lots: Vec<(Uuid, Arc<Lot>)>,
+    /// Of these lots, only `remaining` does.
+    pub(crate) only_remaining: bool,
+    pub(crate) new_holds: Vec<Arc<Hold>>,
     /// Only `state` differs from what is stored.
-    pub(crate) holds: Vec<Hold>,
+    pub(crate) holds: Vec<Arc<Hold>>,
     pub(crate) gifts: Vec<GiftRow>,
     /// New ones, and others of which only `state` differs from what is stored.
     pub(crate) orders: Vec<Order>,
     pub(crate) entries: Vec<Entry>,
+    /// Keys of these accounts that were not looked up.
+    pub(crate) keys: Vec<(Uuid, String)>,
 }
 
 impl Writes {

@@ -357,7 +357,7 @@ impl Books {
     }
 
     fn derive(&mut self, entry: &mut Entry, rows: &Rows, found: &mut Verification) -> StoreResult<()> {
-        entry.effects.new_hold = entry.made_hold();
+        entry.effects.new_hold = entry.made_hold().map(Into::into);
         self.recall(entry, rows)?;
         if let Some(hold) = &entry.effects.new_hold {
             let texts = Texts::new(
@@ -434,7 +434,7 @@ impl Books {
             .collect();
         for ids in ids.chunks(PAGE) {
             for (_, row) in rows.lots(user_id, ids.to_vec())? {
-                if self.state.lots.get(&row.lot_id) == Some(&row) {
+                if self.state.lots.get(&row.lot_id).is_some_and(|lot| **lot == row) {
                     self.state.lots.remove(&row.lot_id);
                     self.aside.lots.add(row.lot_id);
                 }
@@ -449,7 +449,9 @@ impl Books {
             for row in rows.holds(user_id, ids.to_vec())? {
                 let (row, texts) = without_texts(row);
                 let id = row.consumption_id;
-                if self.state.holds.get(&id) == Some(&row) && self.texts.get(&id) == texts.as_ref() {
+                if self.state.holds.get(&id).is_some_and(|hold| **hold == row)
+                    && self.texts.get(&id) == texts.as_ref()
+                {
                     self.state.holds.remove(&id);
                     self.texts.remove(&id);
                     self.aside.holds.add(id);
@@ -494,7 +496,7 @@ impl Books {
                         self.aside.holds.remove(id);
                     }
                     self.texts.extend(texts.map(|texts| (id, texts)));
-                    self.state.holds.insert(id, row);
+                    self.state.put_hold(row);
                 }
             }
         }
@@ -504,7 +506,7 @@ impl Books {
                 for (_, row) in rows.lots(user_id, ids)? {
                     if self.is_young(row.created_at) {
                         self.aside.lots.remove(row.lot_id);
-                        self.state.lots.insert(row.lot_id, row);
+                        self.state.put_lot(row);
                     } else {
                         // What the checkpoint does not name was empty.
                         self.state.recall(row, OpenLot::default());
@@ -520,9 +522,9 @@ impl Books {
         if self.broken {
             return;
         }
-        self.totals.lot(derived.as_ref().unwrap_or(row));
+        self.totals.lot(derived.as_deref().unwrap_or(row));
         let detail = match derived {
-            Some(derived) if derived == *row => return,
+            Some(derived) if *derived == *row => return,
             Some(derived) if self.state.floating.contains(&row.lot_id) && continues(&derived, row) => return,
             Some(derived) => format!("it is {row:?}, and the entries make it {derived:?}"),
             None if !self.is_young(row.created_at) && row.remaining == 0 && row.claim == 0 => return,
@@ -541,7 +543,7 @@ impl Books {
         if self.broken {
             return;
         }
-        self.totals.hold(derived.as_ref().unwrap_or(&row));
+        self.totals.hold(derived.as_deref().unwrap_or(&row));
         let Some(derived) = derived else {
             if !self.is_young(row.created_at) && row.state.status != Status::Pending {
                 // All its entries have left.
@@ -559,7 +561,7 @@ impl Books {
             let detail = "its metadata or its quote is not what it was made with".into();
             found.fault(self.fault(None, Some(id), FaultKind::Hold, detail));
         }
-        if derived != row {
+        if *derived != row {
             let detail = format!("it is {row:?}, and the entries make it {derived:?}");
             found.fault(self.fault(None, Some(id), FaultKind::Hold, detail));
         }

@@ -332,12 +332,12 @@ async fn lots_of(snapshot: &mut dyn Snapshot, user_id: Uuid, ids: Vec<Uuid>) -> 
 
 /// Applies an entry and keeps of the holds only those that are pending: nothing else matters to a balance.
 fn replay(state: &mut State, mut entry: Entry) -> StoreResult<()> {
-    entry.effects.new_hold = entry.made_hold();
+    entry.effects.new_hold = entry.made_hold().map(Into::into);
     if let (Some(id), Some(after), None) =
         (entry.consumption_id, &entry.effects.hold, &entry.effects.new_hold)
     {
         // One that was settled before, and is looked at again: what it held does not count any more.
-        state.holds.entry(id).or_insert_with(|| Hold {
+        let settled = || Hold {
             consumption_id: id,
             user_id: entry.user_id,
             amount: after.captured,
@@ -347,7 +347,8 @@ fn replay(state: &mut State, mut entry: Entry) -> StoreResult<()> {
             quote: None,
             created_at: entry.created_at,
             state: after.clone(),
-        });
+        };
+        state.holds.entry(id).or_insert_with(|| settled().into());
     }
     apply(state, &entry).map_err(|problem| damaged_books(entry.user_id, entry.seq, problem.problem))?;
     state.orders.clear();

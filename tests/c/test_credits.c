@@ -118,6 +118,9 @@ static void test_what_can_t_be_opened(void) {
     settings.size = sizeof settings;
     OK(credits_open("memory:", &settings, &opened, &error));
     credits_close(opened);
+    settings.account_memory = -1;
+    OK(credits_open("memory:", &settings, &opened, &error));
+    credits_close(opened);
 }
 
 static void test_structs_of_other_versions(void) {

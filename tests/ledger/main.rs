@@ -22,6 +22,7 @@ mod engine;
 mod facade;
 mod full_disk;
 mod inspect;
+mod kept;
 mod migrations;
 mod model;
 mod orders;

@@ -6,10 +6,13 @@ use crate::subject::{PureSubject, Subject};
 use jointo_credits::ledger::{Command, Rules};
 use jointo_credits::{Error, Ledger, ManualClock, Outcome, Refusal, Settings, Timestamp};
 
-/// One ledger under test, with a clock that the history moves.
+/// Ledgers on one database, with a clock that the history moves. They stand for processes: each keeps accounts, and finds
+/// them changed by the others.
 struct Store {
     database: Database,
+    /// The one that runs the next command, and is read.
     ledger: Ledger,
+    others: Vec<Ledger>,
     clock: ManualClock,
 }
 
@@ -18,12 +21,23 @@ impl Store {
         let database = Database::fresh(kind).await;
         let clock = ManualClock::starting_at(start);
         let settings = by_rules(database.settings().clock(clock.clone()), rules);
-        let ledger = database.open(settings).await;
+        let ledger = database.open(settings.clone()).await;
+        let mut others = Vec::new();
+        if !matches!(kind, Kind::Memory | Kind::SqliteMemory) {
+            others.push(database.open(settings).await);
+        }
         Store {
             database,
             ledger,
+            others,
             clock,
         }
+    }
+
+    /// Another process goes on.
+    fn turn(&mut self) {
+        self.others.push(self.ledger.clone());
+        self.ledger = self.others.remove(0);
     }
 
     async fn run(&self, command: &Command, now: Timestamp) -> Result<Outcome, Refusal> {
@@ -56,7 +70,7 @@ pub fn refusal(error: Error, kind: Kind) -> Refusal {
 
 async fn agree(seed: u64, steps: usize) {
     let mut history = History::of_a_shop(seed);
-    let mut rng = Rng::new(seed);
+    let (mut rng, mut turns) = (Rng::new(seed), Rng::new(!seed));
     let mut model = PureSubject::new(history.rules);
     let mut stores = Vec::new();
     for kind in [Kind::Memory, Kind::SqliteFile, Kind::Postgres] {
@@ -65,6 +79,9 @@ async fn agree(seed: u64, steps: usize) {
     for n in 0..steps {
         let step = history.next(&mut rng);
         let expected = model.run(&step.command, step.now);
+        if turns.percent(25) {
+            stores.iter_mut().for_each(Store::turn);
+        }
         for store in &stores {
             let answer = store.run(&step.command, step.now).await;
             assert_eq!(
@@ -135,7 +152,9 @@ async fn agree(seed: u64, steps: usize) {
                 (swept.available, swept.held, swept.debt)
             );
         }
-        store.ledger.close().await;
+        for ledger in store.others.iter().chain([&store.ledger]) {
+            ledger.close().await;
+        }
     }
 }
 

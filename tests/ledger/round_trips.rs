@@ -93,19 +93,25 @@ async fn proxy(url: &str, sent: &Arc<Sent>) -> String {
     format!("{user}@127.0.0.1:{port}/{database}")
 }
 
+/// So many, each prepared before, and a round trip by itself.
+fn statements(count: usize) -> Counts {
+    Counts {
+        round_trips: count,
+        simple: 0,
+        parsed: 0,
+        executed: count,
+    }
+}
+
 /// On one thread, so that the committer does not begin before all of a batch is in its queue.
 #[tokio::test]
 async fn a_batch_of_any_size_is_one_load_and_one_append_on_postgres() {
     let database = Database::fresh(Kind::Postgres).await;
     let sent = Arc::new(Sent::default());
     let url = proxy(&database.url, &sent).await;
-    let ledger = database.open(Settings::new(url).committers(1)).await;
-    let two_statements = Counts {
-        round_trips: 2,
-        simple: 0,
-        parsed: 0,
-        executed: 2,
-    };
+    let settings = Settings::new(url).committers(1).account_memory_bytes(0);
+    let ledger = database.open(settings).await;
+    let two_statements = statements(2);
     for n in 0..50 {
         ledger
             .grant(Grant::new(account(n), 100, Source::Purchase), None)
@@ -142,5 +148,59 @@ async fn a_batch_of_any_size_is_one_load_and_one_append_on_postgres() {
         consumed.unwrap();
     }
     assert_eq!(sent.take(), two_statements, "fifty consumes at once");
+    ledger.close().await;
+}
+
+/// What a committer knows it does not read; what it refuses it has read.
+#[tokio::test]
+async fn accounts_that_are_kept_need_no_load_on_postgres() {
+    let database = Database::fresh(Kind::Postgres).await;
+    let sent = Arc::new(Sent::default());
+    let url = proxy(&database.url, &sent).await;
+    let ledger = database.open(Settings::new(url).committers(1)).await;
+    ledger
+        .grant(Grant::new(ALICE, 100, Source::Purchase), None)
+        .await
+        .unwrap();
+    let consume = async |amount, key: &str| {
+        let consume = Consume::new(ALICE, amount).feature("text");
+        ledger.consume(consume, Some(key)).await
+    };
+    let confirm = async |id| ledger.confirm(Confirm::amount(id, 1), None).await;
+    // The first of each kind prepares the statements.
+    let hold = consume(1, "first").await.unwrap();
+    confirm(hold.id).await.unwrap();
+    confirm(hold.id).await.unwrap();
+    consume(1_000, "never").await.unwrap_err();
+    consume(1, "first").await.unwrap();
+    // A write that found something else than was kept: the account is read the next time.
+    for key in ["again", "and again"] {
+        consume(1, key).await.unwrap();
+    }
+
+    sent.take();
+    let hold = consume(1, "second").await.unwrap();
+    assert_eq!(sent.take(), statements(1), "consume: an append");
+    confirm(hold.id).await.unwrap();
+    assert_eq!(sent.take(), statements(1), "confirm: an append");
+    confirm(hold.id).await.unwrap();
+    assert_eq!(sent.take(), statements(1), "confirm of a settled hold: a load");
+    let hold = consume(1, "third").await.unwrap();
+    assert_eq!(sent.take(), statements(1), "consume: an append");
+    assert_eq!(
+        consume(1_000, "fourth").await.unwrap_err().code(),
+        "insufficient_credits"
+    );
+    assert_eq!(
+        sent.take(),
+        statements(1),
+        "refused: a load, which only compares, and nothing to append"
+    );
+    assert_eq!(consume(1, "third").await.unwrap().id, hold.id);
+    assert_eq!(
+        sent.take().round_trips,
+        2,
+        "a replay is looked up: its key, and the hold"
+    );
     ledger.close().await;
 }

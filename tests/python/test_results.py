@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import jointo_credits
-from jointo_credits import CreditsError, Ledger, ManualClock, Money, ValidationError
+from jointo_credits import CreditsError, InsufficientCreditsError, Ledger, ManualClock, Money, ValidationError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -306,6 +306,7 @@ def test_an_error_keeps_what_its_host_gave_it() -> None:
         ("sqlite::memory:", {"hold_ttl": 0}, "hold_ttl"),
         ("sqlite::memory:", {"max_connections": 0}, "max_connections"),
         ("sqlite::memory:", {"on_lot_expired_while_held": "keep"}, "on_lot_expired_while_held"),
+        ("sqlite::memory:", {"account_memory_bytes": -1}, "account_memory_bytes"),
         ("sqlite::memory:", {"pgbouncer": "yes"}, "pgbouncer"),
         ("sqlite::memory:", {"pool_size": 5}, "settings"),
     ],
@@ -314,6 +315,20 @@ def test_wrong_settings_name_themselves(url: Any, settings: dict[str, Any], fiel
     with pytest.raises(ValidationError) as refused:
         Ledger.connect(url, **settings)
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize("account_memory_bytes", [0, 4096, 1 << 24])
+def test_how_much_is_kept_changes_no_answer(account_memory_bytes: int, user: uuid.UUID) -> None:
+    with Ledger.connect("sqlite::memory:", account_memory_bytes=account_memory_bytes) as ledger:
+        ledger.migrate()
+        ledger.grant(user, 10, source="purchase")
+        holds = [ledger.consume(user, amount=3, idempotency_key=f"job-{n}") for n in range(3)]
+        with pytest.raises(InsufficientCreditsError):
+            ledger.consume(user, amount=3)
+        assert ledger.consume(user, amount=3, idempotency_key="job-0") == holds[0]
+        ledger.confirm(holds[1].id, amount=1)
+        assert ledger.balance(user).available == 3
+        assert ledger.verify().is_clean
 
 
 def test_no_password_in_an_error() -> None:

@@ -2,8 +2,8 @@
 
 use jointo_credits::Timestamp;
 use jointo_credits::ledger::{
-    Balance, Command, Consumption, Entry, Lot, Order, OrderNo, Outcome, Prior, Refusal, Rules, State, Target,
-    apply, decide, mature,
+    Balance, Command, Consumption, Entry, Hold, Lot, Order, OrderNo, Outcome, Prior, Refusal, Rules, State,
+    Target, apply, decide, mature,
 };
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
@@ -80,9 +80,10 @@ impl PureSubject {
     fn prior(&self, user_id: Uuid, key: &str) -> Option<Prior> {
         let at = *self.keys.get(&(user_id, key.to_owned()))?;
         let entry = self.journals[&user_id][at].clone();
-        let hold = entry
-            .consumption_id
-            .and_then(|id| self.states[&user_id].holds.get(&id).cloned());
+        let hold = entry.consumption_id.and_then(|id| {
+            let holds = &self.states[&user_id].holds;
+            holds.get(&id).map(|hold| Hold::clone(hold))
+        });
         Some(Prior { entry, hold })
     }
 
@@ -159,14 +160,14 @@ impl Subject for PureSubject {
         self.matured(user_id, now)
             .holds
             .get(&consumption_id)
-            .map(Consumption::from_hold)
+            .map(|hold| Consumption::from_hold(hold))
     }
 
     fn lots(&mut self, user_id: Uuid) -> Option<Vec<Lot>> {
         Some(
             self.states
                 .get(&user_id)
-                .map(|s| s.lots.values().cloned().collect())
+                .map(|s| s.lots.values().map(|lot| Lot::clone(lot)).collect())
                 .unwrap_or_default(),
         )
     }

@@ -78,6 +78,9 @@ pub struct credits_settings {
     pub late_payment: i32,
     /// Zero.
     pub reserved: i32,
+    /// How much memory, in bytes, the ledger has to keep accounts in from one command to the next: 32 MiB by default; less
+    /// than 0 keeps none. A command of a kept account needs no read. No answer depends on it.
+    pub account_memory: i64,
 }
 
 // SAFETY: numbers and pointers; zeros are valid.
@@ -170,6 +173,10 @@ unsafe fn chosen(url: &str, given: credits_settings) -> Result<Settings, credits
         if number > 0 {
             chosen = set(chosen, number as usize);
         }
+    }
+    if given.account_memory != 0 {
+        let bytes = usize::try_from(given.account_memory.max(0)).unwrap_or(usize::MAX);
+        chosen = chosen.account_memory_bytes(bytes);
     }
     let on_lot_expired_while_held = number(
         "on_lot_expired_while_held",

@@ -156,6 +156,9 @@ impl NativeLedger {
                 "committers" => chosen.committers(integer("committers", value)?),
                 "batch_limit" => chosen.batch_limit(integer("batch_limit", value)?),
                 "queue_limit" => chosen.queue_limit(integer("queue_limit", value)?),
+                "account_memory_bytes" => {
+                    chosen.account_memory_bytes(integer("account_memory_bytes", value)?)
+                }
                 "patience" => chosen.patience(duration("patience", value)?),
                 "connect_timeout" => chosen.connect_timeout(duration("connect_timeout", value)?),
                 "channels" => crate::channels::add(chosen, value)?,
@@ -751,7 +754,8 @@ impl NativeLedger {
 }
 
 const SETTINGS: &str = "hold_ttl, on_lot_expired_while_held, release_grace, reversal_grace, max_connections, committers, \
-     batch_limit, queue_limit, patience, connect_timeout, pgbouncer, order_ttl, late_payment, channels";
+     batch_limit, queue_limit, account_memory_bytes, patience, connect_timeout, pgbouncer, order_ttl, late_payment, \
+     channels";
 
 fn cleanup(
     older_than: Any<'_, '_>,

@@ -92,7 +92,7 @@ impl Draft<'_> {
         };
         let at = hold.state.expires_at;
         let returned = self.release(&hold, Status::Expired, at);
-        let reference = hold.reference;
+        let reference = hold.reference.clone();
         let about = About {
             consumption_id: Some(consumption_id),
             reference,

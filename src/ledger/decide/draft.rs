@@ -11,7 +11,7 @@ use crate::ledger::{
     Account, Command, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, LotChange, Order, OrderNo, Pin,
     Refusal, Rules, State, Status, Timestamp, id,
 };
-use alloc::{borrow::Cow, boxed::Box, collections::BTreeMap, string::String, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use uuid::Uuid;
 
 pub(super) struct Draft<'a> {
@@ -20,8 +20,8 @@ pub(super) struct Draft<'a> {
     pub(super) now: Timestamp,
     pub(super) rules: &'a Rules,
     pub(super) account: Account,
-    lots: BTreeMap<Uuid, Lot>,
-    holds: BTreeMap<Uuid, Hold>,
+    lots: BTreeMap<Uuid, Arc<Lot>>,
+    holds: BTreeMap<Uuid, Arc<Hold>>,
     entries: Vec<Entry>,
     /// The entry under way.
     effects: Effects,
@@ -78,11 +78,11 @@ impl<'a> Draft<'a> {
 
     // What the books say, with the draft's changes.
 
-    pub(super) fn lot(&self, lot_id: Uuid) -> Option<&Lot> {
+    pub(super) fn lot(&self, lot_id: Uuid) -> Option<&Arc<Lot>> {
         self.lots.get(&lot_id).or_else(|| self.base.lots.get(&lot_id))
     }
 
-    pub(super) fn hold(&self, consumption_id: Uuid) -> Option<&Hold> {
+    pub(super) fn hold(&self, consumption_id: Uuid) -> Option<&Arc<Hold>> {
         self.holds
             .get(&consumption_id)
             .or_else(|| self.base.holds.get(&consumption_id))
@@ -97,7 +97,7 @@ impl<'a> Draft<'a> {
         self.base.orders.values()
     }
 
-    pub(super) fn lots(&self) -> impl Iterator<Item = &Lot> {
+    pub(super) fn lots(&self) -> impl Iterator<Item = &Arc<Lot>> {
         let untouched = self
             .base
             .lots
@@ -106,7 +106,7 @@ impl<'a> Draft<'a> {
         self.lots.values().chain(untouched)
     }
 
-    pub(super) fn pending(&self) -> impl Iterator<Item = &Hold> {
+    pub(super) fn pending(&self) -> impl Iterator<Item = &Arc<Hold>> {
         let untouched = self
             .base
             .holds
@@ -136,7 +136,7 @@ impl<'a> Draft<'a> {
     pub(super) fn add_lot(&mut self, lot: Lot) {
         self.change += lot.remaining;
         self.effects.new_lots.push(lot.clone());
-        self.lots.insert(lot.lot_id, lot);
+        self.lots.insert(lot.lot_id, Arc::new(lot));
     }
 
     /// Changes a lot; the caller has made sure that it is there and that it has what is taken.
@@ -145,7 +145,7 @@ impl<'a> Draft<'a> {
             debug_assert!(false, "lot {} is not loaded", change.lot);
             return;
         };
-        let fits = change_lot(&mut lot, &change);
+        let fits = change_lot(Arc::make_mut(&mut lot), &change);
         debug_assert!(fits.is_ok(), "{fits:?}: {lot:?} {change:?}");
         self.change += change.remaining;
         self.effects.lots.push(change);
@@ -156,7 +156,8 @@ impl<'a> Draft<'a> {
         self.held_change += hold.held();
         self.effects.hold = Some(hold.state.clone());
         self.account.note_hold_deadline(hold.state.expires_at);
-        self.holds.insert(hold.consumption_id, hold.clone());
+        let hold = Arc::new(hold);
+        self.holds.insert(hold.consumption_id, Arc::clone(&hold));
         self.effects.new_hold = Some(hold);
     }
 
@@ -168,7 +169,7 @@ impl<'a> Draft<'a> {
         };
         self.held_change += after.held() - hold.held();
         self.effects.hold = Some(after.state.clone());
-        self.holds.insert(after.consumption_id, after);
+        self.holds.insert(after.consumption_id, Arc::new(after));
     }
 
     /// The order stands like this afterwards.
@@ -231,7 +232,8 @@ impl<'a> Draft<'a> {
         if paid < debt - borrowed || borrowed == 0 {
             return;
         }
-        let mut borrowers: Vec<Hold> = self.pending().filter(|h| h.state.borrowed > 0).cloned().collect();
+        let mut borrowers: Vec<Arc<Hold>> =
+            self.pending().filter(|h| h.state.borrowed > 0).cloned().collect();
         borrowers.sort_by_key(|h| h.consumption_id);
         for mut hold in borrowers {
             let pins = self.burn(hold.state.borrowed, t);
@@ -239,8 +241,9 @@ impl<'a> Draft<'a> {
             if paid == 0 {
                 return;
             }
-            pins.into_iter().for_each(|pin| merge(&mut hold.state.pins, pin));
-            hold.state.borrowed -= paid;
+            let state = &mut Arc::make_mut(&mut hold).state;
+            pins.into_iter().for_each(|pin| merge(&mut state.pins, pin));
+            state.borrowed -= paid;
             self.change_debt(-paid, -paid);
             self.effects
                 .funded
@@ -292,6 +295,8 @@ impl<'a> Draft<'a> {
         let fits = self.account.record(&entry);
         debug_assert!(fits.is_ok(), "{fits:?}: {entry:?}");
         self.ids = 0;
+        // Mostly there is just one, and room for more would be large.
+        self.entries.reserve_exact(1);
         self.entries.push(entry.seal(&mut self.account));
     }
 

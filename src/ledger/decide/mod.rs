@@ -11,7 +11,7 @@ mod refund;
 pub use deadlines::{mature, mature_loaded};
 
 use super::{Action, Command, Entry, Hold, Matured, Outcome, Refusal, Rules, State, Status, Timestamp};
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 use draft::Draft;
 use uuid::Uuid;
 
@@ -60,7 +60,7 @@ pub fn decide(state: &State, command: &Command, now: Timestamp, rules: &Rules) -
 }
 
 /// The consumption, as it is now, or the refusal that there is none.
-fn named<'a>(draft: &'a Draft<'_>, consumption_id: Uuid) -> Result<&'a Hold, Refusal> {
+fn named<'a>(draft: &'a Draft<'_>, consumption_id: Uuid) -> Result<&'a Arc<Hold>, Refusal> {
     draft.hold(consumption_id).ok_or(Refusal::NotFound {
         what: "consumption",
         id: consumption_id,

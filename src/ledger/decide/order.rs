@@ -403,7 +403,7 @@ fn restore(draft: &mut Draft<'_>, back: &TakenBack, now: Timestamp) -> Result<()
     draft.pay_debt(now);
     let about = About {
         lot_id: Some(lot_id),
-        reference: lot.reference,
+        reference: lot.reference.clone(),
         ..About::default()
     };
     draft.seal(Kind::Grant, issued(lot.source), about);

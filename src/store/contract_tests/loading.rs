@@ -41,6 +41,78 @@ pub(crate) async fn a_consumption_leads_to_its_account(store: impl Subject) {
     );
 }
 
+async fn found<C: Committer>(committer: &mut C, needs: Needs) -> crate::store::Loaded {
+    let loaded = committer.load(&needs).await.unwrap();
+    assert_eq!(committer.append(&Writes::default()).await.unwrap(), NOBODY);
+    loaded
+}
+
+/// Alone and in a batch; and a key of it is looked up all the same.
+pub(crate) async fn of_an_account_that_is_as_known_nothing_is_found(store: impl Subject) {
+    let (a, b, new) = (id(1), id(2), id(3));
+    let mut committer = store.committer();
+    for user in [a, b] {
+        run(
+            &mut committer,
+            T0,
+            keyed("grant", Action::Grant(grant(user, 100))),
+        )
+        .await;
+    }
+    let hash = async |user| {
+        let account = store.reader().account(user, T0).await.unwrap().unwrap();
+        account.state.account.hash
+    };
+    let then = [(a, hash(a).await), (b, hash(b).await)];
+    let users = |loaded: &crate::store::Loaded| loaded.accounts.keys().copied().collect::<BTreeSet<_>>();
+    let key = |user| vec![(KeyScope::Account(user), "grant".to_owned())];
+    let of_a = |known: &[(Uuid, Hash)]| Needs {
+        known: known.to_vec(),
+        keys: key(a),
+        ..needs_account(a, T0)
+    };
+    let of_both = |known: &[(Uuid, Hash)]| Needs {
+        accounts: vec![a, b, new],
+        known: known.to_vec(),
+        keys: key(b),
+        ..needs_account(a, T0)
+    };
+    let loaded = found(&mut committer, of_a(&then[..1])).await;
+    assert_eq!((users(&loaded), loaded.priors.len()), (BTreeSet::new(), 1));
+    let loaded = found(&mut committer, of_both(&then)).await;
+    assert_eq!((users(&loaded), loaded.priors.len()), ([new].into(), 1));
+    assert!(!loaded.accounts[&new].exists);
+    let loaded = found(&mut committer, of_both(&then[1..])).await;
+    assert_eq!(users(&loaded), [a, new].into());
+
+    let hold = consumption_id(&run(&mut committer, T0, command(Action::Consume(consume(a, 10)))).await);
+    let loaded = found(&mut committer, of_a(&then[..1])).await;
+    let account = &loaded.accounts[&a];
+    assert!(account.exists);
+    assert_eq!((account.state.account.held, account.state.lots.len()), (10, 1));
+    let loaded = found(&mut committer, of_both(&then)).await;
+    assert_eq!(users(&loaded), [a, new].into());
+    assert_eq!(loaded.accounts[&a].state, account.state);
+
+    // A consumption is asked for with its account.
+    let now = [(a, hash(a).await), then[1]];
+    let wanted = Needs {
+        consumptions: vec![hold],
+        ..of_both(&now)
+    };
+    let loaded = found(&mut committer, wanted).await;
+    assert_eq!(users(&loaded), [a, new].into());
+    assert!(loaded.accounts[&a].state.holds.contains_key(&hold));
+    // And deadlines that have passed count for those only that are found.
+    let late = Needs {
+        now: Some(at(1_000_000)),
+        ..of_both(&then)
+    };
+    let loaded = found(&mut committer, late).await;
+    assert_eq!(users(&loaded), [a, new].into());
+    assert!(loaded.accounts[&a].looked_up_due && loaded.accounts[&a].state.holds.contains_key(&hold));
+}
+
 pub(crate) async fn lots_are_loaded_that_are_open_named_or_pinned(store: impl Subject) {
     let user = id(1);
     let mut committer = store.committer();
@@ -114,7 +186,7 @@ async fn with_due_holds(store: &impl Subject, user: Uuid, count: u64) -> Vec<Uui
         store,
         Writes {
             accounts: new_account(account),
-            new_holds: holds.clone(),
+            new_holds: shared(&holds),
             entries,
             ..Writes::default()
         },

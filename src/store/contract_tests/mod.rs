@@ -25,6 +25,7 @@ use crate::ledger::{
     SetCreditLimit, Shortfall, Source, State, Status, Timestamp, apply, decide, limits,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -46,12 +47,15 @@ macro_rules! contract_tests {
             every_field_can_change,
             a_history_comes_back_the_same_everywhere,
             a_consumption_leads_to_its_account,
+            of_an_account_that_is_as_known_nothing_is_found,
             lots_are_loaded_that_are_open_named_or_pinned,
             due_holds_come_in_order_and_in_parts,
             due_holds_are_looked_up_when_the_deadline_has_passed,
             borrowing_holds_are_loaded_where_there_is_debt_of_theirs,
             keys_lead_to_their_entry_and_its_consumption,
             a_key_that_was_not_looked_up_is_not_written_twice,
+            a_key_is_looked_up_by_the_write,
+            another_entry_of_the_same_number_is_another,
             stale_accounts_are_named_and_left_alone,
             an_account_is_written_without_an_entry,
             a_price_confirmed_in_its_own_batch_is_kept_whole,
@@ -207,7 +211,7 @@ fn writes(before: &LoadedAccount, entries: &[Entry]) -> Writes {
     Writes {
         accounts: vec![AccountWrite {
             account: state.account.clone(),
-            expected_seq: before.exists.then_some(before.state.account.seq),
+            before: before.exists.then(|| before.state.account.clone()),
         }],
         new_lots: new_lots.iter().map(lot).collect(),
         lots: lots.difference(&new_lots).map(lot).collect(),
@@ -222,6 +226,8 @@ fn writes(before: &LoadedAccount, entries: &[Entry]) -> Writes {
             .filter_map(|entry| entry.effects.order.as_deref().cloned())
             .collect(),
         entries: entries.to_vec(),
+        keys: Vec::new(),
+        only_remaining: false,
     }
 }
 
@@ -236,8 +242,14 @@ fn together(all: impl IntoIterator<Item = Writes>) -> Writes {
         sum.gifts.extend(writes.gifts);
         sum.orders.extend(writes.orders);
         sum.entries.extend(writes.entries);
+        sum.keys.extend(writes.keys);
     }
     sum
+}
+
+/// As writes carry them.
+fn shared<T: Clone>(rows: &[T]) -> Vec<Arc<T>> {
+    rows.iter().cloned().map(Arc::new).collect()
 }
 
 fn needs(command: &Command, now: Timestamp) -> Needs {
@@ -388,7 +400,7 @@ fn entry_by_hand(user_id: Uuid, seq: i64) -> Entry {
 fn new_account(account: Account) -> Vec<AccountWrite> {
     vec![AccountWrite {
         account,
-        expected_seq: None,
+        before: None,
     }]
 }
 

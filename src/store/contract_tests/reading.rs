@@ -134,18 +134,16 @@ pub(crate) async fn consumptions_are_read_in_pages_and_filtered(store: impl Subj
     let seq = loaded.state.account.seq;
     let account = Account {
         seq: seq + 1,
-        ..loaded.state.account
+        ..loaded.state.account.clone()
     };
-    let accounts = vec![AccountWrite {
-        account,
-        expected_seq: Some(seq),
-    }];
+    let before = Some(loaded.state.account);
+    let accounts = vec![AccountWrite { account, before }];
     let entries = vec![entry_by_hand(user, seq + 1)];
     append(
         &store,
         Writes {
             accounts,
-            holds: vec![hold],
+            holds: vec![hold.into()],
             entries,
             ..Writes::default()
         },
@@ -243,7 +241,7 @@ pub(crate) async fn due_accounts_come_in_order_of_deadline(store: impl Subject) 
         };
         rows.accounts.push(AccountWrite {
             account,
-            expected_seq: None,
+            before: None,
         });
         rows.entries.push(entry_by_hand(user, 1));
         in_order.extend(deadline.map(|t| (t, user)));

@@ -8,6 +8,7 @@ pub(crate) async fn absent_things_are_absent(store: impl Subject) {
     let needs = Needs {
         now: Some(T0),
         accounts: vec![user],
+        known: Vec::new(),
         consumptions: vec![id(2)],
         lots: vec![(user, id(3))],
         orders: vec![
@@ -208,8 +209,11 @@ fn full_rows(user: Uuid) -> Writes {
     };
     Writes {
         accounts: new_account(account),
-        new_lots: lots,
-        new_holds: holds.clone(),
+        new_lots: lots
+            .into_iter()
+            .map(|(user_id, lot)| (user_id, lot.into()))
+            .collect(),
+        new_holds: shared(&holds),
         gifts: vec![gift(1, true), gift(2, false)],
         entries: entries.collect(),
         ..Writes::default()
@@ -222,16 +226,17 @@ async fn assert_rows(store: &impl Subject, user: Uuid, account: &Account, rows: 
     let lots: BTreeMap<Uuid, Lot> = rows
         .new_lots
         .iter()
-        .map(|(_, lot)| (lot.lot_id, lot.clone()))
+        .map(|(_, lot)| (lot.lot_id, Lot::clone(lot)))
         .collect();
     let open = lots
         .clone()
         .into_iter()
         .filter(|(_, lot)| lot.remaining > 0)
+        .map(|(id, lot)| (id, lot.into()))
         .collect();
     assert_eq!(loaded.state.lots, open);
 
-    let mut holds = rows.new_holds.clone();
+    let mut holds: Vec<Hold> = rows.new_holds.iter().map(|hold| Hold::clone(hold)).collect();
     holds.sort_by_key(|hold| std::cmp::Reverse(hold.consumption_id));
     assert_eq!(store.reader().holds(user, every_hold()).await.unwrap(), holds);
     for hold in &holds {
@@ -292,6 +297,7 @@ pub(crate) async fn every_field_can_change(store: impl Subject) {
     let user = id(1);
     let mut rows = full_rows(user);
     append(&store, rows.clone()).await;
+    let before = rows.accounts[0].account.clone();
     let seq = rows.entries.len() as i64 + 1;
     // `created_at` stays as it is.
     let mut account = Account {
@@ -301,6 +307,7 @@ pub(crate) async fn every_field_can_change(store: impl Subject) {
     };
     account.next_hold_deadline = Some(at(3));
     for (_, lot) in &mut rows.new_lots {
+        let lot = Arc::make_mut(lot);
         // Closed ones open and open ones close; and some stay open.
         lot.remaining = if lot.priority > 0 { 0 } else { 1 };
         lot.expired += 1;
@@ -311,6 +318,7 @@ pub(crate) async fn every_field_can_change(store: impl Subject) {
     rows.new_lots
         .retain(|(_, lot)| lot.remaining + lot.expired + lot.clawed <= lot.amount);
     for hold in &mut rows.new_holds {
+        let hold = Arc::make_mut(hold);
         hold.state = HoldState {
             status: Status::Refunded,
             captured: 9,
@@ -328,7 +336,7 @@ pub(crate) async fn every_field_can_change(store: impl Subject) {
     let change = Writes {
         accounts: vec![AccountWrite {
             account: account.clone(),
-            expected_seq: Some(seq - 1),
+            before: Some(before),
         }],
         lots: rows.new_lots.clone(),
         holds: rows.new_holds.clone(),
@@ -342,12 +350,13 @@ pub(crate) async fn every_field_can_change(store: impl Subject) {
     // And back: deadlines go, lots reopen.
     account = account_by_hand(user, seq + 1);
     for (_, lot) in &mut rows.new_lots {
+        let lot = Arc::make_mut(lot);
         lot.remaining = 1 - lot.remaining;
     }
     let change = Writes {
         accounts: vec![AccountWrite {
             account: account.clone(),
-            expected_seq: Some(seq),
+            before: Some(account_by_hand(user, seq)),
         }],
         lots: rows.new_lots.clone(),
         entries: vec![entry_by_hand(user, seq + 1)],
@@ -460,24 +469,24 @@ pub(crate) async fn a_history_comes_back_the_same_everywhere(store: impl Subject
         snapshot.accounts(None, 10).await.unwrap().decode().unwrap(),
         [model.account.clone()]
     );
-    let lots: BTreeMap<Uuid, Lot> = snapshot
+    let lots: BTreeMap<Uuid, Arc<Lot>> = snapshot
         .lots(None, 1000)
         .await
         .unwrap()
         .decode()
         .unwrap()
         .into_iter()
-        .map(|(_, lot)| (lot.lot_id, lot))
+        .map(|(_, lot)| (lot.lot_id, lot.into()))
         .collect();
     assert_eq!(lots, model.lots);
-    let holds: BTreeMap<Uuid, Hold> = snapshot
+    let holds: BTreeMap<Uuid, Arc<Hold>> = snapshot
         .holds(None, 1000)
         .await
         .unwrap()
         .decode()
         .unwrap()
         .into_iter()
-        .map(|h| (h.consumption_id, h))
+        .map(|h| (h.consumption_id, h.into()))
         .collect();
     assert_eq!(holds, model.holds);
     let mut previous = Hash::genesis(user);

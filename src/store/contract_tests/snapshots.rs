@@ -165,7 +165,7 @@ pub(crate) async fn sums_pass_2_to_the_63(store: impl Subject) {
         };
         rows.accounts.push(AccountWrite {
             account,
-            expected_seq: None,
+            before: None,
         });
         for (seq, counter_account) in [(1, "issued.purchase"), (2, "held")] {
             rows.entries.push(Entry {

@@ -56,6 +56,70 @@ pub(crate) async fn a_key_that_was_not_looked_up_is_not_written_twice(store: imp
     .await;
 }
 
+/// The write looks keys up that the load did not, and leaves out the accounts that have one: alone, and beside a neighbour;
+/// also where the entries carry none, since a command may have been refused that is to be replayed.
+pub(crate) async fn a_key_is_looked_up_by_the_write(store: impl Subject) {
+    let (a, b) = (id(1), id(2));
+    let mut committer = store.committer();
+    for user in [a, b] {
+        run(&mut committer, T0, command(Action::Grant(grant(user, 100)))).await;
+    }
+    run(&mut committer, T0, keyed("once", Action::Consume(consume(a, 10)))).await;
+    let (mut done, mut round) = (1, 0);
+    for (key, carried, is_taken) in [
+        ("once", true, true),
+        ("once", false, true),
+        ("twice", false, false),
+    ] {
+        for neighbours in [vec![], vec![b]] {
+            round += 1;
+            let mut plans = Vec::new();
+            for user in [a].into_iter().chain(neighbours.iter().copied()) {
+                let mut take = command(Action::Consume(consume(user, 10)));
+                take.idempotency_key = Some(key.to_owned()).filter(|_| carried);
+                let (mut writes, _) = decided(&mut committer, T0, &take).await;
+                committer.append(&Writes::default()).await.unwrap();
+                // The neighbour's first one is a new key each time.
+                let key = if user == a {
+                    key.into()
+                } else {
+                    format!("{key} {round}")
+                };
+                for entry in writes.entries.iter_mut().filter(|e| e.idempotency_key.is_some()) {
+                    entry.idempotency_key = Some(key.clone());
+                }
+                writes.keys.push((user, key));
+                plans.push(writes);
+            }
+            let stale = committer.append(&together(plans)).await.unwrap();
+            assert_eq!(
+                stale,
+                if is_taken { vec![a] } else { vec![] },
+                "{key} {carried} {neighbours:?}"
+            );
+            done += if is_taken { 0 } else { 1 };
+            let held = store.reader().holds(a, every_hold()).await.unwrap().len();
+            assert_eq!(held, done);
+        }
+    }
+    let neighbour = store.reader().holds(b, every_hold()).await.unwrap();
+    assert_eq!(neighbour.len(), 3, "it was written each time");
+}
+
+/// The same number of entries and others than were known: as after somebody set the database back to an older copy.
+pub(crate) async fn another_entry_of_the_same_number_is_another(store: impl Subject) {
+    let user = id(1);
+    let mut committer = store.committer();
+    run(&mut committer, T0, command(Action::Grant(grant(user, 100)))).await;
+    let (mut writes, _) = decided(&mut committer, T0, &command(Action::Consume(consume(user, 10)))).await;
+    committer.append(&Writes::default()).await.unwrap();
+    let known = writes.accounts[0].before.clone();
+    writes.accounts[0].before.as_mut().unwrap().hash = Hash::of(b"another past");
+    assert_eq!(committer.append(&writes).await.unwrap(), [user]);
+    writes.accounts[0].before = known;
+    assert_eq!(committer.append(&writes).await.unwrap(), NOBODY);
+}
+
 pub(crate) async fn stale_accounts_are_named_and_left_alone(store: impl Subject) {
     let (a, b, c) = (id(1), id(2), id(3));
     let (mut late, mut early) = (store.committer(), store.committer());
@@ -138,7 +202,7 @@ pub(crate) async fn an_account_is_written_without_an_entry(store: impl Subject) 
                     next_hold_deadline: Some(deadline),
                     ..account.clone()
                 },
-                expected_seq: Some(account.seq),
+                before: Some(account.clone()),
             }
         };
         let writes = Writes {
@@ -210,7 +274,10 @@ pub(crate) async fn a_price_confirmed_in_its_own_batch_is_kept_whole(store: impl
             consumptions: vec![hold],
             ..Needs::default()
         };
-        assert_eq!(load_one(&mut committer, &named).await.state.holds[&hold], found);
+        assert_eq!(
+            load_one(&mut committer, &named).await.state.holds[&hold],
+            found.into()
+        );
     }
     // Made and confirmed apart, each alone in its batch: such rows take another way.
     let hold = consumption_id(

@@ -24,12 +24,23 @@ pub(super) trait Columns {
         rows: &'r [R],
         value: impl Fn(&'r R) -> String,
     );
+
+    /// A column of arrays that have one element each.
+    fn single<'r, R, V: Value<'r>>(&mut self, name: &'static str, rows: &'r [R], value: impl Fn(&'r R) -> V);
+}
+
+/// What is made of a value that has arrived.
+#[derive(Clone, Copy)]
+enum Made {
+    AsIs,
+    Cast(&'static str),
+    Array,
 }
 
 /// The names of a table's columns and where their values come from.
 pub(super) struct From {
     pub(super) names: Vec<&'static str>,
-    casts: Vec<Option<&'static str>>,
+    made: Vec<Made>,
     /// For a `FROM` clause: a relation `u` with these columns.
     pub(super) text: String,
 }
@@ -37,9 +48,10 @@ pub(super) struct From {
 impl From {
     fn value(&self, name: &str) -> String {
         let place = self.names.iter().position(|n| *n == name);
-        match place.and_then(|i| self.casts.get(i).copied().flatten()) {
-            Some(kind) => format!("u.{name}::{kind}"),
-            None => format!("u.{name}"),
+        match place.and_then(|i| self.made.get(i)) {
+            Some(Made::Cast(kind)) => format!("u.{name}::{kind}"),
+            Some(Made::Array) => format!("ARRAY[u.{name}]"),
+            Some(Made::AsIs) | None => format!("u.{name}"),
         }
     }
 
@@ -60,7 +72,7 @@ impl From {
 pub(super) struct Texts {
     lone: bool,
     parameters: usize,
-    columns: Vec<(&'static str, &'static str, Option<&'static str>)>,
+    columns: Vec<(&'static str, &'static str, Made)>,
 }
 
 impl Texts {
@@ -70,6 +82,12 @@ impl Texts {
             parameters: 0,
             columns: Vec::new(),
         }
+    }
+
+    /// A parameter that is no column, but the same for all rows.
+    pub(super) fn scalar<'r, V: Value<'r>>(&mut self) -> String {
+        self.parameters += 1;
+        format!("${}::{}", self.parameters, V::KIND)
     }
 
     /// The relation of the columns that `declare` declares.
@@ -92,7 +110,7 @@ impl Texts {
         let text = format!("(SELECT {}) AS u", parameters.join(", "));
         From {
             names: columns.iter().map(|(name, ..)| *name).collect(),
-            casts: columns.iter().map(|(.., cast)| *cast).collect(),
+            made: columns.iter().map(|(.., made)| *made).collect(),
             text,
         }
     }
@@ -100,7 +118,7 @@ impl Texts {
 
 impl Columns for Texts {
     fn column<'r, R, V: Value<'r>>(&mut self, name: &'static str, _: &'r [R], _: impl Fn(&'r R) -> V) {
-        self.columns.push((name, V::KIND, None));
+        self.columns.push((name, V::KIND, Made::AsIs));
     }
 
     fn literal<'r, R>(
@@ -110,7 +128,12 @@ impl Columns for Texts {
         _: &'r [R],
         _: impl Fn(&'r R) -> String,
     ) {
-        self.columns.push((name, <String as Value<'_>>::KIND, Some(kind)));
+        self.columns
+            .push((name, <String as Value<'_>>::KIND, Made::Cast(kind)));
+    }
+
+    fn single<'r, R, V: Value<'r>>(&mut self, name: &'static str, _: &'r [R], _: impl Fn(&'r R) -> V) {
+        self.columns.push((name, V::KIND, Made::Array));
     }
 }
 
@@ -127,6 +150,12 @@ impl Values {
             lone,
             arguments: PgArguments::default(),
             failed: None,
+        }
+    }
+
+    pub(super) fn scalar<'r>(&mut self, value: impl Value<'r> + 'r) {
+        if let Err(error) = self.arguments.add(value) {
+            self.failed.get_or_insert(error);
         }
     }
 
@@ -156,6 +185,10 @@ impl Columns for Values {
         rows: &'r [R],
         value: impl Fn(&'r R) -> String,
     ) {
+        self.column(name, rows, value);
+    }
+
+    fn single<'r, R, V: Value<'r>>(&mut self, name: &'static str, rows: &'r [R], value: impl Fn(&'r R) -> V) {
         self.column(name, rows, value);
     }
 }

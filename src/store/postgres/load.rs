@@ -17,7 +17,7 @@ use crate::store::{
 };
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -30,20 +30,23 @@ const NEXT: i16 = 5;
 const PRIOR: i16 = 6;
 
 /// Parts of the statement that a batch may not need.
-const WITH_CONSUMPTIONS: u16 = 1;
-const WITH_KEYS: u16 = 2;
-const WITH_CONSUMPTION_KEYS: u16 = 4;
-const WITH_LOTS: u16 = 8;
+const WITH_CONSUMPTIONS: u32 = 1;
+const WITH_KEYS: u32 = 2;
+const WITH_CONSUMPTION_KEYS: u32 = 4;
+const WITH_LOTS: u32 = 8;
 /// Holds that are due or have borrowed, and the lots they are pinned to.
-const WITH_HOLDS: u16 = 16;
+const WITH_HOLDS: u32 = 16;
+
+/// Accounts of which nothing is wanted while their last entry is as it is known.
+const WITH_KNOWN: u32 = 64;
 
 /// What a lone command needs: one account, or one consumption and its account, and at the most one key and one lot.
-const LONE: u16 = 32;
+const LONE: u32 = 32;
 
-/// Writes the statement part by part. `$1` is the accounts; then, as far as needed: now and the number of due holds,
-/// `consumptions`, `key_accounts`, `keys`, `key_consumptions`, `consumption_keys`, `lot_accounts`, `lots`; of a
-/// [`LONE`] one just the account or the consumption, the key, the lot.
-fn text(mask: u16) -> String {
+/// Writes the statement part by part. `$1` is the accounts; then, as far as needed: the hashes that are known of them, now
+/// and the number of due holds, `consumptions`, `key_accounts`, `keys`, `key_consumptions`, `consumption_keys`, `lot_accounts`, `lots`; of a
+/// [`LONE`] one just the account or the consumption, the hash, the key, the lot.
+fn text(mask: u32) -> String {
     if mask & LONE != 0 {
         lone_text(mask)
     } else {
@@ -52,7 +55,7 @@ fn text(mask: u16) -> String {
 }
 
 /// A lone command waits for every node that an executor sets up, so its look-ups are plain ones.
-fn lone_text(mask: u16) -> String {
+fn lone_text(mask: u32) -> String {
     let mut parameters = 0;
     let mut parameter = || {
         parameters += 1;
@@ -76,8 +79,21 @@ fn lone_text(mask: u16) -> String {
         ));
         "(SELECT user_id FROM named)".to_owned()
     };
+    let (accounts, lots_of) = if mask & WITH_KNOWN == 0 {
+        (
+            format!("{{s}}credit_accounts a WHERE a.user_id = {account}"),
+            account.clone(),
+        )
+    } else {
+        with = format!(
+            "WITH acc AS MATERIALIZED (SELECT * FROM {{s}}credit_accounts a \
+             WHERE a.user_id = {account} AND a.hash <> {}::bytea) ",
+            parameter()
+        );
+        ("acc a".into(), "(SELECT user_id FROM acc)".into())
+    };
     select.push(format!(
-        "SELECT {} FROM {{s}}credit_accounts a WHERE a.user_id = {account}",
+        "SELECT {} FROM {accounts}",
         account_columns(ACCOUNT, "a")
     ));
     if mask & (WITH_KEYS | WITH_CONSUMPTION_KEYS) != 0 {
@@ -88,7 +104,7 @@ fn lone_text(mask: u16) -> String {
         ));
     }
     select.push(format!(
-        "SELECT {} FROM {{s}}credit_lots l WHERE l.user_id = {account} AND l.open",
+        "SELECT {} FROM {{s}}credit_lots l WHERE l.user_id = {lots_of} AND l.open",
         lot_columns(LOT, "l")
     ));
     if mask & WITH_LOTS != 0 {
@@ -101,16 +117,32 @@ fn lone_text(mask: u16) -> String {
     format!("{with}{}", select.join(" UNION ALL "))
 }
 
-fn batch_text(mask: u16) -> String {
+fn batch_text(mask: u32) -> String {
     let holds = mask & WITH_HOLDS != 0;
-    let mut next = if holds { 3 } else { 1 };
+    let mut next = 1;
     let mut parameter = || {
         next += 1;
         format!("${next}")
     };
     let mut with = Vec::new();
     let mut select = Vec::new();
-    let mut wanted = "SELECT unnest($1::uuid[]) AS user_id".to_owned();
+    let (mut wanted, known, changed) = if mask & WITH_KNOWN == 0 {
+        ("SELECT unnest($1::uuid[]) AS user_id".to_owned(), "", "")
+    } else {
+        (
+            format!(
+                "SELECT unnest($1::uuid[]) AS user_id, unnest({}::bytea[]) AS known",
+                parameter()
+            ),
+            ", NULL",
+            " AND a.hash IS DISTINCT FROM w.known",
+        )
+    };
+    let (now, due_max) = if holds {
+        (parameter(), parameter())
+    } else {
+        Default::default()
+    };
     let named = mask & WITH_CONSUMPTIONS != 0;
     if named {
         with.push(format!(
@@ -118,23 +150,21 @@ fn batch_text(mask: u16) -> String {
              (SELECT * FROM {{s}}credit_consumption_logs h WHERE h.consumption_id = n.id LIMIT 1) h)",
             parameter()
         ));
-        wanted.push_str(" UNION SELECT user_id FROM named");
+        wanted.push_str(&format!(" UNION SELECT user_id{known} FROM named"));
         select.push(format!("SELECT {} FROM named h", hold_columns(NAMED, "h")));
     }
     with.push(format!("wanted AS MATERIALIZED ({wanted})"));
-    with.push(
+    with.push(format!(
         "acc AS MATERIALIZED (SELECT a.* FROM wanted w CROSS JOIN LATERAL \
-         (SELECT * FROM {s}credit_accounts a WHERE a.user_id = w.user_id LIMIT 1) a)"
-            .into(),
-    );
+         (SELECT * FROM {{s}}credit_accounts a WHERE a.user_id = w.user_id{changed} LIMIT 1) a)"
+    ));
     if holds {
         // The first condition holds or not for a whole account, so nothing is looked up where nothing is due.
-        with.push(
+        with.push(format!(
             "due AS MATERIALIZED (SELECT h.* FROM acc a CROSS JOIN LATERAL \
-             (SELECT * FROM {s}credit_consumption_logs h WHERE a.next_hold_deadline <= $2 AND h.user_id = a.user_id \
-              AND h.status = 'pending' AND h.expires_at <= $2 ORDER BY h.expires_at, h.consumption_id LIMIT $3) h)"
-                .into(),
-        );
+             (SELECT * FROM {{s}}credit_consumption_logs h WHERE a.next_hold_deadline <= {now} AND h.user_id = a.user_id \
+              AND h.status = 'pending' AND h.expires_at <= {now} ORDER BY h.expires_at, h.consumption_id LIMIT {due_max}) h)"
+        ));
         with.push(
             "borrowers AS MATERIALIZED (SELECT h.* FROM acc a CROSS JOIN LATERAL \
              (SELECT * FROM {s}credit_consumption_logs h WHERE a.borrowed > 0 AND h.user_id = a.user_id \
@@ -159,8 +189,8 @@ fn batch_text(mask: u16) -> String {
         select.push(format!("SELECT {} FROM borrowers h", hold_columns(HOLD, "h")));
         select.push(format!(
             "SELECT {} FROM acc a CROSS JOIN LATERAL \
-             (SELECT h.user_id, h.expires_at FROM {{s}}credit_consumption_logs h WHERE a.next_hold_deadline <= $2 \
-              AND h.user_id = a.user_id AND h.status = 'pending' AND h.expires_at > $2 \
+             (SELECT h.user_id, h.expires_at FROM {{s}}credit_consumption_logs h WHERE a.next_hold_deadline <= {now} \
+              AND h.user_id = a.user_id AND h.status = 'pending' AND h.expires_at > {now} \
               ORDER BY h.expires_at LIMIT 1) h",
             deadline_columns(NEXT, "h")
         ));
@@ -295,6 +325,7 @@ fn more_to_know(needs: &Needs, loaded: &Loaded) -> Needs {
             .cloned()
             .collect(),
         accounts,
+        known: Vec::new(),
         orders: Vec::new(),
         lock: needs.lock,
     }
@@ -305,7 +336,7 @@ async fn read(
     statements: &Statements,
     needs: &Needs,
     due_max: usize,
-    holds: u16,
+    holds: u32,
 ) -> StoreResult<Loaded> {
     let now = needs.now.unwrap_or(Timestamp::MIN);
     let (mut key_accounts, mut keys) = (Vec::new(), Vec::new());
@@ -322,12 +353,13 @@ async fn read(
             }
         }
     }
-    let flag = |on: bool, mask: u16| if on { mask } else { 0 };
+    let flag = |on: bool, mask: u32| if on { mask } else { 0 };
     let mask = holds
         | flag(!needs.consumptions.is_empty(), WITH_CONSUMPTIONS)
         | flag(!keys.is_empty(), WITH_KEYS)
         | flag(!consumption_keys.is_empty(), WITH_CONSUMPTION_KEYS)
-        | flag(!needs.lots.is_empty(), WITH_LOTS);
+        | flag(!needs.lots.is_empty(), WITH_LOTS)
+        | flag(!needs.known.is_empty(), WITH_KNOWN);
     let lone = holds == 0
         && needs.accounts.len() + needs.consumptions.len() == 1
         && needs.keys.len() <= 1
@@ -336,6 +368,9 @@ async fn read(
     let query = sqlx::query(statements.text("load", mask, || text(mask))).persistent(statements.persistent);
     if lone {
         let mut query = query.bind(needs.accounts.first().or(needs.consumptions.first()));
+        if let Some((_, hash)) = needs.known.first() {
+            query = query.bind(hash.0.as_slice());
+        }
         if let Some((_, key)) = needs.keys.first() {
             query = query.bind(key);
         }
@@ -345,7 +380,16 @@ async fn read(
         let rows = query.fetch_all(&mut *connection).await.map_err(during_read)?;
         return collect(&rows, needs, now, due_max);
     }
+    let known: HashMap<Uuid, &[u8]> = needs
+        .known
+        .iter()
+        .map(|(user_id, hash)| (*user_id, hash.0.as_slice()))
+        .collect();
     let mut query = query.bind(&needs.accounts);
+    if mask & WITH_KNOWN != 0 {
+        let hashes = needs.accounts.iter().map(|id| known.get(id).copied());
+        query = query.bind(hashes.collect::<Vec<Option<&[u8]>>>());
+    }
     if mask & WITH_HOLDS != 0 {
         // One more than is wanted tells whether there are more.
         let limit = i64::try_from(due_max).unwrap_or(i64::MAX).saturating_add(1);
@@ -370,7 +414,8 @@ async fn read(
 
 fn collect(rows: &[PgRow], needs: &Needs, now: Timestamp, due_max: usize) -> StoreResult<Loaded> {
     let mut loaded = Loaded::default();
-    for user_id in &needs.accounts {
+    let known: HashSet<Uuid> = needs.known.iter().map(|(user_id, _)| *user_id).collect();
+    for user_id in needs.accounts.iter().filter(|id| !known.contains(id)) {
         loaded.accounts.insert(*user_id, absent(*user_id, now));
     }
     let mut rest = Vec::with_capacity(rows.len());
@@ -422,13 +467,12 @@ fn collect(rows: &[PgRow], needs: &Needs, now: Timestamp, due_max: usize) -> Sto
         match packed.tag {
             LOT => {
                 let lot = packed.lot()?;
-                account.state.lots.insert(lot.lot_id, lot);
+                account.state.put_lot(lot);
             }
             NEXT => account.next_pending = packed.time(0),
             DUE => due.entry(user_id).or_default().push(packed.hold()?),
             _ => {
-                let hold = packed.hold()?;
-                account.state.holds.insert(hold.consumption_id, hold);
+                account.state.put_hold(packed.hold()?);
             }
         }
     }
@@ -436,10 +480,7 @@ fn collect(rows: &[PgRow], needs: &Needs, now: Timestamp, due_max: usize) -> Sto
         if let Some(account) = loaded.accounts.get_mut(&user_id) {
             due.sort_by_key(|hold| (hold.state.expires_at, hold.consumption_id));
             account.state.note_due(&mut due, due_max);
-            account
-                .state
-                .holds
-                .extend(due.into_iter().map(|hold| (hold.consumption_id, hold)));
+            due.into_iter().for_each(|hold| account.state.put_hold(hold));
         }
     }
     Ok(loaded)
@@ -602,8 +643,7 @@ async fn load_orders(
     for row in &rows {
         let packed = Packed::read(row)?;
         if let Some(account) = loaded.accounts.get_mut(&packed.user_id) {
-            let lot = packed.lot()?;
-            account.state.lots.insert(lot.lot_id, lot);
+            account.state.put_lot(packed.lot()?);
         }
     }
     Ok(())

@@ -67,7 +67,7 @@ pub(crate) struct Statements {
     /// The quoted schema and a dot, or nothing.
     pub(super) prefix: String,
     pub(super) persistent: bool,
-    texts: std::sync::Mutex<HashMap<(&'static str, u16), Arc<str>>>,
+    texts: std::sync::Mutex<HashMap<(&'static str, u32), Arc<str>>>,
 }
 
 impl Statements {
@@ -83,7 +83,7 @@ impl Statements {
     }
 
     /// The text `name` in its variant `mask`, with every `{s}` replaced by the schema. Made by `make` the first time.
-    pub(super) fn text(&self, name: &'static str, mask: u16, make: impl FnOnce() -> String) -> SqlStr {
+    pub(super) fn text(&self, name: &'static str, mask: u32, make: impl FnOnce() -> String) -> SqlStr {
         let mut texts = self
             .texts
             .lock()

@@ -6,6 +6,7 @@ use crate::ledger::{Entry, Hold, Lot, Order, Timestamp};
 use crate::store::{GiftRow, OrderRow, StoreResult, Writes};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, params};
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// What came of a batch.
@@ -29,6 +30,7 @@ pub(super) fn append(
 
 fn write(connection: &Connection, writes: &Writes, except: BTreeSet<Uuid>) -> Attempt<Appended> {
     let mut stale = except;
+    keys(connection, writes, &mut stale)?;
     accounts(connection, writes, &mut stale)?;
     let fresh = |user_id: &Uuid| stale.is_empty() || !stale.contains(user_id);
     if !entries(
@@ -97,14 +99,29 @@ const INSERT_ACCOUNT: &str = "INSERT INTO credit_accounts (user_id, seq, hash, a
 
 const UPDATE_ACCOUNT: &str = "UPDATE credit_accounts SET seq = ?3, hash = ?4, available = ?5, held = ?6, debt = ?7, \
      borrowed = ?8, credit_limit = ?9, granted = ?10, spent = ?11, updated_at = ?12 \
-     WHERE user_id = ?1 AND seq = ?2 \
+     WHERE user_id = ?1 AND hash = ?2 \
      AND next_hold_deadline IS ?13 AND next_lot_deadline IS ?14";
 
 /// Touches the indexes on the deadlines, which change once per hold TTL, or when a lot comes or goes.
 const UPDATE_ACCOUNT_AND_DEADLINES: &str = "UPDATE credit_accounts SET seq = ?3, hash = ?4, available = ?5, held = ?6, \
      debt = ?7, borrowed = ?8, credit_limit = ?9, granted = ?10, spent = ?11, updated_at = ?12, \
      next_hold_deadline = ?13, next_lot_deadline = ?14 \
-     WHERE user_id = ?1 AND seq = ?2";
+     WHERE user_id = ?1 AND hash = ?2";
+
+/// Accounts are stale whose journal has one of the keys that were not looked up.
+fn keys(connection: &Connection, writes: &Writes, stale: &mut BTreeSet<Uuid>) -> Attempt<()> {
+    const SQL: &str = "SELECT 1 FROM credit_transactions WHERE user_id = ?1 AND idempotency_key = ?2";
+    if writes.keys.is_empty() {
+        return Ok(());
+    }
+    let mut look_up = connection.prepare_cached(SQL)?;
+    for (user_id, key) in &writes.keys {
+        if look_up.exists(params![blob(user_id), key])? {
+            stale.insert(*user_id);
+        }
+    }
+    Ok(())
+}
 
 /// The account's row is the guard: it is written only over the entry that was the last when it was loaded.
 fn accounts(connection: &Connection, writes: &Writes, stale: &mut BTreeSet<Uuid>) -> Attempt<()> {
@@ -120,7 +137,7 @@ fn accounts(connection: &Connection, writes: &Writes, stale: &mut BTreeSet<Uuid>
             a.next_hold_deadline.map(Timestamp::as_micros),
             a.next_lot_deadline.map(Timestamp::as_micros),
         );
-        let written = match write.expected_seq {
+        let written = match &write.before {
             None => insert.execute(params![
                 blob(&a.user_id),
                 a.seq,
@@ -137,10 +154,10 @@ fn accounts(connection: &Connection, writes: &Writes, stale: &mut BTreeSet<Uuid>
                 micros(a.created_at),
                 micros(a.updated_at),
             ])?,
-            Some(seq) => {
+            Some(before) => {
                 let values = params![
                     blob(&a.user_id),
-                    seq,
+                    before.hash.0.as_slice(),
                     a.seq,
                     a.hash.0.as_slice(),
                     a.available,
@@ -234,7 +251,7 @@ const INSERT_LOT: &str = "INSERT INTO credit_lots (user_id, lot_id, source, amou
      open, priority, expires_at, cost_minor, cost_currency, reference, origin, created_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 
-fn new_lots<'a>(connection: &Connection, rows: impl Iterator<Item = &'a (Uuid, Lot)>) -> Attempt<()> {
+fn new_lots<'a>(connection: &Connection, rows: impl Iterator<Item = &'a (Uuid, Arc<Lot>)>) -> Attempt<()> {
     let mut insert = Prepared::new(connection, INSERT_LOT);
     for (user_id, lot) in rows {
         insert.execute(params![
@@ -266,7 +283,7 @@ const UPDATE_LOT: &str = "UPDATE credit_lots SET remaining = ?3, expired = ?4, c
 const OPEN_OR_CLOSE_LOT: &str = "UPDATE credit_lots SET remaining = ?3, expired = ?4, clawed = ?5, claim = ?6, \
      open = (?3 > 0) WHERE user_id = ?1 AND lot_id = ?2";
 
-fn lots<'a>(connection: &Connection, rows: impl Iterator<Item = &'a (Uuid, Lot)>) -> Attempt<()> {
+fn lots<'a>(connection: &Connection, rows: impl Iterator<Item = &'a (Uuid, Arc<Lot>)>) -> Attempt<()> {
     let mut update = Prepared::new(connection, UPDATE_LOT);
     let mut open_or_close = Prepared::new(connection, OPEN_OR_CLOSE_LOT);
     for (user_id, lot) in rows {
@@ -289,7 +306,7 @@ const INSERT_HOLD: &str = "INSERT INTO credit_consumption_logs (consumption_id, 
      reversed, borrowed, pins, feature, reference, metadata, quote, created_at, expires_at, settled_at, used, \
      updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?13)";
 
-fn new_holds<'a>(connection: &Connection, rows: impl Iterator<Item = &'a Hold>) -> Attempt<()> {
+fn new_holds<'a>(connection: &Connection, rows: impl Iterator<Item = &'a Arc<Hold>>) -> Attempt<()> {
     let mut insert = Prepared::new(connection, INSERT_HOLD);
     for hold in rows {
         insert.execute(params![
@@ -317,7 +334,11 @@ fn new_holds<'a>(connection: &Connection, rows: impl Iterator<Item = &'a Hold>) 
 const UPDATE_HOLD: &str = "UPDATE credit_consumption_logs SET status = ?3, captured = ?4, reversed = ?5, borrowed = ?6, \
      pins = ?7, expires_at = ?8, settled_at = ?9, updated_at = ?10, used = ?11 WHERE consumption_id = ?1 AND user_id = ?2";
 
-fn holds<'a>(connection: &Connection, writes: &Writes, rows: impl Iterator<Item = &'a Hold>) -> Attempt<()> {
+fn holds<'a>(
+    connection: &Connection,
+    writes: &Writes,
+    rows: impl Iterator<Item = &'a Arc<Hold>>,
+) -> Attempt<()> {
     let mut update = Prepared::new(connection, UPDATE_HOLD);
     let mut decided_at: Option<HashMap<Uuid, Timestamp>> = None;
     for hold in rows {

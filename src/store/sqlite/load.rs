@@ -4,10 +4,10 @@ use super::failure::{Attempt, Failure};
 use super::rows::{
     self, Shape, account_columns, blob, entry_columns, hold_columns, lot_columns, micros, order_columns,
 };
-use crate::ledger::{Account, Entry, Hold, Lot, Order, OrderNo, Prior, State, Timestamp};
+use crate::ledger::{Account, Entry, Hash, Hold, Lot, Order, OrderNo, Prior, State, Timestamp};
 use crate::store::{DUE_HOLDS_MAX, KeyScope, Loaded, LoadedAccount, Needs, OrderNeed, StoreResult};
 use rusqlite::{Connection, Params, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 /// Everything in `needs`, inside the transaction that the caller has begun.
@@ -97,7 +97,13 @@ impl Books<'_> {
                 wanted.entry(hold.user_id).or_default().push(hold);
             }
         }
+        let known: HashMap<Uuid, Hash> = needs.known.iter().copied().collect();
         for (user_id, named) in wanted {
+            if let Some(hash) = known.get(&user_id).filter(|_| named.is_empty())
+                && self.is_as_known(user_id, hash)?
+            {
+                continue;
+            }
             let mut account = self.account(user_id, needs.now, named, &needs.lots, DUE_HOLDS_MAX)?;
             for (_, need) in needs.orders.iter().filter(|(owner, _)| *owner == user_id) {
                 self.orders(*need, &mut account.state)?;
@@ -143,7 +149,7 @@ impl Books<'_> {
             state.account = account;
         }
         for (_, lot) in self.open_lots(user_id)? {
-            state.lots.insert(lot.lot_id, lot);
+            state.put_lot(lot);
         }
         let mut holds = named;
         let mut next_pending = None;
@@ -164,7 +170,7 @@ impl Books<'_> {
         }
         for (_, lot_id) in lots.iter().filter(|(owner, _)| *owner == user_id) {
             if let Some(lot) = self.lot(user_id, *lot_id)? {
-                state.lots.insert(*lot_id, lot);
+                state.put_lot(lot);
             }
         }
         for hold in holds {
@@ -178,9 +184,9 @@ impl Books<'_> {
                         pin.lot_id, hold.consumption_id
                     ))
                 })?;
-                state.lots.insert(lot.lot_id, lot);
+                state.put_lot(lot);
             }
-            state.holds.insert(hold.consumption_id, hold);
+            state.put_hold(hold);
         }
         Ok(LoadedAccount {
             state,
@@ -216,12 +222,18 @@ impl Books<'_> {
                 .flatten()
             {
                 if let Some(lot) = self.lot(user_id, lot_id)? {
-                    state.lots.insert(lot_id, lot);
+                    state.put_lot(lot);
                 }
             }
             state.orders.insert(order.order_no, order);
         }
         Ok(())
+    }
+
+    fn is_as_known(&self, user_id: Uuid, hash: &Hash) -> Attempt<bool> {
+        const SQL: &str = "SELECT 1 FROM credit_accounts WHERE user_id = ?1 AND hash = ?2";
+        let mut statement = self.connection.prepare_cached(SQL)?;
+        Ok(statement.exists(params![blob(&user_id), hash.0.as_slice()])?)
     }
 
     fn account_row(&self, user_id: Uuid) -> Attempt<Option<Account>> {

@@ -23,6 +23,7 @@ use jointo_credits::ledger::{
 };
 use malformed::malformed;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -492,9 +493,9 @@ impl Auditor {
         let a = &state.account;
         let empty = Book::new(a.user_id);
         let book = self.books.get(&a.user_id).unwrap_or(&empty);
-        let expected: BTreeMap<Uuid, Lot> = (0..book.lots.len())
+        let expected: BTreeMap<Uuid, Arc<Lot>> = (0..book.lots.len())
             .map(|i| book.lot(i))
-            .map(|lot| (lot.lot_id, lot))
+            .map(|lot| (lot.lot_id, lot.into()))
             .collect();
         equal("lots", &expected, &state.lots)?;
         let expected: BTreeMap<Uuid, Consumption> = (0..book.uses.len())

@@ -138,9 +138,13 @@ async fn decided(committer: &mut SqliteCommitter, action: Action) -> StoreResult
     let mut writes = Writes::default();
     for entry in &decision.entries {
         apply(&mut state, entry).unwrap();
-        writes
-            .new_lots
-            .extend(entry.effects.new_lots.iter().map(|lot| (USER, lot.clone())));
+        writes.new_lots.extend(
+            entry
+                .effects
+                .new_lots
+                .iter()
+                .map(|lot| (USER, lot.clone().into())),
+        );
         writes.lots.extend(
             entry
                 .effects
@@ -152,10 +156,10 @@ async fn decided(committer: &mut SqliteCommitter, action: Action) -> StoreResult
     }
     state.note_deadlines(false, None);
     writes.entries = decision.entries;
-    let expected_seq = account.exists.then_some(account.state.account.seq);
+    let before = account.exists.then(|| account.state.account.clone());
     writes.accounts.push(AccountWrite {
         account: state.account,
-        expected_seq,
+        before,
     });
     Ok((writes, decision.outcome))
 }

@@ -277,7 +277,7 @@ async fn damaged_rows_are_named_and_never_a_panic() {
     tool.execute_batch("DELETE FROM credit_lots").unwrap();
     let mut writes = decided(&mut committer, grant(1)).await.unwrap().0;
     let (_, mut lot) = writes.new_lots.remove(0);
-    lot.lot_id = Uuid::from_u128(9);
+    std::sync::Arc::make_mut(&mut lot).lot_id = Uuid::from_u128(9);
     writes.lots.push((USER, lot));
     let (problem, _) = failed(committer.append(&writes).await);
     assert!(problem.contains("has lost lot"), "{problem}");
