@@ -26,6 +26,7 @@ mod append;
 mod catalogue;
 mod columns;
 mod errors;
+mod fields;
 mod listen;
 mod load;
 mod read;

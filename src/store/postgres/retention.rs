@@ -247,7 +247,7 @@ impl Retention for PostgresStore {
                     .bind(numbers.clone())
                     .bind(limit(each))
             };
-            all(&self.rows(make).await?, "an entry", stored_entry)
+            all(&self.rows(make).await?, "an entry", |c| stored_entry(c))
         })
     }
 
@@ -304,7 +304,7 @@ impl Retention for PostgresStore {
                     .bind(apart)
                     .bind(limit(count))
             };
-            all(&self.rows(make).await?, "a consumption", hold)
+            all(&self.rows(make).await?, "a consumption", |c| hold(c))
         })
     }
 

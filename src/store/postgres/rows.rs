@@ -14,7 +14,7 @@ use std::cell::Cell;
 use uuid::Uuid;
 
 /// Microseconds between 1970-01-01 and 2000-01-01, where PostgreSQL's time begins.
-const EPOCH_2000_US: i64 = 946_684_800_000_000;
+pub(super) const EPOCH_2000_US: i64 = 946_684_800_000_000;
 
 /// Numbers of built-in types never change (PostgreSQL's `pg_type.dat`).
 const TIMESTAMPTZ: Oid = Oid(1184);

@@ -1,9 +1,9 @@
 //! A picture of the whole database that does not move while it is read: a read-only transaction on a connection of its
 //! own.
 //!
-//! Rows come as plain columns and are decoded by position, without the type checks of sqlx: pages of an audit are the
-//! one place where millions of rows are read.
+//! Pages of the large tables come by `COPY`, which costs both sides half of what a result does (see `fields.rs`).
 
+use super::fields::{Copied, Fields, OfCopy, OfRow, Unreadable};
 use super::read::limit;
 use super::{Statements, during_read, load, retention};
 use crate::ledger::{
@@ -15,7 +15,8 @@ use crate::store::{
 };
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{Decode, PgConnection, Postgres, Row, Type};
+use sqlx::{PgConnection, Postgres, Row};
+use std::future::poll_fn;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -63,21 +64,42 @@ impl PostgresSnapshot {
             .map_err(during_read)
     }
 
+    /// A page of a table, in the order of its key: the rows for which `beyond` is true, which names the key's columns.
+    async fn copy(
+        &mut self,
+        table: &str,
+        columns: &str,
+        beyond: Option<String>,
+        key: &str,
+        count: usize,
+    ) -> StoreResult<Copied> {
+        let prefix = &self.statements.prefix;
+        let beyond = beyond
+            .map(|beyond| format!("WHERE {beyond} "))
+            .unwrap_or_default();
+        let count = limit(count);
+        // COPY takes no parameters; what stands in its text are ids and numbers.
+        let text = format!(
+            "COPY (SELECT {columns} FROM {prefix}{table} {beyond}ORDER BY {key} LIMIT {count}) TO STDOUT (FORMAT binary)"
+        );
+        let mut rows = self.connection.copy_out_raw(&text).await.map_err(during_read)?;
+        let mut copied = Vec::new();
+        while let Some(bytes) = poll_fn(|context| rows.as_mut().poll_next(context)).await {
+            copied.extend_from_slice(&bytes.map_err(during_read)?);
+        }
+        Ok(Copied(copied))
+    }
+
     /// A page of a table whose key begins with the account, after `after`.
     async fn page(
         &mut self,
         table: &Table,
         after: Option<(Uuid, Uuid)>,
         count: usize,
-    ) -> StoreResult<Vec<PgRow>> {
+    ) -> StoreResult<Copied> {
         let Table { name, columns, id } = table;
-        let text = self.statements.text(name, 1, || {
-            format!(
-                "SELECT {columns} FROM {{s}}{name} WHERE (user_id, {id}) > ($1, $2) ORDER BY user_id, {id} LIMIT $3"
-            )
-        });
-        let (user_id, id) = after.unwrap_or_default();
-        self.rows(sqlx::query(text).bind(user_id).bind(id).bind(limit(count)))
+        let beyond = after.map(|(user_id, after)| format!("(user_id, {id}) > ('{user_id}', '{after}')"));
+        self.copy(name, columns, beyond, &format!("user_id, {id}"), count)
             .await
     }
 
@@ -114,42 +136,11 @@ const GIFTS: Table = Table {
     id: "gift_id",
 };
 
-/// The columns of a row, one after the other.
-struct Columns<'r> {
-    row: &'r PgRow,
-    next: usize,
-}
-
-impl<'r> Columns<'r> {
-    fn of(row: &'r PgRow) -> Self {
-        Columns { row, next: 0 }
-    }
-
-    /// Unchecked: the lists above name the columns, and the migrations give them these types.
-    fn get<T: Decode<'r, Postgres> + Type<Postgres>>(&mut self) -> Result<T, sqlx::Error> {
-        let column = self.next;
-        self.next += 1;
-        self.row.try_get_unchecked(column)
-    }
-
-    fn word<T>(&mut self, parse: fn(&str) -> Option<T>) -> Result<T, sqlx::Error> {
-        let word: &str = self.get()?;
-        parse(word)
-            .ok_or_else(|| sqlx::Error::Decode(format!("unknown word `{}`", word.escape_debug()).into()))
-    }
-
-    fn hash(&mut self) -> Result<Hash, sqlx::Error> {
-        let bytes: &[u8] = self.get()?;
-        Hash::from_slice(bytes).ok_or_else(|| sqlx::Error::Decode("a hash has 32 bytes".into()))
-    }
-}
-
-fn account(row: &PgRow) -> Result<Account, sqlx::Error> {
-    let mut c = Columns::of(row);
+fn account<'r>(c: &mut impl Fields<'r>) -> Result<Account, Unreadable> {
     Ok(Account {
         user_id: c.get()?,
         seq: c.get()?,
-        hash: c.hash()?,
+        hash: c.get()?,
         available: c.get()?,
         held: c.get()?,
         debt: c.get()?,
@@ -164,8 +155,7 @@ fn account(row: &PgRow) -> Result<Account, sqlx::Error> {
     })
 }
 
-fn lot(row: &PgRow) -> Result<(Uuid, Lot), sqlx::Error> {
-    let mut c = Columns::of(row);
+fn lot<'r>(c: &mut impl Fields<'r>) -> Result<(Uuid, Lot), Unreadable> {
     let user_id = c.get()?;
     let lot = Lot {
         lot_id: c.get()?,
@@ -189,8 +179,7 @@ fn lot(row: &PgRow) -> Result<(Uuid, Lot), sqlx::Error> {
     Ok((user_id, lot))
 }
 
-pub(super) fn hold(row: &PgRow) -> Result<Hold, sqlx::Error> {
-    let mut c = Columns::of(row);
+pub(super) fn hold<'r>(c: &mut impl Fields<'r>) -> Result<Hold, Unreadable> {
     let (consumption_id, user_id) = (c.get()?, c.get()?);
     let status = c.word(Status::parse)?;
     let amount = c.get()?;
@@ -219,8 +208,7 @@ pub(super) fn hold(row: &PgRow) -> Result<Hold, sqlx::Error> {
     })
 }
 
-fn gift(row: &PgRow) -> Result<GiftRow, sqlx::Error> {
-    let mut c = Columns::of(row);
+fn gift<'r>(c: &mut impl Fields<'r>) -> Result<GiftRow, Unreadable> {
     Ok(GiftRow {
         user_id: c.get()?,
         lot_id: c.get()?,
@@ -233,17 +221,18 @@ fn gift(row: &PgRow) -> Result<GiftRow, sqlx::Error> {
 }
 
 /// An entry whose key can be read but not the rest is reported by that key.
-pub(super) fn stored_entry(row: &PgRow) -> Result<StoredEntry, sqlx::Error> {
-    let mut c = Columns::of(row);
+pub(super) fn stored_entry<'r>(c: &mut impl Fields<'r>) -> Result<StoredEntry, Unreadable> {
     let (user_id, seq) = (c.get()?, c.get()?);
-    Ok(entry(user_id, seq, c).map_err(|problem| DamagedEntry {
-        user_id,
-        seq,
-        problem: problem.to_string(),
-    }))
+    Ok(
+        entry(user_id, seq, c).map_err(|Unreadable(problem)| DamagedEntry {
+            user_id,
+            seq,
+            problem,
+        }),
+    )
 }
 
-fn entry(user_id: Uuid, seq: i64, mut c: Columns<'_>) -> Result<Entry, sqlx::Error> {
+fn entry<'r>(user_id: Uuid, seq: i64, c: &mut impl Fields<'r>) -> Result<Entry, Unreadable> {
     let mut entry = Entry {
         user_id,
         seq,
@@ -257,84 +246,82 @@ fn entry(user_id: Uuid, seq: i64, mut c: Columns<'_>) -> Result<Entry, sqlx::Err
         lot_id: c.get()?,
         reference: c.get()?,
         idempotency_key: c.get()?,
-        request_hash: c.get::<Option<&[u8]>>()?.and_then(Hash::from_slice),
+        request_hash: c.get()?,
         data: c.get()?,
         effects: Default::default(),
         created_at: c.get()?,
-        hash: c.hash()?,
+        hash: c.get()?,
     };
-    entry.effects = serde_json::from_str(&entry.data)
-        .map_err(|e| sqlx::Error::Decode(format!("its data can't be read: {e}").into()))?;
+    entry.effects =
+        serde_json::from_str(&entry.data).map_err(|e| Unreadable(format!("its data can't be read: {e}")))?;
     Ok(entry)
+}
+
+fn damaged(what: &str, Unreadable(problem): Unreadable) -> StoreError {
+    StoreError::Failed {
+        problem: format!("can't read {what}: {problem}"),
+        remedy: "the books are damaged, or of another version; run verify()",
+    }
 }
 
 /// Every row decoded, or the first that can't be.
 pub(super) fn all<T>(
     rows: &[PgRow],
     what: &str,
-    decode: impl Fn(&PgRow) -> Result<T, sqlx::Error>,
+    decode: impl Fn(&mut OfRow<'_>) -> Result<T, Unreadable>,
 ) -> StoreResult<Vec<T>> {
     // Collecting results would forget how many there are, and move large rows while it grows.
     let mut decoded = Vec::with_capacity(rows.len());
     for row in rows {
-        decoded.push(decode(row).map_err(|error| StoreError::Failed {
-            problem: format!("can't read {what}: {error}"),
-            remedy: "the books are damaged, or of another version; run verify()",
-        })?);
+        decoded.push(decode(&mut OfRow::new(row)).map_err(|error| damaged(what, error))?);
     }
     Ok(decoded)
+}
+
+/// A page of copied rows, not decoded yet.
+fn to_decode<T: Send + 'static>(
+    copied: Copied,
+    what: &'static str,
+    decode: impl Fn(&mut OfCopy<'_>) -> Result<T, Unreadable> + Send + 'static,
+) -> Page<T> {
+    Page::of(move || copied.rows(decode).map_err(|error| damaged(what, error)))
 }
 
 impl Snapshot for PostgresSnapshot {
     fn accounts(&mut self, after: Option<Uuid>, count: usize) -> Reading<'_, Page<Account>> {
         Box::pin(async move {
-            let (mask, than) = if after.is_some() { (0, ">") } else { (1, ">=") };
-            let text = self.statements.text("all_accounts", mask, || {
-                format!(
-                    "SELECT {ACCOUNT} FROM {{s}}credit_accounts WHERE user_id {than} $1 ORDER BY user_id LIMIT $2"
-                )
-            });
-            let query = sqlx::query(text)
-                .bind(after.unwrap_or_default())
-                .bind(limit(count));
-            let rows = self.rows(query).await?;
-            Ok(Page::of(move || all(&rows, "an account", account)))
+            let beyond = after.map(|user_id| format!("user_id > '{user_id}'"));
+            let copied = self.copy("credit_accounts", ACCOUNT, beyond, "user_id", count);
+            Ok(to_decode(copied.await?, "an account", |c| account(c)))
         })
     }
 
     fn entries(&mut self, after: Option<(Uuid, i64)>, count: usize) -> Reading<'_, Page<StoredEntry>> {
         Box::pin(async move {
-            let text = self.statements.text("all_entries", 0, || {
-                format!(
-                    "SELECT {ENTRY} FROM {{s}}credit_transactions WHERE (user_id, seq) > ($1, $2) \
-                     ORDER BY user_id, seq LIMIT $3"
-                )
-            });
-            let (user_id, seq) = after.unwrap_or((Uuid::nil(), i64::MIN));
-            let query = sqlx::query(text).bind(user_id).bind(seq).bind(limit(count));
-            let rows = self.rows(query).await?;
-            Ok(Page::of(move || all(&rows, "an entry", stored_entry)))
+            let beyond = after.map(|(user_id, seq)| format!("(user_id, seq) > ('{user_id}', {seq})"));
+            let copied = self.copy("credit_transactions", ENTRY, beyond, "user_id, seq", count);
+            Ok(to_decode(copied.await?, "an entry", |c| stored_entry(c)))
         })
     }
 
     fn lots(&mut self, after: Option<(Uuid, Uuid)>, count: usize) -> Reading<'_, Page<(Uuid, Lot)>> {
         Box::pin(async move {
-            let rows = self.page(&LOTS, after, count).await?;
-            Ok(Page::of(move || all(&rows, "a lot", lot)))
+            let copied = self.page(&LOTS, after, count).await?;
+            Ok(to_decode(copied, "a lot", |c| lot(c)))
         })
     }
 
     fn holds(&mut self, after: Option<(Uuid, Uuid)>, count: usize) -> Reading<'_, Page<Hold>> {
         Box::pin(async move {
-            let rows = self.page(&HOLDS, after, count).await?;
-            Ok(Page::of(move || all(&rows, "a consumption", hold)))
+            let copied = self.page(&HOLDS, after, count).await?;
+            Ok(to_decode(copied, "a consumption", |c| hold(c)))
         })
     }
 
     fn gifts(&mut self, after: Option<(Uuid, Uuid)>, count: usize) -> Reading<'_, Page<GiftRow>> {
         Box::pin(async move {
-            let rows = self.page(&GIFTS, after, count).await?;
-            Ok(Page::of(move || all(&rows, "a gift", gift)))
+            let copied = self.page(&GIFTS, after, count).await?;
+            Ok(to_decode(copied, "a gift", |c| gift(c)))
         })
     }
 
@@ -387,10 +374,7 @@ impl Snapshot for PostgresSnapshot {
             let (user_id, seq) = after.unwrap_or((Uuid::nil(), i64::MIN));
             let query = sqlx::query(text).bind(user_id).bind(seq).bind(limit(count));
             let rows = self.rows(query).await?;
-            let kept = |row: &PgRow| {
-                let mut c = Columns::of(row);
-                Ok((c.get()?, c.get()?, c.hash()?))
-            };
+            let kept = |c: &mut OfRow<'_>| Ok((c.get()?, c.get()?, c.get()?));
             Ok(Page::of(move || all(&rows, "an entry that stayed", kept)))
         })
     }
@@ -398,21 +382,21 @@ impl Snapshot for PostgresSnapshot {
     fn lots_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<(Uuid, Lot)>> {
         Box::pin(async move {
             let rows = self.named(&LOTS, user_id, lot_ids).await?;
-            Ok(Page::of(move || all(&rows, "a lot", lot)))
+            Ok(Page::of(move || all(&rows, "a lot", |c| lot(c))))
         })
     }
 
     fn holds_of(&mut self, user_id: Uuid, consumption_ids: Vec<Uuid>) -> Reading<'_, Page<Hold>> {
         Box::pin(async move {
             let rows = self.named(&HOLDS, user_id, consumption_ids).await?;
-            Ok(Page::of(move || all(&rows, "a consumption", hold)))
+            Ok(Page::of(move || all(&rows, "a consumption", |c| hold(c))))
         })
     }
 
     fn gifts_of(&mut self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Page<GiftRow>> {
         Box::pin(async move {
             let rows = self.named(&GIFTS, user_id, lot_ids).await?;
-            Ok(Page::of(move || all(&rows, "a gift", gift)))
+            Ok(Page::of(move || all(&rows, "a gift", |c| gift(c))))
         })
     }
 
@@ -424,7 +408,7 @@ impl Snapshot for PostgresSnapshot {
                 )
             });
             let query = sqlx::query(text).bind(user_id).bind(after).bind(limit(count));
-            all(&self.rows(query).await?, "an entry", stored_entry)
+            all(&self.rows(query).await?, "an entry", |c| stored_entry(c))
         })
     }
 

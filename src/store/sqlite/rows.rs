@@ -107,7 +107,12 @@ pub(super) const ENTRY: Shape<Entry> = Shape {
 /// [`entry_columns`], where a damaged row is reported and not an end to reading.
 pub(super) const STORED_ENTRY: Shape<StoredEntry> = Shape {
     what: "entry",
-    decode: stored_entry,
+    decode: |row| reported(row, entry(row)),
+};
+/// The same, but for the effects, which are in the data: [`with_effects`].
+pub(super) const BARE_ENTRY: Shape<StoredEntry> = Shape {
+    what: "entry",
+    decode: |row| reported(row, bare_entry(row)),
 };
 /// [`gift_columns`]
 pub(super) const GIFT: Shape<GiftRow> = Shape {
@@ -504,8 +509,8 @@ fn hold(row: &Row<'_>) -> Decoded<Hold> {
 
 /// An entry whose key can be read but not the rest is reported by that key. One whose key can't be read is an error:
 /// nobody could ask for the page after it.
-fn stored_entry(row: &Row<'_>) -> Decoded<StoredEntry> {
-    match entry(row) {
+fn reported(row: &Row<'_>, entry: Decoded<Entry>) -> Decoded<StoredEntry> {
+    match entry {
         Ok(entry) => Ok(Ok(entry)),
         Err(Damage(problem)) => {
             let mut f = Fields::of(row);
@@ -519,8 +524,18 @@ fn stored_entry(row: &Row<'_>) -> Decoded<StoredEntry> {
 }
 
 fn entry(row: &Row<'_>) -> Decoded<Entry> {
+    with_effects(bare_entry(row)?).map_err(Damage)
+}
+
+/// What an entry did, read from its data: half of the work of decoding it, and for any thread.
+pub(super) fn with_effects(mut entry: Entry) -> Result<Entry, String> {
+    entry.effects = serde_json::from_str(&entry.data).map_err(|e| format!("data: {e}"))?;
+    Ok(entry)
+}
+
+fn bare_entry(row: &Row<'_>) -> Decoded<Entry> {
     let mut f = Fields::of(row);
-    let mut entry = Entry {
+    Ok(Entry {
         user_id: f.id()?,
         seq: f.integer()?,
         kind: f.word(Kind::parse)?,
@@ -538,9 +553,7 @@ fn entry(row: &Row<'_>) -> Decoded<Entry> {
         data: f.text()?.to_owned(),
         created_at: f.time()?,
         hash: f.hash()?,
-    };
-    entry.effects = serde_json::from_str(&entry.data).map_err(|e| Damage(format!("data: {e}")))?;
-    Ok(entry)
+    })
 }
 
 /// A time as it is stored.

@@ -12,9 +12,9 @@ use super::retention;
 use super::rows::{
     self, Shape, account_columns, blob, entry_columns, gift_columns, hold_columns, lot_columns, order_columns,
 };
-use crate::ledger::{Account, Checkpoint, Hash, Hold, Lot, OrderNo};
+use crate::ledger::{Account, Checkpoint, Entry, Hash, Hold, Lot, OrderNo};
 use crate::store::{
-    GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums,
+    DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums,
 };
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, params};
@@ -72,7 +72,7 @@ impl SqliteSnapshot {
         })
     }
 
-    /// Rows can't leave SQLite other than decoded.
+    /// Rows can't leave SQLite other than decoded, but for the texts in them.
     fn page<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&Connection) -> Attempt<Vec<T>> + Send + 'static,
@@ -105,9 +105,21 @@ impl Snapshot for SqliteSnapshot {
             " FROM credit_transactions WHERE (user_id, seq) > (?1, ?2) ORDER BY user_id, seq LIMIT ?3"
         );
         let (user_id, seq) = after.unzip();
-        self.page(move |connection| {
+        self.read(move |connection| {
             let values = params![key(user_id.as_ref()), seq.unwrap_or(i64::MIN), rows_max(limit)];
-            many(connection, SQL, values, rows::STORED_ENTRY)
+            let entries = many(connection, SQL, values, rows::BARE_ENTRY)?;
+            let whole = |entry: Entry| {
+                let (user_id, seq) = (entry.user_id, entry.seq);
+                rows::with_effects(entry).map_err(|problem| DamagedEntry {
+                    user_id,
+                    seq,
+                    problem,
+                })
+            };
+            // In a thread of its own, while this one reads the next page.
+            Ok(Page::of(move || {
+                Ok(entries.into_iter().map(|entry| entry.and_then(whole)).collect())
+            }))
         })
     }
 
