@@ -1,5 +1,6 @@
 //! [`Ledger`]: the one thing that programs and bindings call.
 
+use crate::cache::{Balances, Known, LookedUp, Read};
 use crate::clock::Clock;
 use crate::engine::{Engine, Stage};
 use crate::error::{Error, Result};
@@ -12,7 +13,7 @@ use crate::ledger::{
 use crate::payments::Channel;
 use crate::prices::Prices;
 use crate::settings::{Location, Settings};
-use crate::store::{Due, EntryFilter, HoldFilter, LoadedAccount, Reader, Snapshot, StoreResult};
+use crate::store::{Due, EntryFilter, HoldFilter, Reader, Snapshot, StoreResult};
 use crate::verify::{self, TrialBalance, Verification};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -93,6 +94,7 @@ struct Inner {
     engine: Engine,
     reader: Arc<dyn Reader>,
     prices: Arc<Prices>,
+    cache: Option<Arc<Balances>>,
     clock: Arc<dyn Clock>,
     channels: BTreeMap<String, Arc<dyn Channel>>,
     rules: Rules,
@@ -121,7 +123,12 @@ impl Settings {
     pub async fn connect(self) -> Result<Ledger> {
         let engine = self.engine();
         let clock = Arc::clone(&self.clock);
-        let (engine, reader): (Engine, Arc<dyn Reader>) = match self.validate()? {
+        let location = self.validate()?;
+        let cache = match self.cache {
+            Some(cache) => Some(Arc::new(cache.open().await?)),
+            None => None,
+        };
+        let (engine, reader): (Engine, Arc<dyn Reader>) = match location {
             Location::Memory => {
                 let store = crate::store::memory::MemoryStore::new();
                 (
@@ -130,6 +137,7 @@ impl Settings {
                         Stage::Thread,
                         &engine,
                         Arc::clone(&clock),
+                        cache.clone(),
                     )?,
                     Arc::new(store),
                 )
@@ -147,6 +155,7 @@ impl Settings {
                         Stage::Thread,
                         &engine,
                         Arc::clone(&clock),
+                        cache.clone(),
                     )?,
                     Arc::new(store),
                 )
@@ -164,7 +173,13 @@ impl Settings {
                 .await?;
                 let committers = (0..self.committers).map(|_| store.committer()).collect();
                 (
-                    Engine::start(committers, Stage::Task, &engine, Arc::clone(&clock))?,
+                    Engine::start(
+                        committers,
+                        Stage::Task,
+                        &engine,
+                        Arc::clone(&clock),
+                        cache.clone(),
+                    )?,
                     Arc::new(store),
                 )
             }
@@ -174,6 +189,7 @@ impl Settings {
                 engine,
                 prices: Arc::new(Prices::new(Arc::clone(&reader))),
                 reader,
+                cache,
                 clock,
                 channels: self.channels,
                 rules: self.rules,
@@ -419,27 +435,66 @@ impl Ledger {
         Ok(results.into_iter().map(consumption).collect())
     }
 
-    /// What an account has now. One that was never used has nothing.
+    /// What an account has now. One that was never used has nothing. With a [cache](Settings::cache) the answer may come
+    /// from there.
     ///
     /// # Errors
     /// `unavailable`.
     pub async fn balance(&self, user_id: Uuid) -> Result<Balance> {
         let now = self.inner.clock.now();
-        let state = self.state(user_id, now).await?;
+        match &self.inner.cache {
+            None => Ok(Balance::of(&self.state(user_id, now).await?, now)),
+            Some(cache) => match cache.look_up(user_id, now).await {
+                LookedUp::Found(balance) => Ok(balance),
+                LookedUp::Absent(read) => self.read_balance(cache, read, user_id, now).await,
+            },
+        }
+    }
+
+    /// The same from the database, whatever a cache says: after a transaction of yours that wrote [`within`](Ledger::within)
+    /// itself. What it finds is cached from then on.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn balance_fresh(&self, user_id: Uuid) -> Result<Balance> {
+        let now = self.inner.clock.now();
+        match &self.inner.cache {
+            None => self.balance(user_id).await,
+            Some(cache) => self.read_balance(cache, cache.begin(), user_id, now).await,
+        }
+    }
+
+    /// Reads a balance, and puts it before it is told.
+    async fn read_balance(
+        &self,
+        cache: &Balances,
+        read: Read,
+        user_id: Uuid,
+        now: Timestamp,
+    ) -> Result<Balance> {
+        let (state, seq) = self.state_and_number(user_id, now).await?;
+        cache.put(read, vec![Known::read(&state, seq, now)]).await;
         Ok(Balance::of(&state, now))
     }
 
     /// The account with everything applied that is due.
     async fn state(&self, user_id: Uuid, now: Timestamp) -> Result<State> {
+        Ok(self.state_and_number(user_id, now).await?.0)
+    }
+
+    /// The same, and the number of the last entry that was written.
+    async fn state_and_number(&self, user_id: Uuid, now: Timestamp) -> Result<(State, i64)> {
         let loaded = self
             .read(move |reader| async move { reader.account(user_id, now).await })
             .await?;
-        let mut state = match loaded {
-            Some(LoadedAccount { state, .. }) => state,
-            None => State::new(user_id, now),
+        let (mut state, looked_up_due, next_pending) = match loaded {
+            Some(loaded) => (loaded.state, loaded.looked_up_due, loaded.next_pending),
+            None => (State::new(user_id, now), false, None),
         };
+        let seq = state.account.seq;
         self.bring_up_to(&mut state, now)?;
-        Ok(state)
+        state.note_deadlines(looked_up_due, next_pending);
+        Ok((state, seq))
     }
 
     /// The account as [`stands`] wants it, for those of its holds.
@@ -495,7 +550,11 @@ impl Ledger {
             })
             .await?
             .map_err(|since| Error::archived("at", since, at))?;
+        let seq = state.account.seq;
         self.bring_up_to(&mut state, at)?;
+        if let Some(cache) = &self.inner.cache {
+            cache.put(cache.begin(), vec![Known::number(user_id, seq)]).await;
+        }
         Ok(Balance::of(&state, at))
     }
 
@@ -666,6 +725,10 @@ impl Ledger {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    pub(crate) fn cache(&self) -> Option<&Balances> {
+        self.inner.cache.as_deref()
     }
 
     pub(crate) fn prices(&self) -> &Arc<Prices> {

@@ -26,6 +26,8 @@ pub mod archive;
 #[doc(hidden)]
 pub mod bindings;
 #[cfg(feature = "engine")]
+mod cache;
+#[cfg(feature = "engine")]
 mod catalogue;
 #[cfg(feature = "engine")]
 mod clock;
@@ -58,6 +60,8 @@ mod verify;
 #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
 mod within;
 
+#[cfg(feature = "engine")]
+pub use cache::{Cache, CacheStats};
 #[cfg(feature = "engine")]
 pub use catalogue::{Package, Pricing, SavePackage, SetPricing, Usage};
 #[cfg(feature = "engine")]

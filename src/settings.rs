@@ -1,5 +1,6 @@
 //! How a ledger is opened.
 
+use crate::cache::Cache;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::EngineSettings;
 use crate::error::{Error, Result};
@@ -38,6 +39,7 @@ pub struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) pgbouncer: bool,
     pub(crate) account_memory_bytes: usize,
+    pub(crate) cache: Option<Cache>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -55,6 +57,7 @@ impl std::fmt::Debug for Settings {
             .field("connect_timeout", &self.connect_timeout)
             .field("pgbouncer", &self.pgbouncer)
             .field("account_memory_bytes", &self.account_memory_bytes)
+            .field("cache", &self.cache)
             .finish_non_exhaustive()
     }
 }
@@ -94,6 +97,7 @@ impl Settings {
             connect_timeout: Duration::from_secs(5),
             pgbouncer: false,
             account_memory_bytes: 32 << 20,
+            cache: None,
         }
     }
 
@@ -225,6 +229,14 @@ impl Settings {
         self
     }
 
+    /// A cache for [`Ledger::balance`](crate::Ledger::balance); without, every balance is read from the database. No command
+    /// asks it.
+    #[must_use]
+    pub fn cache(mut self, cache: Cache) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
     /// Whether the database goes with the ledger, and no other process can reach it.
     #[must_use]
     pub fn is_in_memory(&self) -> bool {
@@ -293,6 +305,9 @@ impl Settings {
                 format!("{TTL_MAX:?}"),
                 given,
             ));
+        }
+        if let Some(cache) = &self.cache {
+            cache.validate()?;
         }
         let location = self.locate()?;
         if let Some(schema) = &self.schema {

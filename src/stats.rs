@@ -1,5 +1,6 @@
 //! What a ledger has done, for whoever watches over it.
 
+use crate::cache::{Balances, CacheStats};
 use crate::error::Result;
 use crate::facade::Ledger;
 use crate::ledger::Matured;
@@ -19,6 +20,8 @@ pub struct Stats {
     pub queued: u64,
     /// What was written down as past its deadline, by sweeps and by other commands on the way.
     pub matured: Matured,
+    /// What the cache has done; `None` without one.
+    pub cache: Option<CacheStats>,
 }
 
 /// How many commands of a kind ended in the same way.
@@ -78,7 +81,10 @@ impl Ledger {
     /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.engine().stats()
+        Stats {
+            cache: self.cache().map(Balances::stats),
+            ..self.engine().stats()
+        }
     }
 
     /// How many holds wait for their job's end, in the whole database. The cost grows with their number.

@@ -8,6 +8,7 @@ use super::kept::{Kept, Lent};
 use super::meters::{self, Meters};
 use super::plan::{self, After, Answer, Books, Plan};
 use super::queues::{Change, Queues, Waiting};
+use crate::cache::{Balances, Known, Read};
 use crate::clock::{Clock, Moment, Patience};
 use crate::error::{Error, Written};
 use crate::ledger::{Action, Command, Matured, Outcome, Rules, State, Timestamp};
@@ -15,13 +16,26 @@ use crate::store::{Committer, Loaded, StoreError};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 /// After so many lost races in a row a job's accounts are locked before they are read, so that nobody starves.
 const STALE_BEFORE_LOCK: u32 = 3;
 /// A command's account, where it has one, and what becomes of it.
 type Answered = (Option<Uuid>, Answer);
+/// A command and what its caller is told.
+type Told = (Job, Result<Outcome, Error>);
+
+/// A batch that is being written.
+struct Batch {
+    decided: Vec<(Job, Answered)>,
+    plan: Plan,
+    now: Timestamp,
+    /// When the write began, for the cache.
+    began: Option<Read>,
+}
 
 /// The longest pause before the database is tried again.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
@@ -48,13 +62,17 @@ impl Job {
     }
 
     fn fail(self, meters: &Meters, error: &StoreError) {
-        let outcome = if matches!(error, StoreError::Unknown(_)) {
-            Written::Unknown
-        } else {
-            Written::No
-        };
-        self.answer(meters, Err(Error::store(error, outcome)));
+        self.answer(meters, Err(failure(error)));
     }
+}
+
+fn failure(error: &StoreError) -> Error {
+    let outcome = if matches!(error, StoreError::Unknown(_)) {
+        Written::Unknown
+    } else {
+        Written::No
+    };
+    Error::store(error, outcome)
 }
 
 /// What all committers of a ledger share.
@@ -65,6 +83,9 @@ pub(super) struct Context {
     /// How much memory a committer has for the accounts it keeps.
     pub(super) kept_bytes_max: usize,
     pub(super) queues: Arc<Queues>,
+    pub(super) cache: Option<Arc<Balances>>,
+    /// Where callers are answered whose answer waits for the cache.
+    pub(super) runtime: Handle,
 }
 
 /// Serves until the queue is closed and empty.
@@ -82,6 +103,7 @@ pub(super) async fn serve<C: Committer>(
         context,
         meters,
         failures: 0,
+        telling: JoinSet::new(),
     };
     let mut jobs: Vec<Job> = Vec::new();
     let mut change = None;
@@ -90,6 +112,7 @@ pub(super) async fn serve<C: Committer>(
         tokio::task::yield_now().await;
         // What comes after a change waits until all that came before it is done.
         if change.is_none() && !fill(&mut jobs, limit, &mut queue, &mut change).await {
+            while committer.telling.join_next().await.is_some() {}
             return;
         }
         // Nothing has begun for these: a caller that has gone away takes its command along.
@@ -138,6 +161,8 @@ struct Serving<C> {
     kept: Kept,
     /// Failed attempts in a row.
     failures: u32,
+    /// Callers whose answer waits for the cache.
+    telling: JoinSet<()>,
 }
 
 impl<C: Committer> Serving<C> {
@@ -192,15 +217,20 @@ impl<C: Committer> Serving<C> {
             .zip(answers)
             .filter_map(|(job, answer)| Some((job, answer?)))
             .collect();
-        let plan = books.close();
-        match self.store.append(&plan.writes).await {
+        let batch = Batch {
+            decided,
+            plan: books.close(),
+            now,
+            began: self.context.cache.as_ref().map(|cache| cache.begin()),
+        };
+        match self.store.append(&batch.plan.writes).await {
             Ok(stale) => {
                 self.failures = 0;
-                self.settle(decided, plan, &stale.into_iter().collect())
+                self.settle(batch, &stale.into_iter().collect()).await
             }
-            Err(StoreError::Unknown(why)) => self.find_out(decided, plan, why).await,
+            Err(StoreError::Unknown(why)) => self.find_out(batch, why).await,
             Err(error) => {
-                let jobs = decided.into_iter().map(|(job, _)| job).collect();
+                let jobs = batch.decided.into_iter().map(|(job, _)| job).collect();
                 self.nothing_written(jobs, error).await
             }
         }
@@ -320,14 +350,14 @@ impl<C: Committer> Serving<C> {
     }
 
     /// The connection broke while writing. The journal tells: the entries are there, or will never be.
-    async fn find_out(&mut self, decided: Vec<(Job, Answered)>, plan: Plan, why: String) -> Vec<Job> {
+    async fn find_out(&mut self, batch: Batch, why: String) -> Vec<Job> {
         tracing::warn!(
             why,
-            jobs = decided.len(),
+            jobs = batch.decided.len(),
             "lost sight of a write; looking for it in the journal"
         );
         self.kept.clear();
-        let landmarks = plan.landmarks();
+        let landmarks = batch.plan.landmarks();
         loop {
             let found = match self.store.reconnect().await {
                 Ok(()) => self.store.landed(&landmarks).await,
@@ -337,19 +367,18 @@ impl<C: Committer> Serving<C> {
                 Ok(landed) => {
                     let missing = landmarks.iter().zip(landed).filter(|(_, there)| !there);
                     let missing = missing.map(|((id, ..), _)| *id).collect();
-                    return self.settle(decided, plan, &missing);
+                    return self.settle(batch, &missing).await;
                 }
                 Err(StoreError::Busy(_) | StoreError::Lost(_))
-                    if decided.iter().any(|(job, _)| !job.patience.is_over()) =>
+                    if batch.decided.iter().any(|(job, _)| !job.patience.is_over()) =>
                 {
                     self.sleep().await;
                 }
                 Err(_) => {
                     let written = landmarks.iter().map(|(id, ..)| *id).collect();
                     let error = StoreError::Unknown(why);
-                    self.settle(decided, plan, &written)
-                        .into_iter()
-                        .for_each(|job| job.fail(&self.meters, &error));
+                    let unknown = self.settle(batch, &written).await;
+                    unknown.into_iter().for_each(|job| job.fail(&self.meters, &error));
                     return Vec::new();
                 }
             }
@@ -363,14 +392,17 @@ impl<C: Committer> Serving<C> {
     }
 
     /// Answers what is settled; returns the jobs whose account was stale, or that were postponed.
-    fn settle(&mut self, decided: Vec<(Job, Answered)>, plan: Plan, stale: &HashSet<Uuid>) -> Vec<Job> {
+    async fn settle(&mut self, batch: Batch, stale: &HashSet<Uuid>) -> Vec<Job> {
+        let Batch {
+            decided, plan, now, ..
+        } = batch;
         let mut matured = Matured::default();
         let written = plan.writes.entries.iter();
         written
             .filter(|entry| !stale.contains(&entry.user_id))
             .for_each(|entry| matured.count(entry));
         self.meters.matured(&matured);
-        let mut again = Vec::new();
+        let (mut again, mut answers) = (Vec::new(), Vec::with_capacity(decided.len()));
         for (mut job, (user_id, answer)) in decided {
             if user_id.is_some_and(|id| stale.contains(&id)) {
                 job.stale += 1;
@@ -378,21 +410,35 @@ impl<C: Committer> Serving<C> {
                 continue;
             }
             job.stale = 0;
-            match answer {
+            let result = match answer {
                 Answer::Postponed => {
                     if let (Action::Mature { .. }, Some(user_id)) = (&job.command.action, user_id) {
                         job.matured.add(plan::matured(&plan.writes, user_id));
                     }
                     again.push(job);
+                    continue;
                 }
                 Answer::Done(Outcome::Matured(mut matured)) => {
                     matured.add(job.matured);
-                    job.answer(&self.meters, Ok(Outcome::Matured(matured)));
+                    Ok(Outcome::Matured(matured))
                 }
-                Answer::Done(outcome) => job.answer(&self.meters, Ok(outcome)),
-                Answer::Refused(refusal) => job.answer(&self.meters, Err(refusal.into())),
-                Answer::Damaged(error) => job.fail(&self.meters, &error),
-            }
+                Answer::Done(outcome) => Ok(outcome),
+                Answer::Refused(refusal) => Err(refusal.into()),
+                Answer::Damaged(error) => Err(failure(&error)),
+            };
+            answers.push((job, result));
+        }
+        if let (Some(cache), Some(began)) = (self.context.cache.clone(), batch.began) {
+            let after = plan.after.iter().map(|after| &after.state);
+            let after = after.filter(|state| !stale.contains(&state.account.user_id));
+            let unwritten = plan.unwritten.iter();
+            let known = after
+                .map(|state| Known::written(state, now))
+                .chain(unwritten.map(|(user_id, seq)| Known::number(*user_id, *seq)))
+                .collect();
+            self.put(cache, began, known, answers).await;
+        } else {
+            tell(answers, &self.meters);
         }
         for After {
             state,
@@ -409,5 +455,28 @@ impl<C: Committer> Serving<C> {
             }
         }
         again
+    }
+
+    /// Answers when what is known now is in the cache: whoever reads it then finds nothing older. The next batch does not
+    /// wait for that.
+    async fn put(&mut self, cache: Arc<Balances>, began: Read, known: Vec<Known>, answers: Vec<Told>) {
+        if cache.is_immediate() {
+            cache.put(began, known).await;
+            tell(answers, &self.meters);
+            return;
+        }
+        while self.telling.try_join_next().is_some() {}
+        let meters = Arc::clone(&self.meters);
+        let putting = async move {
+            cache.put(began, known).await;
+            tell(answers, &meters);
+        };
+        self.telling.spawn_on(putting, &self.context.runtime);
+    }
+}
+
+fn tell(answers: Vec<Told>, meters: &Meters) {
+    for (job, result) in answers {
+        job.answer(meters, result);
     }
 }

@@ -169,6 +169,7 @@ pub(super) fn sum<'a>(meters: impl Iterator<Item = &'a Meters>, queued: usize) -
         batches: Histogram::default(),
         queued: u64::try_from(queued).unwrap_or(u64::MAX),
         matured: Matured::default(),
+        cache: None,
     };
     let mut outcomes = [[0; OUTCOMES.len()]; OPERATIONS.len()];
     let mut latencies: [Histogram; OPERATIONS.len()] = Default::default();

@@ -20,6 +20,7 @@ mod meters;
 mod plan;
 mod queues;
 
+use crate::cache::Balances;
 use crate::clock::{Clock, Moment, Patience};
 use crate::error::{Error, Result, Written};
 use crate::ledger::{Command, Matured, Outcome, Rules, Target, id};
@@ -30,6 +31,7 @@ use meters::Meters;
 use queues::Queues;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
@@ -72,6 +74,7 @@ impl Engine {
         stage: Stage,
         settings: &EngineSettings,
         clock: Arc<dyn Clock>,
+        cache: Option<Arc<Balances>>,
     ) -> Result<Engine> {
         let each = (settings.queue_limit / stores.len().max(1)).max(1);
         let (senders, receivers): (Vec<_>, Vec<_>) = stores.iter().map(|_| mpsc::channel(each)).unzip();
@@ -82,6 +85,8 @@ impl Engine {
             batch_limit: settings.batch_limit,
             kept_bytes_max: settings.account_memory_bytes / stores.len().max(1),
             queues: Arc::clone(&queues),
+            cache,
+            runtime: Handle::current(),
         });
         let mut finished = Vec::new();
         let mut meters = Vec::new();

@@ -78,6 +78,8 @@ pub(crate) struct Plan {
     pub(crate) writes: Writes,
     /// Every account that is written, as it is then.
     pub(crate) after: Vec<After>,
+    /// The others that there are, each with the number of its last entry.
+    pub(crate) unwritten: Vec<(Uuid, i64)>,
 }
 
 /// An account that is written.
@@ -276,12 +278,18 @@ impl<'r> Books<'r> {
             entries: Vec::with_capacity(entries),
             ..Writes::default()
         };
-        let after = accounts
-            .into_iter()
-            .filter_map(|account| account.write(&mut writes));
+        let (mut after, mut unwritten) = (Vec::with_capacity(accounts.len()), Vec::new());
+        for account in accounts {
+            let known = account.before.as_ref().map(|before| (before.user_id, before.seq));
+            match account.write(&mut writes) {
+                Some(written) => after.push(written),
+                None => unwritten.extend(known),
+            }
+        }
         Plan {
-            after: after.collect(),
             writes,
+            after,
+            unwritten,
         }
     }
 }

@@ -278,7 +278,8 @@ mod tests {
         };
         let clock = ManualClock::starting_at(Timestamp::from_micros(1_790_000_000_000_000));
         let committers = (0..3).map(|_| store.committer()).collect();
-        let engine = Arc::new(Engine::start(committers, Stage::Thread, &settings, Arc::new(clock)).unwrap());
+        let engine =
+            Arc::new(Engine::start(committers, Stage::Thread, &settings, Arc::new(clock), None).unwrap());
         let routes: std::collections::BTreeSet<usize> = (0..ACCOUNTS)
             .map(|n| usize::from(id::route(user(n))) * 3 / 65_536)
             .collect();

@@ -185,6 +185,7 @@ pub(crate) struct Writes {
     /// Only `remaining`, `expired`, `clawed` and `claim` differ from what is stored.
     pub(crate) lots: Vec<(Uuid, Arc<Lot>)>,
     /// Of these lots, only `remaining` does.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(crate) only_remaining: bool,
     pub(crate) new_holds: Vec<Arc<Hold>>,
     /// Only `state` differs from what is stored.

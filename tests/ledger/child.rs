@@ -18,6 +18,7 @@ pub const ALICE: Uuid = Uuid::from_u128(0xA11CE);
 const ROLE: &str = "JOINTO_CREDITS_TEST_CHILD";
 const URL: &str = "JOINTO_CREDITS_TEST_CHILD_URL";
 const NUMBER: &str = "JOINTO_CREDITS_TEST_CHILD_NUMBER";
+const REDIS: &str = "JOINTO_CREDITS_TEST_CHILD_REDIS";
 
 /// What a child does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,6 +33,8 @@ pub enum Role {
     Prices,
     /// Cleans up into the archive that it is told of, when most of what there is is old.
     CleanUp,
+    /// What it is asked to, with a cache in the Redis that it is told of: see [`crate::cache::about_balances`].
+    Balances,
 }
 
 pub struct Running {
@@ -41,7 +44,13 @@ pub struct Running {
 
 /// Starts a child. It says `ready` and waits for a line on its standard input, so that several begin together.
 pub async fn start(role: Role, database: &Database, number: u64) -> Running {
+    start_with_cache(role, database, number, None).await
+}
+
+/// The same, with a cache in Redis.
+pub async fn start_with_cache(role: Role, database: &Database, number: u64, redis: Option<&str>) -> Running {
     let mut child = Command::new(std::env::current_exe().unwrap())
+        .envs(redis.map(|url| (REDIS, url)))
         .args([
             "child::main",
             "--exact",
@@ -142,6 +151,10 @@ async fn main() {
     if role == "CleanUp" {
         settings = settings.clock(ManualClock::starting_at(crate::retention::LATER));
     }
+    #[cfg(feature = "redis")]
+    if let Some(redis) = told(REDIS) {
+        settings = settings.cache(crate::cache::in_redis(redis));
+    }
     let ledger = settings.connect().await.unwrap();
     say(format_args!("ready"));
     let first = heard().await;
@@ -151,6 +164,16 @@ async fn main() {
         "Mixed" => mixed(&ledger, number, 100, 16).await,
         "Endless" => endless(&ledger, number).await,
         "Prices" => prices(&ledger).await,
+        "Balances" => {
+            let mut what = first;
+            while !what.is_empty() {
+                say(format_args!(
+                    "{}",
+                    crate::cache::about_balances(&ledger, &what).await
+                ));
+                what = heard().await;
+            }
+        }
         "CleanUp" => crate::retention::clean_up(&ledger, first.as_ref()).await,
         other => panic!("no role {other}"),
     }

@@ -10,6 +10,7 @@
 #![allow(missing_docs)]
 
 mod bad_input;
+mod cache;
 mod cancellation;
 mod child;
 mod cluster;
@@ -40,6 +41,9 @@ mod within;
 #[allow(dead_code)]
 #[path = "../support/history.rs"]
 mod history;
+#[cfg(feature = "redis")]
+#[path = "../support/redis.rs"]
+mod redis_server;
 #[allow(dead_code)]
 #[path = "../support/render.rs"]
 mod render;

@@ -1,0 +1,91 @@
+//! A balance with the time in which it is true.
+
+use crate::ledger::{Balance, Expiring, State, Timestamp};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// More groups of expiring credits are not cached: a cache is for short answers.
+const EXPIRING_MAX: usize = 100;
+
+/// An account's balance from one deadline to the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cached {
+    /// Since when: the time at which deadlines were applied that nobody has written down yet.
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    from: Option<Timestamp>,
+    /// The next deadline: of a hold, or of a lot with something left.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+    #[serde(rename = "n")]
+    seq: i64,
+    /// Available, held, debt, credit limit, granted, spent.
+    #[serde(rename = "b")]
+    figures: [i64; 6],
+    #[serde(rename = "e", default, skip_serializing_if = "Vec::is_empty")]
+    expiring: Vec<(Timestamp, i64)>,
+}
+
+impl Cached {
+    /// Of a state with everything applied that is due at `now`; `None` where its next deadline is not known, or too much
+    /// is in it.
+    pub(super) fn of(state: &State, from: Option<Timestamp>, now: Timestamp) -> Option<Self> {
+        let account = &state.account;
+        let lots = state.lots.values().filter(|lot| lot.remaining > 0);
+        let until = lots
+            .filter_map(|lot| lot.expires_at)
+            .chain(account.next_hold_deadline)
+            .min();
+        if state.due_end.is_some() || until.is_some_and(|until| until <= now) {
+            return None;
+        }
+        let balance = Balance::of(state, now);
+        if balance.expiring.len() > EXPIRING_MAX {
+            return None;
+        }
+        Some(Cached {
+            from,
+            until,
+            seq: balance.seq,
+            figures: [
+                balance.available,
+                balance.held,
+                balance.debt,
+                balance.credit_limit,
+                balance.granted,
+                balance.spent,
+            ],
+            expiring: balance
+                .expiring
+                .iter()
+                .map(|part| (part.at, part.amount))
+                .collect(),
+        })
+    }
+
+    /// The balance at `now`, where it is still, or already, this one.
+    pub(super) fn at(&self, user_id: Uuid, now: Timestamp) -> Option<Balance> {
+        if self.from.is_some_and(|from| now < from) || self.until.is_some_and(|until| now >= until) {
+            return None;
+        }
+        let [available, held, debt, credit_limit, granted, spent] = self.figures;
+        let expiring = self.expiring.iter();
+        Some(Balance {
+            user_id,
+            available,
+            held,
+            debt,
+            credit_limit,
+            granted,
+            spent,
+            expiring: expiring
+                .map(|(at, amount)| Expiring {
+                    at: *at,
+                    amount: *amount,
+                })
+                .collect(),
+            seq: self.seq,
+            at: now,
+        })
+    }
+}
