@@ -638,6 +638,17 @@ typedef struct credits_settings {
     // How much memory, in bytes, the ledger has to keep accounts in from one command to the next: 32 MiB by default; less
     // than 0 keeps none. A command of a kept account needs no read. No answer depends on it.
     int64_t account_memory;
+    // A cache for credits_get_balance(): "process", or the URL of a Redis or Valkey ("redis://host:6379/0", "rediss://");
+    // NULL for none. No command asks it. docs/cache.md.
+    const char *cache;
+    // What its keys in Redis begin with: the same in all processes of this ledger, another one for every other ledger.
+    const char *cache_prefix;
+    // How long a balance is told after it was read or written, at the most: 1 s by default in the process, 30 s in Redis.
+    int64_t cache_max_age;
+    // How long a call waits for Redis, before the database answers: 20 ms by default.
+    int64_t cache_timeout;
+    // How many accounts are remembered with "process": 100,000 by default.
+    uint64_t cache_accounts;
 } credits_settings;
 
 // The holds of all accounts that wait for their job's end.
@@ -1553,7 +1564,7 @@ credits_code credits_set_pricing(const struct credits_ledger *ledger,
                                  int64_t *version,
                                  struct credits_error **error);
 
-// What an account has. One that was never used has nothing.
+// What an account has. One that was never used has nothing. With a cache the answer may come from there.
 //
 // @param at  As of which time, in microseconds since 1970 UTC; 0 for now.
 // @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_UNAVAILABLE.
@@ -1562,6 +1573,14 @@ credits_code credits_get_balance(const struct credits_ledger *ledger,
                                  int64_t at,
                                  struct credits_balance *balance,
                                  struct credits_error **error);
+
+// What an account has now, from the database, whatever a cache says; what it finds is cached from then on.
+//
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_UNAVAILABLE.
+credits_code credits_get_fresh_balance(const struct credits_ledger *ledger,
+                                       struct credits_uuid user_id,
+                                       struct credits_balance *balance,
+                                       struct credits_error **error);
 
 // A page of an account's journal, newest first. Cursors stay valid while entries are added.
 //

@@ -20,6 +20,10 @@ pub mod pricing;
 #[doc = include_str!("../docs/rate-cards.md")]
 mod rate_cards_page {}
 
+#[cfg(all(doctest, feature = "redis"))]
+#[doc = include_str!("../docs/cache.md")]
+mod cache_page {}
+
 #[cfg(feature = "archive")]
 pub mod archive;
 #[cfg(feature = "engine")]

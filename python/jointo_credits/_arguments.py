@@ -81,6 +81,18 @@ class Settings(TypedDict, total=False):
     late_payment: Literal["settle", "refund"]
     #: Whether a pooler in transaction mode (PgBouncer) stands before PostgreSQL.
     pgbouncer: bool
+    #: A cache for `balance`: ``"process"``, or the URL of a Redis or Valkey (``redis://host:6379/0``, ``rediss://``).
+    #: No command asks it. See docs/cache.md.
+    cache: str | None
+    #: What its keys in Redis begin with: the same in all processes of this ledger, another one for every other ledger.
+    cache_prefix: str | None
+    #: How long a balance is told after it was read or written, at the most: 1 s by default in the process, 30 s in
+    #: Redis.
+    cache_max_age: Duration
+    #: How long a call waits for Redis, before the database answers: 20 ms by default.
+    cache_timeout: Duration
+    #: How many accounts each process remembers with ``"process"``: 100,000 by default.
+    cache_accounts: int
 
 
 __all__ = [

@@ -152,17 +152,18 @@ class AsyncLedger:
 
     # --- what there is
 
-    async def balance(self, user_id: Id, at: datetime | None = None) -> Balance:
+    async def balance(self, user_id: Id, at: datetime | None = None, *, fresh: bool = False) -> Balance:
         """What an account has now, or had at a time. One that was never used has nothing.
 
         Args:
             user_id: The account.
             at: An aware datetime; the answer then comes from the journal, and takes as long as that is.
+            fresh: From the database, whatever a cache says.
 
         >>> (await ledger.balance(user)).available
         1000
         """
-        return await run(self._native.balance(user_id, at))
+        return await run(self._native.balance(user_id, at, fresh))
 
     async def transactions(
         self,

@@ -152,17 +152,18 @@ class Ledger:
 
     # --- what there is
 
-    def balance(self, user_id: Id, at: datetime | None = None) -> Balance:
+    def balance(self, user_id: Id, at: datetime | None = None, *, fresh: bool = False) -> Balance:
         """What an account has now, or had at a time. One that was never used has nothing.
 
         Args:
             user_id: The account.
             at: An aware datetime; the answer then comes from the journal, and takes as long as that is.
+            fresh: From the database, whatever a cache says.
 
         >>> ledger.balance(user).available
         1000
         """
-        return run(self._native.balance(user_id, at))
+        return run(self._native.balance(user_id, at, fresh))
 
     def transactions(
         self,

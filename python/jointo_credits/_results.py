@@ -842,6 +842,18 @@ class Histogram(_Result):
 
 
 @dataclass(frozen=True, slots=True)
+class CacheStats(_Result):
+    """What this process's cache for balances has done. Counts only grow."""
+
+    #: Balances that were told from the cache.
+    hits: int
+    #: Balances that were looked up in the cache, and read from the database.
+    misses: int
+    #: Calls that the cache was away for: balances read without it, and batches whose balances were not put.
+    away: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stats(_Result):
     """What this process's ledger has done since it was connected. Counts only grow."""
 
@@ -855,6 +867,8 @@ class Stats(_Result):
     queued: int
     #: What was written down as past its deadline, by sweeps and by other commands on the way.
     matured: Matured
+    #: What the cache for balances has done; ``None`` without one.
+    cache: CacheStats | None
 
 
 @dataclass(frozen=True, slots=True)

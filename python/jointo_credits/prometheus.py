@@ -46,6 +46,7 @@ class CreditsCollector(Collector):
     | ``jointo_credits_released_credits_total`` | credits that these gave back |
     | ``jointo_credits_expired_lots_total`` | lots that expired |
     | ``jointo_credits_expired_credits_total`` | credits that expired with them |
+    | ``jointo_credits_cache_lookups_total{result}`` | what a cache was asked: ``hit``, ``miss``, ``away`` |
     | ``jointo_credits_pending_holds`` | holds that wait for their job's end |
     | ``jointo_credits_pending_credits`` | credits in them |
     | ``jointo_credits_overdue_holds`` | expired holds that nobody has written down: how late the sweep is |
@@ -100,6 +101,13 @@ class CreditsCollector(Collector):
             ("expired_credits", "Credits that expired with their lots.", matured.expired),
         ):
             yield CounterMetricFamily(f"jointo_credits_{name}", text, value)
+        if stats.cache is not None:
+            lookups = CounterMetricFamily(
+                "jointo_credits_cache_lookups", "What the cache for balances was asked.", labels=["result"]
+            )
+            for result, count in (("hit", stats.cache.hits), ("miss", stats.cache.misses), ("away", stats.cache.away)):
+                lookups.add_metric([result], count)
+            yield lookups
         if self._pending:
             yield from self._holds()
 

@@ -123,6 +123,53 @@ static void test_what_can_t_be_opened(void) {
     credits_close(opened);
 }
 
+static void test_a_cache(void) {
+    credits_settings settings = CREDITS_SETTINGS_INIT;
+    credits_ledger *cached = NULL;
+    credits_uuid user = id_of(1);
+    credits_balance balance;
+    char *stats = NULL;
+    settings.cache_prefix = "shop";
+    REFUSED(CREDITS_VALIDATION, "cache_prefix", credits_open("memory:", &settings, &cached, &error));
+    settings.cache = "redis://localhost";
+    settings.cache_prefix = NULL;
+    REFUSED(CREDITS_VALIDATION, "cache_prefix", credits_open("memory:", &settings, &cached, &error));
+    settings.cache_prefix = "shop";
+    settings.cache_timeout = -1;
+    REFUSED(CREDITS_VALIDATION, "cache_timeout", credits_open("memory:", &settings, &cached, &error));
+    settings.cache = BAD_UTF8;
+    REFUSED(CREDITS_VALIDATION, "cache", credits_open("memory:", &settings, &cached, &error));
+    settings.cache = "redis://127.0.0.1:1";
+    settings.cache_timeout = 1000;
+    OK(credits_open("memory:", &settings, &cached, &error)); /* which is away */
+    OK(credits_get_balance(cached, user, 0, &balance, &error));
+    credits_close(cached);
+    settings.cache = "process";
+    settings.cache_prefix = NULL;
+    settings.cache_timeout = 0;
+    settings.cache_max_age = 3600 * INT64_C(1000000);
+    settings.cache_accounts = 10;
+    OK(credits_open("memory:", &settings, &cached, &error));
+    OK(credits_get_balance(cached, user, 0, &balance, &error));
+    CHECK(balance.available == 0);
+    {
+        credits_grant_options grant = CREDITS_GRANT_INIT;
+        grant.user_id = user;
+        grant.amount = 100;
+        grant.source = CREDITS_SOURCE_PURCHASE;
+        OK(credits_grant(cached, &grant, NULL, &error));
+    }
+    OK(credits_get_balance(cached, user, 0, &balance, &error));
+    CHECK(balance.available == 100);
+    OK(credits_get_fresh_balance(cached, user, &balance, &error));
+    CHECK(balance.available == 100);
+    REFUSED(CREDITS_VALIDATION, "balance", credits_get_fresh_balance(cached, user, NULL, &error));
+    OK(credits_stats(cached, &stats, &error));
+    CHECK(strstr(stats, "\"cache\":{\"away\":0,\"hits\":1,\"misses\":1}") != NULL);
+    credits_string_free(stats);
+    credits_close(cached);
+}
+
 static void test_structs_of_other_versions(void) {
     /* An older program's struct ends before fields that this library knows; a newer one's goes on behind them. */
     struct {
@@ -779,6 +826,7 @@ const struct test LEDGER_TESTS[] = {
     TEST(ids),
     TEST(clocks),
     TEST(what_can_t_be_opened),
+    TEST(a_cache),
     TEST(structs_of_other_versions),
     TEST(the_tables_are_missing),
     TEST(the_life_of_a_credit),

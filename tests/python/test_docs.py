@@ -20,6 +20,7 @@ OUTPUT = {
     ("docs/backend.md", 0): "",
     ("docs/backend.md", 1): "",
     ("docs/backend.md", 2): r"64\ncharged\n",
+    ("docs/cache.md", 0): r"100\n70\n70\nCacheStats\(hits=1, misses=1, away=0\)\n",
     ("docs/retention.md", 0): r"0\n0\nTrue True\n\[\]\n",
 }
 
@@ -33,6 +34,7 @@ def blocks() -> list[tuple[str, int, str]]:
         "docs/statements.md",
         "docs/backend.md",
         "docs/retention.md",
+        "docs/cache.md",
     ):
         text = (ROOT / page).read_text(encoding="utf-8")
         found += [(page, n, code) for n, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))]

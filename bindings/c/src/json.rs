@@ -53,6 +53,9 @@ pub(crate) fn stats(of: &Stats) -> Value {
         "released_credits": of.matured.released,
         "expired_lots": of.matured.lots,
         "expired_credits": of.matured.expired,
+        "cache": of
+            .cache
+            .map(|cache| json!({ "hits": cache.hits, "misses": cache.misses, "away": cache.away })),
     })
 }
 

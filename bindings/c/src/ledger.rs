@@ -8,7 +8,7 @@ use crate::json;
 use crate::options::{Options, number, optional};
 use crate::results::credits_pending;
 use crate::text::{give, optional_duration, optional_text, text};
-use jointo_credits::bindings::worker_threads;
+use jointo_credits::bindings::{CacheOptions, worker_threads};
 use jointo_credits::{LatePayment, Ledger, OnLotExpiredWhileHeld, Settings};
 use std::ffi::c_char;
 use std::time::Duration;
@@ -81,6 +81,17 @@ pub struct credits_settings {
     /// How much memory, in bytes, the ledger has to keep accounts in from one command to the next: 32 MiB by default; less
     /// than 0 keeps none. A command of a kept account needs no read. No answer depends on it.
     pub account_memory: i64,
+    /// A cache for credits_get_balance(): "process", or the URL of a Redis or Valkey ("redis://host:6379/0", "rediss://");
+    /// NULL for none. No command asks it. docs/cache.md.
+    pub cache: *const c_char,
+    /// What its keys in Redis begin with: the same in all processes of this ledger, another one for every other ledger.
+    pub cache_prefix: *const c_char,
+    /// How long a balance is told after it was read or written, at the most: 1 s by default in the process, 30 s in Redis.
+    pub cache_max_age: i64,
+    /// How long a call waits for Redis, before the database answers: 20 ms by default.
+    pub cache_timeout: i64,
+    /// How many accounts are remembered with "process": 100,000 by default.
+    pub cache_accounts: u64,
 }
 
 // SAFETY: numbers and pointers; zeros are valid.
@@ -128,6 +139,20 @@ pub unsafe extern "C" fn credits_open(
 /// The pointers are what lib.rs says.
 unsafe fn chosen(url: &str, given: credits_settings) -> Result<Settings, credits_error> {
     let mut chosen = Settings::new(url);
+    // SAFETY: the caller's promise.
+    let cache = unsafe {
+        CacheOptions {
+            cache: optional_text("cache", given.cache)?.map(str::to_owned),
+            prefix: optional_text("cache_prefix", given.cache_prefix)?.map(str::to_owned),
+            max_age: optional_duration("cache_max_age", given.cache_max_age)?,
+            timeout: optional_duration("cache_timeout", given.cache_timeout)?,
+            accounts: (given.cache_accounts > 0)
+                .then(|| usize::try_from(given.cache_accounts).unwrap_or(usize::MAX)),
+        }
+    };
+    if let Some(cache) = cache.chosen()? {
+        chosen = chosen.cache(cache);
+    }
     // SAFETY: the caller's promise.
     unsafe {
         if let Some(schema) = optional_text("schema", given.schema)? {

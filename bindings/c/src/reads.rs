@@ -13,7 +13,7 @@ use crate::text::{Checked, field, give, id, optional_text, optional_time};
 use jointo_credits::{ConsumptionFilter, Kind, Page, Status, TransactionFilter};
 use std::ffi::c_char;
 
-/// What an account has. One that was never used has nothing.
+/// What an account has. One that was never used has nothing. With a cache the answer may come from there.
 ///
 /// @param at  As of which time, in microseconds since 1970 UTC; 0 for now.
 /// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_UNAVAILABLE.
@@ -34,6 +34,27 @@ pub unsafe extern "C" fn credits_get_balance(
                 None => wait(ledger, ledger.ledger.balance(user_id)),
                 Some(at) => wait(ledger, ledger.ledger.balance_at(user_id, at)),
             };
+            balance.write((&found?).into());
+            Ok(())
+        })
+    }
+}
+
+/// What an account has now, from the database, whatever a cache says; what it finds is cached from then on.
+///
+/// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_UNAVAILABLE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn credits_get_fresh_balance(
+    ledger: *const credits_ledger,
+    user_id: credits_uuid,
+    balance: *mut credits_balance,
+    error: *mut *mut credits_error,
+) -> credits_code {
+    // SAFETY: the pointers are what lib.rs says.
+    unsafe {
+        with(ledger, error, |ledger| {
+            let balance = Out::new("balance", balance)?;
+            let found = wait(ledger, ledger.ledger.balance_fresh(id("user_id", user_id)?));
             balance.write((&found?).into());
             Ok(())
         })

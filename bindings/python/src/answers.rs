@@ -58,6 +58,7 @@ results!(
     ClawbackReceipt,
     CleanedUp,
     ArchiveFile,
+    CacheStats,
     Matured,
     Page,
     QuoteLine,
@@ -393,7 +394,10 @@ pub(crate) fn stats(py: Python<'_>, of: Stats) -> PyResult<Py<PyAny>> {
         histogram(py, name, latency)
     })?;
     let batches = histogram(py, "batches", of.batches)?;
-    make!(py, Stats { answers, latencies, batches, of.queued, matured(py, of.matured)? })
+    let cache = of
+        .cache
+        .map(|of| make!(py, CacheStats { of.hits, of.misses, of.away }));
+    make!(py, Stats { answers, latencies, batches, of.queued, matured(py, of.matured)?, cache.transpose()? })
 }
 
 pub(crate) fn pending_holds(py: Python<'_>, of: PendingHolds) -> PyResult<Py<PyAny>> {

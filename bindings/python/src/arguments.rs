@@ -293,3 +293,9 @@ pub(crate) fn bytes(field: &'static str, value: &Bound<'_, PyAny>) -> PyResult<V
     };
     given.ok_or_else(|| invalid(value, field, "is not what came over the wire", "bytes"))
 }
+
+pub(crate) fn word_of_truth(field: &'static str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    value
+        .extract()
+        .map_err(|_| invalid(value, field, "is neither True nor False", "a bool"))
+}

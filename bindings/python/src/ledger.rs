@@ -5,19 +5,19 @@
 use crate::answers;
 use crate::arguments::{
     decimal, duration, integer, key, metadata, optional, path, text, timestamp, usage, uuid, word,
+    word_of_truth,
 };
-use crate::clock::ManualClock;
 use crate::failures::{clash, invalid, is_ours, raise};
 use crate::operation::{Answer, Operation};
 use crate::orders::NativeOrders;
 use crate::session::Sessions;
+use crate::settings;
 use jointo_credits::ledger::limits::BATCH_COMMANDS_MAX;
 use jointo_credits::pricing::Quote;
 use jointo_credits::{
     Adjust, Clawback, Cleanup, Confirm, Consume, Consumption, ConsumptionFilter, Extend, Gift, Grant, Kind,
-    Late, LatePayment, Ledger, Money, OnLotExpiredWhileHeld, Overage, PricedConfirm, PricedConsume, Refund,
-    Refusal, SavePackage, SetCreditLimit, SetPricing, Settings, Shortfall, Source, Status, Timestamp,
-    TransactionFilter, Usage,
+    Late, Ledger, Money, Overage, PricedConfirm, PricedConsume, Refund, Refusal, SavePackage, SetCreditLimit,
+    SetPricing, Shortfall, Source, Status, Timestamp, TransactionFilter, Usage,
 };
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
@@ -32,9 +32,6 @@ pub(crate) type Any<'a, 'py> = &'a Bound<'py, PyAny>;
 const OVERAGES: [Overage; 3] = [Overage::Reject, Overage::Available, Overage::Debt];
 const LATES: [Late; 2] = [Late::Reject, Late::Recharge];
 pub(crate) const SHORTFALLS: [Shortfall; 2] = [Shortfall::Forgive, Shortfall::Debt];
-const LATE_PAYMENTS: [LatePayment; 2] = [LatePayment::Settle, LatePayment::Refund];
-const WHEN_EXPIRED: [OnLotExpiredWhileHeld; 2] =
-    [OnLotExpiredWhileHeld::Expire, OnLotExpiredWhileHeld::Grace];
 
 /// A ledger in any process that has the object: each gets connections of its own.
 #[pyclass(frozen, weakref, module = "jointo_credits._native")]
@@ -121,57 +118,9 @@ impl NativeLedger {
         clock: Option<Any<'_, '_>>,
         settings: &Bound<'_, PyDict>,
     ) -> PyResult<Self> {
-        let url = text("url", url)?;
-        let mut chosen = Settings::new(url);
-        if let Some(schema) = schema {
-            chosen = chosen.schema(text("schema", schema)?);
-        }
-        if let Some(clock) = clock {
-            match clock.cast::<ManualClock>() {
-                Ok(clock) => chosen = chosen.clock(clock.get().clock.clone()),
-                Err(_) => {
-                    return Err(invalid(
-                        clock,
-                        "clock",
-                        "is no clock",
-                        "a ManualClock, or None for the system's",
-                    ));
-                }
-            }
-        }
-        for (name, value) in settings.iter() {
-            let name = text("settings", &name)?;
-            let value = &value;
-            chosen = match name.as_str() {
-                "hold_ttl" => chosen.hold_ttl(duration("hold_ttl", value)?),
-                "on_lot_expired_while_held" => chosen.on_lot_expired_while_held(word(
-                    "on_lot_expired_while_held",
-                    value,
-                    &WHEN_EXPIRED,
-                    OnLotExpiredWhileHeld::as_str,
-                )?),
-                "release_grace" => chosen.release_grace(duration("release_grace", value)?),
-                "reversal_grace" => chosen.reversal_grace(duration("reversal_grace", value)?),
-                "max_connections" => chosen.max_connections(integer("max_connections", value)?),
-                "committers" => chosen.committers(integer("committers", value)?),
-                "batch_limit" => chosen.batch_limit(integer("batch_limit", value)?),
-                "queue_limit" => chosen.queue_limit(integer("queue_limit", value)?),
-                "account_memory_bytes" => {
-                    chosen.account_memory_bytes(integer("account_memory_bytes", value)?)
-                }
-                "patience" => chosen.patience(duration("patience", value)?),
-                "connect_timeout" => chosen.connect_timeout(duration("connect_timeout", value)?),
-                "channels" => crate::channels::add(chosen, value)?,
-                "order_ttl" => chosen.order_ttl(duration("order_ttl", value)?),
-                "late_payment" => {
-                    chosen.late_payment(word("late_payment", value, &LATE_PAYMENTS, LatePayment::as_str)?)
-                }
-                "pgbouncer" => chosen.pgbouncer(word_of_truth("pgbouncer", value)?),
-                _ => return Err(invalid(value, "settings", "has an unknown name", SETTINGS)),
-            };
-        }
+        let settings = settings::chosen(url, schema, clock, settings)?;
         Ok(NativeLedger {
-            sessions: Sessions::new(chosen),
+            sessions: Sessions::new(settings),
         })
     }
 
@@ -220,13 +169,21 @@ impl NativeLedger {
         }))
     }
 
-    fn balance(&self, py: Python<'_>, user_id: Any<'_, '_>, at: Option<Any<'_, '_>>) -> PyResult<Operation> {
+    fn balance(
+        &self,
+        py: Python<'_>,
+        user_id: Any<'_, '_>,
+        at: Option<Any<'_, '_>>,
+        fresh: Any<'_, '_>,
+    ) -> PyResult<Operation> {
         let user_id = uuid("user_id", user_id)?;
         let at = optional(at, |at| timestamp("at", at))?;
+        let fresh = word_of_truth("fresh", fresh)?;
         let call = move |ledger: Ledger| async move {
             match at {
-                None => ledger.balance(user_id).await,
                 Some(at) => ledger.balance_at(user_id, at).await,
+                None if fresh => ledger.balance_fresh(user_id).await,
+                None => ledger.balance(user_id).await,
             }
         };
         self.sessions.call(py, call, answers::balance)
@@ -753,10 +710,6 @@ impl NativeLedger {
     }
 }
 
-const SETTINGS: &str = "hold_ttl, on_lot_expired_while_held, release_grace, reversal_grace, max_connections, committers, \
-     batch_limit, queue_limit, account_memory_bytes, patience, connect_timeout, pgbouncer, order_ttl, late_payment, \
-     channels";
-
 fn cleanup(
     older_than: Any<'_, '_>,
     archive: Any<'_, '_>,
@@ -769,12 +722,6 @@ fn cleanup(
         limit: optional(limit, |limit| integer("limit", limit))?,
         dry_run: word_of_truth("dry_run", dry_run)?,
     })
-}
-
-fn word_of_truth(field: &'static str, value: Any<'_, '_>) -> PyResult<bool> {
-    value
-        .extract()
-        .map_err(|_| invalid(value, field, "is neither True nor False", "a bool"))
 }
 
 async fn calculate(

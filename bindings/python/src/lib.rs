@@ -25,6 +25,7 @@ mod orders;
 mod quote;
 mod records;
 mod session;
+mod settings;
 
 use pyo3::prelude::*;
 
