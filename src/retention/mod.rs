@@ -26,7 +26,8 @@
 //!
 //! Two clean-ups at once hinder each other and nobody else: a checkpoint that has moved makes the second one look again.
 //! Traffic is not waited for and does not wait: it adds to the end of journals, and what is removed is at the beginning.
-//! Between two transactions there is a pause as long as the transaction took.
+//! A clean-up works for a quarter of its time and rests in between ([`REST`]), so that it takes no more than a share of a
+//! busy machine.
 
 mod lines;
 mod merged;
@@ -58,6 +59,8 @@ const MANY: usize = 2_000;
 /// A file of the archive is full with so many rows, or so many bytes.
 const FILE_ROWS: u64 = 50_000;
 const FILE_BYTES: usize = 16 * 1024 * 1024;
+/// How long it rests after so much work: nobody waits for a clean-up, and traffic goes on beside it.
+const REST: u32 = 3;
 /// How often a transaction is tried that others get in the way of.
 const TRIES: u32 = 20;
 
@@ -237,6 +240,8 @@ struct Run<'l> {
     limit: u64,
     dry_run: bool,
     now: Timestamp,
+    /// Since when it has been at work.
+    working: Moment,
     done: CleanedUp,
 }
 
@@ -261,6 +266,7 @@ impl<'l> Run<'l> {
             limit: cleanup.limit.unwrap_or(u64::MAX).max(1),
             dry_run: cleanup.dry_run,
             now,
+            working: Moment::now(),
             done: CleanedUp {
                 before,
                 archived: 0,
@@ -328,6 +334,12 @@ impl<'l> Run<'l> {
         Ok(file)
     }
 
+    /// Leaves the machine to others for a while.
+    async fn rest(&mut self) {
+        tokio::time::sleep(self.working.age() * REST).await;
+        self.working = Moment::now();
+    }
+
     /// Whether enough was done. More rows follow.
     fn is_enough(&mut self) -> bool {
         self.done.more = self.done.archived >= self.limit;
@@ -364,6 +376,7 @@ impl<'l> Run<'l> {
                     return self.close(&mut writer).await;
                 }
             }
+            self.rest().await;
         }
         self.close(&mut writer).await
     }
@@ -455,14 +468,13 @@ impl<'l> Run<'l> {
             if removal.accounts.is_empty() {
                 return Ok(());
             }
-            let began = Moment::now();
             let remove =
                 move |reader: Arc<dyn Reader>| async move { Ok(reader.remove_entries(removal).await) };
             match self.ledger.read(remove).await? {
                 Ok(true) => {
                     self.done.removed += gone as u64;
                     self.done.kept += kept as u64;
-                    tokio::time::sleep(began.age()).await;
+                    self.rest().await;
                     return Ok(());
                 }
                 Ok(false) | Err(StoreError::Busy(_)) if tries > 0 => tries -= 1,
@@ -476,10 +488,9 @@ impl<'l> Run<'l> {
     async fn remove_holds(&mut self, name: &str, lines: &[(Uuid, String)]) -> Result<()> {
         let holds = lines.iter().map(|(_, line)| lines::hold(line));
         let holds: Vec<Hold> = holds.collect::<Result<_, _>>().map_err(|e| damaged(name, e))?;
-        let began = Moment::now();
         let remove = |reader: Arc<dyn Reader>| async move { reader.remove_holds(holds).await };
         self.done.removed += self.ledger.read(remove).await?;
-        tokio::time::sleep(began.age()).await;
+        self.rest().await;
         Ok(())
     }
 
