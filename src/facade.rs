@@ -370,6 +370,9 @@ impl Ledger {
     /// Takes no more commands, answers those that wait, and gives the connections back.
     pub async fn close(&self) {
         self.inner.engine.close().await;
+        if let Some(cache) = &self.inner.cache {
+            cache.close();
+        }
         // Reads that come later fail, which is what closing means.
         let _ = self.inner.reader.close().await;
     }

@@ -37,7 +37,7 @@ use crate::error::{Error, Result};
 use crate::ledger::{Balance, State, Timestamp};
 use balance::Cached;
 use record::Token;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -93,7 +93,8 @@ impl Cache {
     ///
     /// `url` is `redis://user:password@host:6379/0`, with TLS `rediss://`. `prefix` begins every key: the same in all
     /// processes of this ledger, and another one for every other ledger on the same Redis. The user needs
-    /// `+@scripting +@hash +@read +@keyspace +set +del +pexpire +time +info` on keys that begin so. Not for Redis Cluster.
+    /// `+@connection +@scripting +info +time +get +set +del +pexpire +hmget +hset +hdel` on keys that begin so. Not for Redis
+    /// Cluster.
     #[cfg(feature = "redis")]
     #[must_use]
     pub fn redis(url: impl Into<String>, prefix: impl Into<String>) -> Self {
@@ -167,6 +168,7 @@ impl Cache {
             kept: place,
             max_age: record::millis(self.max_age),
             counts: Counts::default(),
+            closed: AtomicBool::new(false),
         })
     }
 }
@@ -213,6 +215,7 @@ pub(crate) struct Balances {
     kept: Kept,
     max_age: record::Instant,
     counts: Counts,
+    closed: AtomicBool,
 }
 
 enum Kept {
@@ -281,6 +284,7 @@ impl Balances {
     pub(crate) async fn look_up(&self, user_id: Uuid, now: Timestamp) -> LookedUp {
         let at = |found: Option<&Cached>| found.and_then(|found| found.at(user_id, now));
         let asked = match &self.kept {
+            _ if self.closed.load(Ordering::Relaxed) => None,
             Kept::Process(cache) => {
                 let (read, found) = cache.look_up(user_id);
                 Some((read, at(found.as_deref())))
@@ -343,7 +347,7 @@ impl Balances {
             Kept::Process(cache) => brought.for_each(|(user_id, brought)| cache.put(user_id, brought)),
             #[cfg(feature = "redis")]
             Kept::Redis(cache) => {
-                if !cache.put(brought).await {
+                if !cache.put(brought.collect()).await {
                     Counts::add(&self.counts.away);
                 }
             }
@@ -353,6 +357,11 @@ impl Balances {
     /// Whether putting takes no time that others could use.
     pub(crate) fn is_immediate(&self) -> bool {
         matches!(self.kept, Kept::Process(_))
+    }
+
+    /// From now on nothing is told: reads of a ledger that is closed fail.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn stats(&self) -> CacheStats {

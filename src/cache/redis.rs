@@ -5,8 +5,9 @@
 //! uses the new connection, the task ends the *epoch*, of which every record is. Reads go on without the cache at once; puts
 //! wait until `timeout` after the loss, since a new connection is there within milliseconds as a rule.
 //!
-//! Redis can come back for one process earlier than for another, which still writes without putting. So nothing is told from
-//! a run of Redis that is younger than [`GRACE`], by when every process has found it.
+//! Redis can come back for one process earlier than for another, which still writes without putting. So nothing is told over
+//! a connection that takes the place of a lost one, nor from a run of Redis that has just begun, for [`GRACE`]: by then every
+//! process has found it.
 //!
 //! Keys are `PREFIX:1:RUN:USER` and `PREFIX:1:RUN:epoch`, `1` being the version of the records and `RUN` Redis's own id of its
 //! run: after a restart, or on a replica that takes over, nobody looks at what was there before.
@@ -18,7 +19,8 @@ use crate::clock::Moment;
 use crate::error::{Error, Result};
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisError, RedisResult, Script, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, RedisError, RedisResult, Script,
+    Value,
 };
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,12 +36,14 @@ const VERSION: u32 = 1;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest pause before Redis is tried again.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
-/// How old a run of Redis has to be.
+/// How long Redis has to have been there before anything is told.
 const GRACE: Duration = Duration::from_secs(3);
 /// How long an epoch lives that nobody ends.
 const EPOCH_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// A look at Redis's clock counts for this long: clocks drift.
 const TIME_LIFE: Duration = Duration::from_secs(10);
+/// How many records are put together: each part has its own `timeout`.
+const TOGETHER: usize = 200;
 /// The longest prefix.
 const PREFIX_BYTES_MAX: usize = 64;
 
@@ -104,6 +108,8 @@ struct State {
     link: Option<Link>,
     /// Since when there was no connection at last.
     lost: Moment,
+    /// Whether the next one comes after an outage.
+    is_again: bool,
     /// Something may be cached that is not true any more.
     owes: bool,
     /// Redis's clock, and when it showed that at the latest.
@@ -116,8 +122,9 @@ struct Link {
     connection: MultiplexedConnection,
     /// Up to the account.
     keys: Arc<str>,
-    /// What was missing to [`GRACE`], when it was connected.
-    young: Option<(Moment, Duration)>,
+    connected: Moment,
+    /// For how long nothing is told.
+    grace: Duration,
 }
 
 impl Link {
@@ -126,7 +133,7 @@ impl Link {
     }
 
     fn is_young(&self) -> bool {
-        self.young.is_some_and(|(since, missing)| since.age() < missing)
+        self.connected.age() < self.grace
     }
 
     fn record(&self, user_id: Uuid) -> String {
@@ -152,6 +159,7 @@ impl RedisCache {
             state: Mutex::new(State {
                 link: None,
                 lost: Moment::now(),
+                is_again: false,
                 owes: false,
                 time: None,
             }),
@@ -160,7 +168,8 @@ impl RedisCache {
             // Another process's must be others, as good as ever.
             tokens: AtomicU64::new(random()?),
         });
-        shared.link_up().await;
+        let is_there = shared.link_up().await;
+        shared.state().is_again = !is_there;
         Ok(RedisCache {
             keeper: tokio::spawn(keep(Arc::clone(&shared))),
             shared,
@@ -202,7 +211,7 @@ impl RedisCache {
     }
 
     /// Whether nothing older is told from now on.
-    pub(super) async fn put(&self, brought: impl Iterator<Item = (Uuid, Brought<Cached>)>) -> bool {
+    pub(super) async fn put(&self, brought: Vec<(Uuid, Brought<Cached>)>) -> bool {
         let shared = &self.shared;
         let link = {
             let mut state = shared.state();
@@ -212,37 +221,22 @@ impl RedisCache {
         let Some(mut link) = link else {
             return shared.makes_up().await;
         };
-        let mut calls = redis::pipe();
-        for (user_id, brought) in brought {
-            let (balance, until) = match &brought.balance {
-                Some((balance, until)) => (serde_json::to_string(balance).unwrap_or_default(), *until),
-                None => (String::new(), 0),
-            };
-            let token = brought.token.map(|token| token.to_string()).unwrap_or_default();
-            calls
-                .cmd("EVALSHA")
-                .arg(shared.put.get_hash())
-                .arg(2)
-                .arg(link.record(user_id))
-                .arg(link.epoch())
-                .arg(brought.seq)
-                .arg(token)
-                .arg(shared.life)
-                .arg(balance)
-                .arg(until);
-        }
-        let times: RedisResult<Vec<record::Instant>> =
-            shared.in_time(calls.query_async(&mut link.connection)).await;
-        match times {
-            Ok(times) => {
-                times.last().into_iter().for_each(|time| shared.saw(*time));
-                true
+        for part in brought.chunks(TOGETHER) {
+            let mut calls = redis::pipe();
+            for (user_id, brought) in part {
+                calls.add_command(shared.call_put(&link, *user_id, brought));
             }
-            Err(error) => {
-                shared.give_up(&error, true);
-                shared.makes_up().await
+            let times: RedisResult<Vec<record::Instant>> =
+                shared.in_time(calls.query_async(&mut link.connection)).await;
+            match times {
+                Ok(times) => times.last().into_iter().for_each(|time| shared.saw(*time)),
+                Err(error) => {
+                    shared.give_up(&error, true);
+                    return shared.makes_up().await;
+                }
             }
         }
+        true
     }
 }
 
@@ -270,6 +264,20 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn call_put(&self, link: &Link, user_id: Uuid, brought: &Brought<Cached>) -> Cmd {
+        let (balance, until) = match &brought.balance {
+            Some((balance, until)) => (serde_json::to_string(balance).unwrap_or_default(), *until),
+            None => (String::new(), 0),
+        };
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(self.put.get_hash()).arg(2);
+        call.arg(link.record(user_id)).arg(link.epoch());
+        call.arg(brought.seq);
+        call.arg(brought.token.map(|token| token.to_string()).unwrap_or_default());
+        call.arg(self.life).arg(balance).arg(until);
+        call
+    }
+
     async fn in_time<T>(&self, call: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
         match tokio::time::timeout(self.timeout, call).await {
             Ok(answer) => answer,
@@ -287,7 +295,9 @@ impl Shared {
         let mut state = self.state();
         state.owes |= owes;
         if state.link.take().is_some() {
-            state.lost = Moment::now();
+            (state.lost, state.is_again) = (Moment::now(), true);
+            // The next server may have another clock.
+            state.time = None;
             tracing::warn!(%error, "the cache is away: balances are read from the database");
         }
         drop(state);
@@ -362,13 +372,17 @@ impl Shared {
             let what = "INFO tells no run_id and uptime_in_seconds: not a Redis";
             return Err(RedisError::from((redis::ErrorKind::InvalidClientConfig, what)));
         };
-        let missing = GRACE.checked_sub(Duration::from_secs(age));
+        let grace = match self.state().is_again {
+            true => GRACE,
+            false => GRACE.saturating_sub(Duration::from_secs(age)),
+        };
         self.look_up.load_async(&mut connection).await?;
         self.put.load_async(&mut connection).await?;
         Ok(Link {
             connection,
             keys: format!("{}:{VERSION}:{run}:", self.prefix).into(),
-            young: missing.map(|missing| (Moment::now(), missing)),
+            connected: Moment::now(),
+            grace,
         })
     }
 }

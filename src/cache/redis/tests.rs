@@ -139,7 +139,7 @@ async fn put(cache: &RedisCache, seq: i64, read: Option<Read>) -> bool {
         balance: Some((cached(seq), record::Instant::MAX)),
         token: read.and_then(|read| read.token),
     };
-    cache.put([(USER, brought)].into_iter()).await
+    cache.put(vec![(USER, brought)]).await
 }
 
 /// A cache that knows of a balance.
@@ -154,8 +154,10 @@ async fn open(redis: &Redis) -> RedisCache {
     cache
 }
 
-async fn until_linked(cache: &RedisCache) {
-    while cache.shared.state().link.is_none() {
+/// Until there is a connection over which something may be told.
+async fn until_told(cache: &RedisCache) {
+    let may_be = |state: MutexGuard<'_, State>| state.link.as_ref().is_some_and(|link| !link.is_young());
+    while !may_be(cache.shared.state()) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -202,7 +204,7 @@ async fn what_could_not_be_put_ends_all_that_is_cached() {
         &RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)),
         true,
     );
-    until_linked(&cache).await;
+    until_told(&cache).await;
     let (read, found) = other.look_up(USER).await.unwrap();
     assert_eq!(found, None);
     assert!(put(&other, 2, Some(read)).await);
@@ -224,7 +226,7 @@ async fn what_was_saved_before_a_restart_is_not_looked_at() {
     );
     // The broken connection is noticed by the first call.
     while cache.look_up(USER).await.is_none() {
-        until_linked(&cache).await;
+        until_told(&cache).await;
     }
     assert_eq!(cache.look_up(USER).await.unwrap().1, None);
 }
@@ -259,7 +261,43 @@ async fn scripts_that_were_forgotten_are_loaded_again() {
     forget();
     // This put is lost, and a new connection makes up for it.
     assert!(put(&cache, 2, None).await);
+    assert!(cache.look_up(USER).await.is_none(), "not at once");
+    until_told(&cache).await;
     assert_eq!(cache.look_up(USER).await.unwrap().1, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_are_enough() {
+    let redis = Redis::start().await;
+    let rights = "+@connection +@scripting +info +time +get +set +del +pexpire +hmget +hset +hdel";
+    let mut user = ::redis::cmd("ACL");
+    user.arg("SETUSER")
+        .arg("app")
+        .arg("on")
+        .arg(">secret")
+        .arg("~test:*");
+    let user = rights.split(' ').fold(&mut user, |user, right| user.arg(right));
+    user.query::<()>(&mut redis.connection()).unwrap();
+    let url = redis.url().replace("://", "://app:secret@");
+    let cache = RedisCache::connect(&url, "test", GRACE, GRACE).await.unwrap();
+    let (read, _) = cache.look_up(USER).await.unwrap();
+    assert!(put(&cache, 1, Some(read)).await);
+    assert_eq!(cache.look_up(USER).await.unwrap().1, Some(cached(1)));
+    // And what an outage makes it do.
+    cache.shared.give_up(
+        &RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)),
+        true,
+    );
+    until_told(&cache).await;
+    assert_eq!(cache.look_up(USER).await.unwrap().1, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_tls_is_none_for_rediss() {
+    let redis = Redis::start().await;
+    let url = redis.url().replace("redis:", "rediss:");
+    let cache = RedisCache::connect(&url, "test", GRACE, GRACE).await.unwrap();
+    assert!(cache.look_up(USER).await.is_none());
 }
 
 #[test]
