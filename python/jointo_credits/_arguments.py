@@ -19,7 +19,7 @@ Number: TypeAlias = Decimal | int | str
 Quantity: TypeAlias = Number | Mapping[str, Number]
 #: A timedelta, or seconds.
 Duration: TypeAlias = timedelta | float
-#: Where an archive is: a directory.
+#: Where an archive is: a directory, or ``s3://bucket/prefix``.
 Place: TypeAlias = str | PathLike[str]
 #: What `confirm` does where more was used than is held: refuse, take what is available, or book the rest as debt.
 Overage: TypeAlias = Literal["reject", "available", "debt"]

@@ -882,7 +882,8 @@ class Ledger:
 
         Args:
             older_than: How old an entry must be: 30 days at the least.
-            archive: A directory. It has to be there.
+            archive: A directory, which has to be there; or ``s3://bucket/prefix``, with what the environment's usual
+                ``AWS_*`` variables say.
             limit: Ends once so many rows are archived, or a few more.
             dry_run: Counts what would leave, and changes nothing.
 

@@ -66,6 +66,21 @@ impl Job {
     }
 }
 
+#[cfg(test)]
+impl Job {
+    /// One that nobody waits for.
+    pub(super) fn of(command: Command) -> Self {
+        Job {
+            command,
+            reply: oneshot::channel().0,
+            asked: Moment::now(),
+            patience: Patience::begins(Duration::ZERO),
+            stale: 0,
+            matured: Matured::default(),
+        }
+    }
+}
+
 fn failure(error: &StoreError) -> Error {
     let outcome = if matches!(error, StoreError::Unknown(_)) {
         Written::Unknown

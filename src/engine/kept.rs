@@ -382,30 +382,8 @@ mod tests {
         state
     }
 
-    fn job_of(command: Command) -> Job {
-        Job {
-            command,
-            reply: tokio::sync::oneshot::channel().0,
-            asked: crate::clock::Moment::now(),
-            patience: crate::clock::Patience::begins(Duration::ZERO),
-            stale: 0,
-            matured: crate::ledger::Matured::default(),
-        }
-    }
-
     fn job(n: u64) -> Job {
-        job_of(Command {
-            action: Action::Consume(Consume {
-                user_id: user(n),
-                amount: 1,
-                feature: None,
-                ttl: None,
-                reference: None,
-                metadata: None,
-                priced: None,
-            }),
-            idempotency_key: None,
-        })
+        Job::of(Action::Consume(Consume::new(user(n), 1)).with_key(None))
     }
 
     /// What becomes of an account's next command. Takes the account out.
@@ -570,7 +548,7 @@ mod tests {
     fn all_commands_of_an_account_are_decided_on_one_picture() {
         let mut kept = Kept::new(1 << 20);
         let confirm = |id| {
-            job_of(Command {
+            Job::of(Command {
                 action: Action::Confirm(crate::ledger::Confirm {
                     consumption_id: id,
                     amount: None,

@@ -126,7 +126,7 @@ impl Queues {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::clock::{ManualClock, Moment, Patience};
+    use crate::clock::ManualClock;
     use crate::engine::{Engine, EngineSettings, Stage};
     use crate::ledger::{Action, Command, Consume, Grant, Outcome, Rules, Source, Timestamp, id};
     use crate::store::memory::MemoryStore;
@@ -139,44 +139,11 @@ mod tests {
     }
 
     fn consume(n: u64, amount: i64) -> Command {
-        Command {
-            action: Action::Consume(Consume {
-                user_id: user(n),
-                amount,
-                feature: None,
-                ttl: None,
-                reference: None,
-                metadata: None,
-                priced: None,
-            }),
-            idempotency_key: None,
-        }
+        Action::Consume(Consume::new(user(n), amount)).with_key(None)
     }
 
     fn grant(n: u64, amount: i64) -> Command {
-        Command {
-            action: Action::Grant(Grant {
-                user_id: user(n),
-                amount,
-                source: Source::Purchase,
-                priority: 0,
-                expires_at: None,
-                cost: None,
-                reference: None,
-            }),
-            idempotency_key: None,
-        }
-    }
-
-    fn job(command: Command) -> Job {
-        Job {
-            command,
-            reply: tokio::sync::oneshot::channel().0,
-            asked: Moment::now(),
-            patience: Patience::begins(Duration::ZERO),
-            stale: 0,
-            matured: crate::ledger::Matured::default(),
-        }
+        Action::Grant(Grant::new(user(n), amount, Source::Purchase)).with_key(None)
     }
 
     /// What is in a queue: `true` for a job.
@@ -193,16 +160,16 @@ mod tests {
         let (first, mut of_first) = mpsc::channel(4);
         let (second, mut of_second) = mpsc::channel(4);
         let queues = Queues::new(vec![first, second]);
-        queues.put(0, job(consume(1, 1))).await.unwrap();
-        queues.put(u16::MAX, job(consume(1, 1))).await.unwrap();
+        queues.put(0, Job::of(consume(1, 1))).await.unwrap();
+        queues.put(u16::MAX, Job::of(consume(1, 1))).await.unwrap();
         assert!(queues.let_take_part(1));
         assert!(queues.let_take_part(0), "one at the least: nothing changes");
-        queues.put(u16::MAX, job(consume(1, 1))).await.unwrap();
+        queues.put(u16::MAX, Job::of(consume(1, 1))).await.unwrap();
         assert_eq!(queues.waiting(), 5);
         assert_eq!(content(&mut of_first), [true, false, true]);
         assert_eq!(content(&mut of_second), [true, false]);
         assert!(queues.let_take_part(9), "as many as there are");
-        queues.put(u16::MAX, job(consume(1, 1))).await.unwrap();
+        queues.put(u16::MAX, Job::of(consume(1, 1))).await.unwrap();
         assert_eq!(content(&mut of_first), [false]);
         assert_eq!(content(&mut of_second), [false, true]);
     }
@@ -213,10 +180,10 @@ mod tests {
         let (second, mut of_second) = mpsc::channel(2);
         let queues = Queues::new(vec![first, second]);
         for _ in 0..2 {
-            queues.put(u16::MAX, job(consume(1, 1))).await.unwrap();
+            queues.put(u16::MAX, Job::of(consume(1, 1))).await.unwrap();
         }
         assert!(!queues.let_take_part(1));
-        let mut waits = Box::pin(queues.put(u16::MAX, job(consume(1, 1))));
+        let mut waits = Box::pin(queues.put(u16::MAX, Job::of(consume(1, 1))));
         std::future::poll_fn(|context| {
             assert!(waits.as_mut().poll(context).is_pending());
             std::task::Poll::Ready(())
@@ -232,7 +199,7 @@ mod tests {
         assert_eq!(content(&mut of_second), [false]);
         queues.close();
         assert_eq!(
-            queues.put(0, job(consume(1, 1))).await.unwrap_err().code(),
+            queues.put(0, Job::of(consume(1, 1))).await.unwrap_err().code(),
             "unavailable"
         );
     }

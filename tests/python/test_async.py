@@ -362,7 +362,7 @@ def test_one_answer_that_can_t_be_given_starves_no_other() -> None:
     native = NativeLedger("memory:", None, None, {})
     native.connect().wait()
     inbox = Inbox()
-    operations = [native.balance(uuid.uuid4(), None) for _ in range(50)]
+    operations = [native.balance(uuid.uuid4(), None, False) for _ in range(50)]
     interrupts = 0
     for n, operation in enumerate(operations):
         try:

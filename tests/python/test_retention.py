@@ -4,13 +4,16 @@ Rust: tests/ledger/retention.rs."""
 from __future__ import annotations
 
 import asyncio
+import http.server
 import json
 import subprocess
 import sys
+import threading
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from celery import Celery
@@ -41,6 +44,79 @@ def old_books(url: str, uses: int = 20) -> tuple[Ledger, ManualClock]:
         ledger.confirm(hold.id)
     clock.set(START + 2 * YEAR)
     return ledger, clock
+
+
+class Bucket(http.server.BaseHTTPRequestHandler):
+    """As much of S3 as an archive asks of it: path-style addresses, conditional PUTs, ranges."""
+
+    objects: ClassVar[dict[str, bytes]] = {}
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("ETag", '"e"')
+        self.send_header("Last-Modified", "Mon, 30 Nov 2026 08:00:00 GMT")
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        assert self.headers["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
+        if self.headers["If-None-Match"] == "*" and self.path in self.objects:
+            return self.answer(412)
+        self.objects[self.path] = body
+        return self.answer(200)
+
+    def do_GET(self) -> None:
+        body = self.objects.get(self.path)
+        if body is None:
+            return self.answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+        if wanted := self.headers["Range"]:
+            first, last = (int(place) for place in wanted.removeprefix("bytes=").split("-"))
+            part = body[first : last + 1]
+            return self.answer(206, part, Content_Range=f"bytes {first}-{first + len(part) - 1}/{len(body)}")
+        return self.answer(200, body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
+    """What is in it, by path. The environment leads there, as it would to a real one."""
+    Bucket.objects = {}
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "throw-away")
+    monkeypatch.setenv("AWS_REGION", "eu-test-1")
+    yield Bucket.objects
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_bucket_is_as_good_as_a_directory(sqlite: str, bucket: dict[str, bytes]) -> None:
+    place = "s3://credits/archive"
+    ledger, _ = old_books(sqlite)
+    with ledger:
+        before = list(ledger.all_transactions(USER))
+        done = ledger.cleanup_transactions(YEAR, place)
+        assert (done.archived, done.removed) == (41, 41)
+        assert list(bucket) == [f"/credits/archive/{name}" for name in done.files]
+        assert list(ledger.all_transactions(USER)) == []
+        assert list(ledger.all_transactions(USER, archive=place)) == before
+        assert ledger.verify(place).is_clean
+        (path,) = bucket
+        bucket[path] = bucket[path][:-1]
+        assert not ledger.verify(place).is_clean
 
 
 def test_the_past_moves_and_nothing_is_lost(url: str, archive: Path) -> None:

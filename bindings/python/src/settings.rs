@@ -1,6 +1,6 @@
 //! The keyword arguments that a ledger is opened with.
 
-use crate::arguments::{duration, integer, text, word, word_of_truth};
+use crate::arguments::{duration, integer, optional, text, word, word_of_truth};
 use crate::clock::ManualClock;
 use crate::failures::{invalid, raise};
 use crate::ledger::Any;
@@ -46,6 +46,9 @@ pub(crate) fn chosen(
     for (name, value) in settings.iter() {
         let name = text("settings", &name)?;
         let value = &value;
+        if set_cache(&mut cache, &name, value)? {
+            continue;
+        }
         chosen = match name.as_str() {
             "hold_ttl" => chosen.hold_ttl(duration("hold_ttl", value)?),
             "on_lot_expired_while_held" => chosen.on_lot_expired_while_held(word(
@@ -69,31 +72,6 @@ pub(crate) fn chosen(
                 chosen.late_payment(word("late_payment", value, &LATE_PAYMENTS, LatePayment::as_str)?)
             }
             "pgbouncer" => chosen.pgbouncer(word_of_truth("pgbouncer", value)?),
-            "cache" | "cache_prefix" | "cache_max_age" | "cache_timeout" | "cache_accounts"
-                if value.is_none() =>
-            {
-                chosen
-            }
-            "cache" => {
-                cache.cache = Some(text("cache", value)?);
-                chosen
-            }
-            "cache_prefix" => {
-                cache.prefix = Some(text("cache_prefix", value)?);
-                chosen
-            }
-            "cache_max_age" => {
-                cache.max_age = Some(duration("cache_max_age", value)?);
-                chosen
-            }
-            "cache_timeout" => {
-                cache.timeout = Some(duration("cache_timeout", value)?);
-                chosen
-            }
-            "cache_accounts" => {
-                cache.accounts = Some(integer("cache_accounts", value)?);
-                chosen
-            }
             _ => return Err(invalid(value, "settings", "has an unknown name", SETTINGS)),
         };
     }
@@ -103,4 +81,18 @@ pub(crate) fn chosen(
             None => chosen,
         },
     )
+}
+
+/// Whether it is an option of the cache. `None` is as good as not said.
+fn set_cache(cache: &mut CacheOptions, name: &str, value: Any<'_, '_>) -> PyResult<bool> {
+    let value = Some(value).filter(|value| !value.is_none());
+    match name {
+        "cache" => cache.cache = optional(value, |value| text("cache", value))?,
+        "cache_prefix" => cache.prefix = optional(value, |value| text("cache_prefix", value))?,
+        "cache_max_age" => cache.max_age = optional(value, |value| duration("cache_max_age", value))?,
+        "cache_timeout" => cache.timeout = optional(value, |value| duration("cache_timeout", value))?,
+        "cache_accounts" => cache.accounts = optional(value, |value| integer("cache_accounts", value))?,
+        _ => return Ok(false),
+    }
+    Ok(true)
 }

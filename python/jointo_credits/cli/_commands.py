@@ -481,7 +481,7 @@ def _clean_up(frame: Frame, work: Callable[..., CleanedUp], dry_run: bool, days:
 CLEANED_AT_ONCE = 50_000
 
 days = click.option("--older-than", "days", type=int, required=True, metavar="DAYS", help="30 at the least.")
-place = click.option("--archive", required=True, metavar="PLACE", help="A directory.")
+place = click.option("--archive", required=True, metavar="PLACE", help="A directory, or s3://bucket/prefix.")
 dry_run = click.option("--dry-run", is_flag=True, help="Only count what would leave.")
 
 
