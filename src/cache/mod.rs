@@ -10,7 +10,7 @@
 //! - **Exact.** What is cached is the answer a read of the same entries would give: a balance is told only within the time in
 //!   which none of its deadlines falls (an expiring lot, a due hold), by the reader's clock.
 //! - **Bounded.** However the cache fails, a balance is told no longer than `max_age` after it was read or written.
-//! - **Dispensable.** Where the cache is slow, full, damaged or gone, the database answers, a `timeout` later at the most.
+//! - **Dispensable.** Where the cache is slow, full, damaged or gone, the database answers, two `timeout`s later at the most.
 //!
 //! # How this can go wrong
 //!
@@ -22,7 +22,7 @@
 //! | a put fails or is not answered in time | the epoch ends: all that is cached is void, from the moment Redis can be reached again. Until then a process that still reaches it may tell an older balance, up to `max_age` |
 //! | Redis restarts with old data | keys carry the run's id: nobody looks at them |
 //! | Redis is full | what can't be replaced is removed; what can't be begun is not |
-//! | Redis does not answer | the first call waits for `timeout`, those after it for nothing, until Redis has answered again in the background |
+//! | Redis does not answer | calls under way wait for `timeout`, and as long again for a new connection; those after them for nothing, until there is one |
 //! | the clocks of two hosts differ | a cached balance's deadlines are held against the clock of whoever reads; its age against the cache's own |
 //! | somebody writes whom the cache does not know: `within` a caller's transaction, a process without the cache, an SQL console | told after `max_age`; at once with `balance_fresh`, which also puts what it reads |
 //! | a bit of a cached balance is wrong | what can't be read back counts as not there; what can is believed, by readers of balances alone |
