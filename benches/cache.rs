@@ -22,7 +22,7 @@ mod accounts;
 #[path = "shared/latencies.rs"]
 mod latencies;
 
-use accounts::account;
+use accounts::{account, account_of_call};
 use clap::Parser;
 use jointo_credits::{Cache, Consume, Grant, Ledger, Settings, Source};
 use latencies::latencies;
@@ -60,10 +60,6 @@ struct Measured {
     writes: usize,
 }
 
-fn pick(caller: usize, n: usize, accounts: usize) -> uuid::Uuid {
-    account(((caller * 7_919 + n * 104_729) % accounts) as u64)
-}
-
 async fn measure(ledger: &Ledger, options: &Options) -> Measured {
     let done = Arc::new(AtomicBool::new(false));
     let (mut readers, mut writers) = (JoinSet::new(), JoinSet::new());
@@ -76,7 +72,10 @@ async fn measure(ledger: &Ledger, options: &Options) -> Measured {
                     break;
                 }
                 let begin = Instant::now();
-                ledger.balance(pick(caller, n, accounts)).await.unwrap();
+                ledger
+                    .balance(account_of_call(caller, n, accounts))
+                    .await
+                    .unwrap();
                 micros.push(begin.elapsed().as_micros() as u64);
                 // A balance that is there at once gives nobody else a turn.
                 tokio::task::consume_budget().await;
@@ -92,7 +91,7 @@ async fn measure(ledger: &Ledger, options: &Options) -> Measured {
                 if done.load(Ordering::Relaxed) {
                     break;
                 }
-                let consume = Consume::new(pick(caller, n, accounts), 1);
+                let consume = Consume::new(account_of_call(caller, n, accounts), 1);
                 ledger.consume(consume, None).await.unwrap();
                 written += 1;
             }

@@ -21,7 +21,7 @@ mod accounts;
 #[path = "shared/latencies.rs"]
 mod latencies;
 
-use accounts::account;
+use accounts::{account, account_of_call};
 use clap::Parser;
 use jointo_credits::{Cleanup, Consume, Grant, Ledger, ManualClock, Settings, Source, Timestamp};
 use latencies::latencies;
@@ -105,7 +105,7 @@ async fn main() {
             for n in 0.. {
                 let began_in = phase.load(Ordering::SeqCst);
                 let begin = Instant::now();
-                let user = account(((caller * 7919 + n * 104_729) % accounts) as u64);
+                let user = account_of_call(caller, n, accounts);
                 ledger.consume(Consume::new(user, 1), None).await.unwrap();
                 let micros = begin.elapsed().as_micros() as u64;
                 match (began_in, phase.load(Ordering::SeqCst)) {

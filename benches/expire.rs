@@ -22,7 +22,7 @@ mod accounts;
 #[path = "shared/latencies.rs"]
 mod latencies;
 
-use accounts::account;
+use accounts::{account, account_of_call};
 use clap::Parser;
 use jointo_credits::{Consume, Grant, Ledger, ManualClock, Settings, Source, Timestamp};
 use latencies::latencies;
@@ -103,7 +103,7 @@ async fn main() {
             for n in 0.. {
                 let began_in_sweep = sweeping.load(Ordering::SeqCst);
                 let begin = Instant::now();
-                let user = account(((caller * 7919 + n * 104_729) % accounts) as u64);
+                let user = account_of_call(caller, n, accounts);
                 let consume = Consume::new(user, 1).ttl(Duration::from_secs(86_400));
                 ledger.consume(consume, None).await.unwrap();
                 let micros = begin.elapsed().as_micros() as u64;

@@ -89,7 +89,10 @@ impl CacheOptions {
 #[cfg(feature = "redis")]
 fn in_redis(url: String, prefix: String, timeout: Option<Duration>) -> Result<Cache> {
     let cache = Cache::redis(url, prefix);
-    Ok(timeout.into_iter().fold(cache, Cache::timeout))
+    Ok(match timeout {
+        Some(timeout) => cache.timeout(timeout),
+        None => cache,
+    })
 }
 
 #[cfg(not(feature = "redis"))]

@@ -476,8 +476,9 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Balance> {
         let (state, seq) = self.state_and_number(user_id, now).await?;
-        cache.put(read, vec![Known::read(&state, seq, now)]).await;
-        Ok(Balance::of(&state, now))
+        let balance = Balance::of(&state, now);
+        cache.put(read, vec![Known::read(&state, &balance, seq)]).await;
+        Ok(balance)
     }
 
     /// The account with everything applied that is due.

@@ -251,26 +251,12 @@ impl Settings {
     /// Checks everything that can be checked without a connection.
     pub(crate) fn validate(&self) -> Result<Location> {
         check_ttl("hold_ttl", self.rules.hold_ttl)?;
-        if self.rules.order_ttl < ORDER_TTL_MIN || self.rules.order_ttl > ORDER_TTL_MAX {
-            let (limit, given) = (
-                format!("{ORDER_TTL_MIN:?} .. {ORDER_TTL_MAX:?}"),
-                format!("{:?}", self.rules.order_ttl),
-            );
-            return Err(Error::invalid("order_ttl", "is out of range", limit, given));
-        }
+        check_range("order_ttl", self.rules.order_ttl, ORDER_TTL_MIN, ORDER_TTL_MAX)?;
         for (field, grace) in [
             ("release_grace", self.rules.release_grace),
             ("reversal_grace", self.rules.reversal_grace),
         ] {
-            if grace < TTL_MIN || grace > GRACE_MAX {
-                let limit = format!("{TTL_MIN:?} .. {GRACE_MAX:?}");
-                return Err(Error::invalid(
-                    field,
-                    "is out of range",
-                    limit,
-                    format!("{grace:?}"),
-                ));
-            }
+            check_range(field, grace, TTL_MIN, GRACE_MAX)?;
         }
         let counts = [
             ("max_connections", self.max_connections as usize, 1_000),
@@ -394,4 +380,23 @@ impl Settings {
             account_memory_bytes: self.account_memory_bytes,
         }
     }
+}
+
+/// Both ends are allowed.
+pub(crate) fn check_range(
+    field: &'static str,
+    given: Duration,
+    least: Duration,
+    most: Duration,
+) -> Result<()> {
+    if (least..=most).contains(&given) {
+        return Ok(());
+    }
+    let limit = format!("{least:?} .. {most:?}");
+    Err(Error::invalid(
+        field,
+        "is out of range",
+        limit,
+        format!("{given:?}"),
+    ))
 }

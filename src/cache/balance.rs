@@ -27,20 +27,17 @@ pub(super) struct Cached {
 }
 
 impl Cached {
-    /// Of a state with everything applied that is due at `now`; `None` where its next deadline is not known, or too much
+    /// The balance of a state with everything applied that is due; `None` where its next deadline is not known, or too much
     /// is in it.
-    pub(super) fn of(state: &State, from: Option<Timestamp>, now: Timestamp) -> Option<Self> {
+    pub(super) fn of(state: &State, balance: &Balance, from: Option<Timestamp>) -> Option<Self> {
         let account = &state.account;
         let lots = state.lots.values().filter(|lot| lot.remaining > 0);
         let until = lots
             .filter_map(|lot| lot.expires_at)
             .chain(account.next_hold_deadline)
             .min();
-        if state.due_end.is_some() || until.is_some_and(|until| until <= now) {
-            return None;
-        }
-        let balance = Balance::of(state, now);
-        if balance.expiring.len() > EXPIRING_MAX {
+        let is_due = state.due_end.is_some() || until.is_some_and(|until| until <= balance.at);
+        if is_due || balance.expiring.len() > EXPIRING_MAX {
             return None;
         }
         Some(Cached {

@@ -35,6 +35,7 @@ mod redis;
 
 use crate::error::{Error, Result};
 use crate::ledger::{Balance, State, Timestamp};
+use crate::settings::check_range;
 use balance::Cached;
 use record::Token;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -137,7 +138,7 @@ impl Cache {
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
-        within("cache_max_age", self.max_age, Duration::from_millis(10), AGE_MAX)?;
+        check_range("cache_max_age", self.max_age, Duration::from_millis(10), AGE_MAX)?;
         match &self.place {
             Place::Process { accounts: 0 } => Err(Error::invalid(
                 "cache_accounts",
@@ -149,7 +150,7 @@ impl Cache {
             #[cfg(feature = "redis")]
             Place::Redis { url, prefix, timeout } => {
                 let (least, most) = (Duration::from_millis(1), Duration::from_secs(10));
-                within("cache_timeout", *timeout, least, most)?;
+                check_range("cache_timeout", *timeout, least, most)?;
                 redis::validate(url, prefix)
             }
         }
@@ -171,19 +172,6 @@ impl Cache {
             closed: AtomicBool::new(false),
         })
     }
-}
-
-fn within(field: &'static str, given: Duration, least: Duration, most: Duration) -> Result<()> {
-    if (least..=most).contains(&given) {
-        return Ok(());
-    }
-    let limit = format!("{least:?} .. {most:?}");
-    Err(Error::invalid(
-        field,
-        "is out of range",
-        limit,
-        format!("{given:?}"),
-    ))
 }
 
 /// What a process's cache has done. Counts only grow.
@@ -263,18 +251,18 @@ impl Known {
         Known {
             user_id: state.account.user_id,
             seq: state.account.seq,
-            balance: Cached::of(state, None, now),
+            balance: Cached::of(state, &Balance::of(state, now), None),
         }
     }
 
-    /// The account as it was read at `now`, when its last entry had the number `seq`, and with everything applied that is
-    /// due.
-    pub(crate) fn read(state: &State, seq: i64, now: Timestamp) -> Self {
+    /// The account as it was read, when its last entry had the number `seq`, and with everything applied that is due; and the
+    /// balance that this makes.
+    pub(crate) fn read(state: &State, balance: &Balance, seq: i64) -> Self {
         let matured = state.account.seq > seq;
         Known {
             user_id: state.account.user_id,
             seq,
-            balance: Cached::of(state, matured.then_some(now), now),
+            balance: Cached::of(state, balance, matured.then_some(balance.at)),
         }
     }
 }

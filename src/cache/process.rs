@@ -103,12 +103,13 @@ impl ProcessCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{State, Timestamp};
+    use crate::ledger::{Balance, State, Timestamp};
 
     const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
     fn brought(seq: i64, read: Read) -> Brought<Cached> {
-        let cached = Cached::of(&State::new(Uuid::nil(), NOW), None, NOW).unwrap();
+        let state = State::new(Uuid::nil(), NOW);
+        let cached = Cached::of(&state, &Balance::of(&state, NOW), None).unwrap();
         Brought {
             seq,
             balance: Some((cached, record::Instant::MAX)),

@@ -23,20 +23,6 @@ use uuid::Uuid;
 
 /// After so many lost races in a row a job's accounts are locked before they are read, so that nobody starves.
 const STALE_BEFORE_LOCK: u32 = 3;
-/// A command's account, where it has one, and what becomes of it.
-type Answered = (Option<Uuid>, Answer);
-/// A command and what its caller is told.
-type Told = (Job, Result<Outcome, Error>);
-
-/// A batch that is being written.
-struct Batch {
-    decided: Vec<(Job, Answered)>,
-    plan: Plan,
-    now: Timestamp,
-    /// When the write began, for the cache.
-    began: Option<Read>,
-}
-
 /// The longest pause before the database is tried again.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
@@ -88,6 +74,20 @@ fn failure(error: &StoreError) -> Error {
         Written::No
     };
     Error::store(error, outcome)
+}
+
+/// A command's account, where it has one, and what becomes of it.
+type Answered = (Option<Uuid>, Answer);
+/// A command and what its caller is told.
+type Told = (Job, Result<Outcome, Error>);
+
+/// A batch that is being written.
+struct Batch {
+    decided: Vec<(Job, Answered)>,
+    plan: Plan,
+    now: Timestamp,
+    /// When the write began, for the cache.
+    began: Option<Read>,
 }
 
 /// What all committers of a ledger share.

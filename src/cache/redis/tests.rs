@@ -130,7 +130,7 @@ fn cached(seq: i64) -> Cached {
     let now = Timestamp::from_micros(1_790_000_000_000_000);
     let mut state = ledger::State::new(USER, now);
     state.account.seq = seq;
-    Cached::of(&state, None, now).unwrap()
+    Cached::of(&state, &ledger::Balance::of(&state, now), None).unwrap()
 }
 
 async fn put(cache: &RedisCache, seq: i64, read: Option<Read>) -> bool {

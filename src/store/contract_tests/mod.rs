@@ -21,7 +21,7 @@ use super::{
 };
 use crate::ledger::{
     Account, Action, Clawback, Command, Confirm, Consume, Effects, Entry, Extend, Gift, Grant, Hash, Hold,
-    HoldState, Kind, Late, Lot, LotChange, Metadata, Money, OrderNo, Outcome, Overage, Pin, Refund, Rules,
+    HoldState, Kind, Late, Lot, LotChange, Metadata, Money, OrderNo, Outcome, Pin, Refund, Rules,
     SetCreditLimit, Shortfall, Source, State, Status, Timestamp, apply, decide, limits,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,37 +126,15 @@ fn keyed(key: &str, action: Action) -> Command {
 }
 
 fn grant(user_id: Uuid, amount: i64) -> Grant {
-    Grant {
-        user_id,
-        amount,
-        source: Source::Purchase,
-        priority: 0,
-        expires_at: None,
-        cost: None,
-        reference: None,
-    }
+    Grant::new(user_id, amount, Source::Purchase)
 }
 
 fn consume(user_id: Uuid, amount: i64) -> Consume {
-    Consume {
-        user_id,
-        amount,
-        feature: None,
-        ttl: None,
-        reference: None,
-        metadata: None,
-        priced: None,
-    }
+    Consume::new(user_id, amount)
 }
 
 fn confirm(consumption_id: Uuid) -> Confirm {
-    Confirm {
-        consumption_id,
-        amount: None,
-        overage: Overage::Reject,
-        late: Late::Reject,
-        used: None,
-    }
+    Confirm::all(consumption_id)
 }
 
 fn consumption_id(outcome: &Outcome) -> Uuid {
