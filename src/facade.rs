@@ -12,8 +12,9 @@ use crate::ledger::{
 };
 use crate::payments::Channel;
 use crate::prices::Prices;
-use crate::settings::{Location, Settings};
+use crate::settings::Settings;
 use crate::store::{Due, EntryFilter, HoldFilter, Reader, Snapshot, StoreResult};
+use crate::url::Location;
 use crate::verify::{self, TrialBalance, Verification};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -120,11 +121,11 @@ impl Settings {
     /// # Errors
     /// [`Error::Refused`] with a `validation` reason that names the setting or the `url`;
     /// [`Error::Unavailable`] where the database can't be reached or opened.
-    pub async fn connect(self) -> Result<Ledger> {
+    pub async fn connect(mut self) -> Result<Ledger> {
         let engine = self.engine();
         let clock = Arc::clone(&self.clock);
         let location = self.validate()?;
-        let cache = match self.cache {
+        let cache = match self.cache.take() {
             Some(cache) => Some(Arc::new(cache.open().await?)),
             None => None,
         };
@@ -146,7 +147,7 @@ impl Settings {
             Location::Sqlite(location) => {
                 let settings = crate::store::sqlite::SqliteSettings {
                     max_connections: self.max_connections as usize,
-                    busy_timeout: self.connect_timeout,
+                    busy_timeout: self.connect_timeout_or_default(),
                 };
                 let store = crate::store::sqlite::SqliteStore::open(location, settings)?;
                 (
@@ -168,7 +169,7 @@ impl Settings {
                     schema: self.schema.clone(),
                     pgbouncer: self.pgbouncer,
                     max_connections: self.max_connections,
-                    connect_timeout: self.connect_timeout,
+                    connect_timeout: self.connect_timeout_or_default(),
                 })
                 .await?;
                 let committers = (0..self.committers).map(|_| store.committer()).collect();

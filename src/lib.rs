@@ -60,6 +60,8 @@ mod stats;
 #[cfg(feature = "engine")]
 mod store;
 #[cfg(feature = "engine")]
+mod url;
+#[cfg(feature = "engine")]
 mod verify;
 #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
 mod within;

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::ledger::limits::{GRACE_MAX, ORDER_TTL_MAX, ORDER_TTL_MIN, TTL_MAX, TTL_MIN};
 use crate::ledger::{LatePayment, OnLotExpiredWhileHeld, Rules, check_ttl};
 use crate::payments::{Channel, Manual};
+use crate::url::{Location, Target};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +37,8 @@ pub struct Settings {
     pub(crate) batch_limit: usize,
     pub(crate) queue_limit: usize,
     pub(crate) patience: Duration,
-    pub(crate) connect_timeout: Duration,
+    /// 5 s where nobody says.
+    pub(crate) connect_timeout: Option<Duration>,
     pub(crate) pgbouncer: bool,
     pub(crate) account_memory_bytes: usize,
     pub(crate) cache: Option<Cache>,
@@ -62,15 +64,6 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// What a URL leads to.
-pub(crate) enum Location {
-    Memory,
-    #[cfg(feature = "sqlite")]
-    Sqlite(crate::store::sqlite::Location),
-    #[cfg(feature = "postgres")]
-    Postgres(Box<sqlx::postgres::PgConnectOptions>),
-}
-
 impl Settings {
     /// Settings for a database.
     ///
@@ -81,6 +74,8 @@ impl Settings {
     /// | `sqlite::memory:` | SQLite in memory, gone with the ledger |
     /// | `postgresql://user:password@host:5432/database?sslmode=verify-full` | PostgreSQL 14 or newer |
     /// | `memory:` | no database at all: for your tests |
+    ///
+    /// Every part of a URL is honoured or refused by name: `docs/production.md` has the list.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Settings {
@@ -94,7 +89,7 @@ impl Settings {
             batch_limit: 1_000,
             queue_limit: 10_000,
             patience: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: None,
             pgbouncer: false,
             account_memory_bytes: 32 << 20,
             cache: None,
@@ -203,7 +198,7 @@ impl Settings {
     /// How long to wait for a connection, and for another process that writes a SQLite file: 5 s by default.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.connect_timeout = Some(timeout);
         self
     }
 
@@ -240,7 +235,7 @@ impl Settings {
     /// Whether the database goes with the ledger, and no other process can reach it.
     #[must_use]
     pub fn is_in_memory(&self) -> bool {
-        match self.locate() {
+        match self.target().map(|target| target.location) {
             Ok(Location::Memory) => true,
             #[cfg(feature = "sqlite")]
             Ok(Location::Sqlite(crate::store::sqlite::Location::Memory)) => true,
@@ -248,8 +243,8 @@ impl Settings {
         }
     }
 
-    /// Checks everything that can be checked without a connection.
-    pub(crate) fn validate(&self) -> Result<Location> {
+    /// Checks everything that can be checked without a connection, and takes over what the URL says.
+    pub(crate) fn validate(&mut self) -> Result<Location> {
         check_ttl("hold_ttl", self.rules.hold_ttl)?;
         check_range("order_ttl", self.rules.order_ttl, ORDER_TTL_MIN, ORDER_TTL_MAX)?;
         for (field, grace) in [
@@ -274,15 +269,6 @@ impl Settings {
                 ));
             }
         }
-        if self.connect_timeout.is_zero() || self.connect_timeout > TTL_MAX {
-            let given = format!("{:?}", self.connect_timeout);
-            return Err(Error::invalid(
-                "connect_timeout",
-                "is out of range",
-                "more than 0",
-                given,
-            ));
-        }
         if self.patience > TTL_MAX {
             let given = format!("{:?}", self.patience);
             return Err(Error::invalid(
@@ -295,7 +281,18 @@ impl Settings {
         if let Some(cache) = &self.cache {
             cache.validate()?;
         }
-        let location = self.locate()?;
+        let target = self.target()?;
+        let location = self.adopt(target)?;
+        let timeout = self.connect_timeout_or_default();
+        if timeout.is_zero() || timeout > TTL_MAX {
+            let limit = format!("more than 0, up to {TTL_MAX:?}");
+            return Err(Error::invalid(
+                "connect_timeout",
+                "is out of range",
+                limit,
+                format!("{timeout:?}"),
+            ));
+        }
         if let Some(schema) = &self.schema {
             let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
             if schema.is_empty() || schema.len() > 63 || !schema.chars().all(word) {
@@ -318,57 +315,53 @@ impl Settings {
         Ok(location)
     }
 
-    fn locate(&self) -> Result<Location> {
-        let expected = "sqlite:///FILE, sqlite::memory:, postgresql://... or memory:";
-        let (scheme, rest) = self.url.split_once(':').unwrap_or(("", ""));
-        match (scheme, rest) {
-            ("memory", "") => Ok(Location::Memory),
-            #[cfg(feature = "sqlite")]
-            ("sqlite", ":memory:") => Ok(Location::Sqlite(crate::store::sqlite::Location::Memory)),
-            #[cfg(feature = "sqlite")]
-            ("sqlite", path) => match path.strip_prefix("///") {
-                Some(file) if !file.is_empty() && !file.contains('?') => Ok(Location::Sqlite(
-                    crate::store::sqlite::Location::File(file.into()),
-                )),
-                _ => Err(Error::invalid(
-                    "url",
-                    "names no SQLite file",
-                    "sqlite:///FILE",
-                    &self.url,
-                )),
-            },
-            #[cfg(feature = "postgres")]
-            ("postgresql" | "postgres", _) => match self.url.parse() {
-                Ok(options) => Ok(Location::Postgres(Box::new(options))),
-                // The parser's own message may quote the URL, and the URL may hold a password.
-                Err(_) => Err(Error::invalid(
-                    "url",
-                    "can't be understood",
-                    "postgresql://user:password@host:5432/database",
-                    "a malformed postgresql URL",
-                )),
-            },
-            #[cfg(not(feature = "postgres"))]
-            ("postgresql" | "postgres", _) => Err(Error::invalid(
+    fn target(&self) -> Result<Target> {
+        crate::url::parse(&self.url, &|variable| {
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "PostgreSQL's own variables, which sqlx reads too"
+            )]
+            std::env::var(variable).ok()
+        })
+    }
+
+    /// Takes over the settings that the URL has in it. Said twice and differently, nobody knows which one is meant.
+    fn adopt(&mut self, target: Target) -> Result<Location> {
+        let Target {
+            location,
+            schema,
+            pgbouncer,
+            connect_timeout,
+        } = target;
+        let twice = |name: &str| {
+            let problem = "says something else than the setting of the same name; say it once";
+            Err(Error::invalid(
                 "url",
-                "needs the crate's feature `postgres`",
-                "an enabled database",
-                scheme,
-            )),
-            #[cfg(not(feature = "sqlite"))]
-            ("sqlite", _) => Err(Error::invalid(
-                "url",
-                "needs the crate's feature `sqlite`",
-                "an enabled database",
-                scheme,
-            )),
-            (scheme, _) => Err(Error::invalid(
-                "url",
-                "has an unknown scheme",
-                expected,
-                format!("`{scheme}:`"),
-            )),
+                problem,
+                "one of the two",
+                format!("`{name}`"),
+            ))
+        };
+        match (&self.schema, schema) {
+            (Some(chosen), Some(schema)) if *chosen != schema => return twice("schema"),
+            (None, schema) => self.schema = schema,
+            _ => {}
         }
+        match (self.connect_timeout, connect_timeout) {
+            (Some(chosen), Some(timeout)) if chosen != timeout => return twice("connect_timeout"),
+            (None, timeout) => self.connect_timeout = timeout,
+            _ => {}
+        }
+        match pgbouncer {
+            Some(false) if self.pgbouncer => return twice("pgbouncer"),
+            Some(pgbouncer) => self.pgbouncer = pgbouncer,
+            None => {}
+        }
+        Ok(location)
+    }
+
+    pub(crate) fn connect_timeout_or_default(&self) -> Duration {
+        self.connect_timeout.unwrap_or(Duration::from_secs(5))
     }
 
     pub(crate) fn engine(&self) -> EngineSettings {

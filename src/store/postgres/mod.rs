@@ -155,10 +155,11 @@ impl PostgresStore {
 /// that moment would scan and hash whole tables for as long as statistics take to arrive. `jit` would compile
 /// such plans because of the penalties that `enable_*` put on their costs.
 fn session_options(settings: &PostgresSettings, committer: bool) -> PgConnectOptions {
-    let mut options = settings
-        .options
-        .clone()
-        .application_name("jointo_credits")
+    let mut options = settings.options.clone();
+    if options.get_application_name().is_none() {
+        options = options.application_name("jointo_credits");
+    }
+    options = options
         .log_statements(log::LevelFilter::Off)
         .log_slow_statements(log::LevelFilter::Off, Duration::MAX);
     if settings.pgbouncer {
