@@ -165,9 +165,13 @@ impl Error {
 }
 
 impl From<StoreError> for Error {
-    /// For reads, where nothing can have been written.
+    /// Whether it was done is what the store says; of a read it was not.
     fn from(error: StoreError) -> Self {
-        Error::store(&error, Written::No)
+        let outcome = match error {
+            StoreError::Unknown(_) => Written::Unknown,
+            _ => Written::No,
+        };
+        Error::store(&error, outcome)
     }
 }
 

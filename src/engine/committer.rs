@@ -10,7 +10,7 @@ use super::plan::{self, After, Answer, Books, Plan};
 use super::queues::{Change, Queues, Waiting};
 use crate::cache::{Balances, Known, Read};
 use crate::clock::{Clock, Moment, Patience};
-use crate::error::{Error, Written};
+use crate::error::Error;
 use crate::ledger::{Action, Command, Matured, Outcome, Rules, State, Timestamp};
 use crate::store::{Committer, Loaded, StoreError};
 use std::collections::HashSet;
@@ -48,7 +48,7 @@ impl Job {
     }
 
     fn fail(self, meters: &Meters, error: &StoreError) {
-        self.answer(meters, Err(failure(error)));
+        self.answer(meters, Err(error.clone().into()));
     }
 }
 
@@ -65,15 +65,6 @@ impl Job {
             matured: Matured::default(),
         }
     }
-}
-
-fn failure(error: &StoreError) -> Error {
-    let outcome = if matches!(error, StoreError::Unknown(_)) {
-        Written::Unknown
-    } else {
-        Written::No
-    };
-    Error::store(error, outcome)
 }
 
 /// A command's account, where it has one, and what becomes of it.
@@ -439,7 +430,7 @@ impl<C: Committer> Serving<C> {
                 }
                 Answer::Done(outcome) => Ok(outcome),
                 Answer::Refused(refusal) => Err(refusal.into()),
-                Answer::Damaged(error) => Err(failure(&error)),
+                Answer::Damaged(error) => Err(error.into()),
             };
             answers.push((job, result));
         }
