@@ -146,6 +146,10 @@ impl Error {
             }
             StoreError::Lost(_) => "check that the database runs and can be reached, then try again",
             StoreError::Unknown(_) => "repeat the command with the same idempotency key",
+            StoreError::Skewed { .. } => {
+                "set the clock right that is wrong (NTP), this machine's or the database's; where both are as they are meant to \
+                 be, set max_clock_skew"
+            }
             StoreError::Failed { remedy, .. } => remedy,
         };
         let remedy = match outcome {

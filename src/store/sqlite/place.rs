@@ -183,7 +183,9 @@ impl Place {
             let log = FileId::at(&beside(&real, LOG));
             return Err(match log {
                 Some(log) if self.log.id.get() == Some(&log) => refuse(
-                    format!("the database {name} was replaced while the ledger had it open, and beside it is the old one's log"),
+                    format!(
+                        "the database {name} was replaced while the ledger had it open, and beside it is the old one's log"
+                    ),
                     "put the old file back; or stop every process that uses it, move its -wal and -shm away as well, and start again",
                 ),
                 _ => Moved::Reopen(format!(

@@ -35,7 +35,11 @@ const HARMS: [Harm; 11] = [
     ("moved", away, "was deleted or moved"),
     (
         "moved with all it has",
-        |path| ["", "-wal", "-shm"].iter().for_each(|suffix| away(&beside(path, suffix))),
+        |path| {
+            ["", "-wal", "-shm"]
+                .iter()
+                .for_each(|suffix| away(&beside(path, suffix)))
+        },
         "was deleted or moved",
     ),
     (
@@ -46,17 +50,48 @@ const HARMS: [Harm; 11] = [
         },
         "was deleted or moved",
     ),
-    ("replaced beside the old log", replace, "beside it is the old one's log"),
+    (
+        "replaced beside the old log",
+        replace,
+        "beside it is the old one's log",
+    ),
     (
         "emptied",
-        |path| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap(),
+        |path| {
+            fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_len(0)
+                .unwrap()
+        },
         "was emptied",
     ),
-    ("its log deleted", |path| remove(&beside(path, "-wal")), "write-ahead log"),
-    ("its log replaced", |path| replace(&beside(path, "-wal")), "write-ahead log"),
-    ("its log moved", |path| away(&beside(path, "-wal")), "write-ahead log"),
-    ("its index deleted", |path| remove(&beside(path, "-shm")), "index of the log"),
-    ("its index replaced", |path| replace(&beside(path, "-shm")), "index of the log"),
+    (
+        "its log deleted",
+        |path| remove(&beside(path, "-wal")),
+        "write-ahead log",
+    ),
+    (
+        "its log replaced",
+        |path| replace(&beside(path, "-wal")),
+        "write-ahead log",
+    ),
+    (
+        "its log moved",
+        |path| away(&beside(path, "-wal")),
+        "write-ahead log",
+    ),
+    (
+        "its index deleted",
+        |path| remove(&beside(path, "-shm")),
+        "index of the log",
+    ),
+    (
+        "its index replaced",
+        |path| replace(&beside(path, "-shm")),
+        "index of the log",
+    ),
 ];
 
 /// In a folder of its own, which can be moved.
@@ -117,7 +152,9 @@ async fn a_file_that_goes_during_the_commit_leaves_the_outcome_unknown() {
         // Without the look before the commit: as if it happened right after that.
         let lease = committer.lease().unwrap();
         let connection = lease.connection().unwrap();
-        connection.execute_batch("BEGIN IMMEDIATE; UPDATE credit_migrations SET applied_at = applied_at").unwrap();
+        connection
+            .execute_batch("BEGIN IMMEDIATE; UPDATE credit_migrations SET applied_at = applied_at")
+            .unwrap();
         harm(&path);
         committer.commit(connection).unwrap();
         let moved = lease.check_place().unwrap_err().unknown();
@@ -202,7 +239,10 @@ async fn whoever_closes_last_saves_what_was_in_a_log_that_is_gone() {
     figures(&subject.store).await;
     remove(&beside(&subject.path(), "-wal"));
     let (_, remedy) = failed(run(&mut committer, grant(5)).await);
-    assert!(remedy.contains("the last one saves what was in the log"), "{remedy}");
+    assert!(
+        remedy.contains("the last one saves what was in the log"),
+        "{remedy}"
+    );
     // Nobody makes another log beside it, in this process.
     let (problem, _) = failed(open(subject.path()).migrate().await);
     assert!(problem.contains("write-ahead log"), "{problem}");
