@@ -146,6 +146,10 @@ impl Error {
             }
             StoreError::Lost(_) => "check that the database runs and can be reached, then try again",
             StoreError::Unknown(_) => "repeat the command with the same idempotency key",
+            StoreError::Skewed { .. } => {
+                "set the clock right that is wrong (NTP), this machine's or the database's; where both are as they are meant to \
+                 be, set max_clock_skew"
+            }
             StoreError::Failed { remedy, .. } => remedy,
         };
         let remedy = match outcome {
@@ -165,9 +169,13 @@ impl Error {
 }
 
 impl From<StoreError> for Error {
-    /// For reads, where nothing can have been written.
+    /// Whether it was done is what the store says; of a read it was not.
     fn from(error: StoreError) -> Self {
-        Error::store(&error, Written::No)
+        let outcome = match error {
+            StoreError::Unknown(_) => Written::Unknown,
+            _ => Written::No,
+        };
+        Error::store(&error, outcome)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::ledger::{
 use crate::payments::Channel;
 use crate::prices::Prices;
 use crate::settings::Settings;
-use crate::store::{Due, EntryFilter, HoldFilter, Reader, Snapshot, StoreResult};
+use crate::store::{ClockBound, Due, EntryFilter, HoldFilter, Reader, Snapshot, StoreResult};
 use crate::url::Location;
 use crate::verify::{self, TrialBalance, Verification};
 use std::collections::BTreeMap;
@@ -99,6 +99,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     channels: BTreeMap<String, Arc<dyn Channel>>,
     rules: Rules,
+    /// How far the database's clock may be from `clock`.
+    max_clock_skew: Option<Duration>,
     #[cfg(feature = "postgres")]
     schema: Option<String>,
     #[cfg(feature = "postgres")]
@@ -123,6 +125,7 @@ impl Settings {
     /// [`Error::Unavailable`] where the database can't be reached or opened.
     pub async fn connect(mut self) -> Result<Ledger> {
         let engine = self.engine();
+        let max_clock_skew = engine.max_clock_skew;
         let clock = Arc::clone(&self.clock);
         let location = self.validate()?;
         let cache = match self.cache.take() {
@@ -169,6 +172,7 @@ impl Settings {
                     schema: self.schema.clone(),
                     pgbouncer: self.pgbouncer,
                     max_connections: self.max_connections,
+                    max_clock_skew,
                     connect_timeout: self.connect_timeout_or_default(),
                 })
                 .await?;
@@ -194,6 +198,7 @@ impl Settings {
                 clock,
                 channels: self.channels,
                 rules: self.rules,
+                max_clock_skew,
                 #[cfg(feature = "postgres")]
                 schema: self.schema,
                 #[cfg(feature = "postgres")]
@@ -658,6 +663,8 @@ impl Ledger {
     }
 
     async fn sweep(&self, due: Due, limit: Option<u64>, count: fn(&Matured) -> u64) -> Result<Matured> {
+        // Also where nothing is due by this clock: somebody should be told that it is wrong.
+        self.check_clock().await?;
         let limit = limit.unwrap_or(u64::MAX);
         let mut sum = Matured::default();
         let mut after = None;
@@ -746,6 +753,27 @@ impl Ledger {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.clock.now()
+    }
+
+    /// What the database's clock has to agree with, for what is decided at `now`.
+    pub(crate) fn clock_bound(&self, now: Timestamp) -> Option<ClockBound> {
+        self.inner.max_clock_skew.map(|max| ClockBound { now, max })
+    }
+
+    pub(crate) fn max_clock_skew(&self) -> Option<Duration> {
+        self.inner.max_clock_skew
+    }
+
+    /// Whether the database's clock agrees with ours: asked before anything but a command goes by the time.
+    pub(crate) async fn check_clock(&self) -> Result<()> {
+        if self.inner.max_clock_skew.is_none() {
+            return Ok(());
+        }
+        let time = self.read(|reader| async move { reader.time().await }).await?;
+        match (time, self.clock_bound(self.now())) {
+            (Some(time), Some(bound)) => Ok(bound.check(time)?),
+            _ => Ok(()),
+        }
     }
 
     #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]

@@ -89,9 +89,16 @@ impl Ledger {
         });
         let skew = Duration::from_micros(clock_skew_us.unwrap_or(0).unsigned_abs());
         if skew > SKEW_MAX {
+            let bound = self.max_clock_skew().filter(|bound| skew > *bound);
+            let effect = bound.map_or(String::new(), |bound| {
+                format!(
+                    ": nothing is done, since max_clock_skew is {:.0} s",
+                    bound.as_secs_f64()
+                )
+            });
             problems.push(Problem::new(
                 format!(
-                    "the database's clock and this one differ by {:.1} s",
+                    "the database's clock and this one differ by {:.1} s{effect}",
                     skew.as_secs_f64()
                 ),
                 "synchronize the clocks of all machines (NTP): deadlines go by the clock of whoever asks",

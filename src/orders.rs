@@ -463,6 +463,7 @@ impl Ledger {
     /// # Errors
     /// `unavailable` where the database is away.
     pub async fn reconcile_orders(&self, min_age: Duration) -> Result<Reconciled> {
+        self.check_clock().await?;
         let micros = i64::try_from(min_age.as_micros()).unwrap_or(i64::MAX);
         let until = Timestamp::from_micros(self.now().as_micros().saturating_sub(micros));
         let mut done = Reconciled::default();

@@ -544,6 +544,7 @@ impl Ledger {
     /// # Errors
     /// `validation`, `not_found`, `unavailable`.
     pub async fn save_package(&self, package: SavePackage) -> Result<Package> {
+        self.check_clock().await?;
         let now = self.now();
         self.prices()
             .change(|catalogue| catalogue.save(package.clone(), now))
@@ -564,6 +565,7 @@ impl Ledger {
     /// `validation` with the path of the fault in the card, or for an instant that has passed; `unavailable`.
     pub async fn set_pricing(&self, pricing: SetPricing) -> Result<Pricing> {
         let card = RateCard::parse(&pricing.card)?;
+        self.check_clock().await?;
         let now = self.now();
         let set = self
             .prices()
@@ -585,6 +587,7 @@ impl Ledger {
     /// # Errors
     /// `unavailable`.
     pub async fn seed_catalog(&self) -> Result<()> {
+        self.check_clock().await?;
         let now = self.now();
         self.prices()
             .change(|catalogue| Ok(((), catalogue.seed(now)?)))

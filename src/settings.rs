@@ -12,6 +12,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// With the system's clock. Machines whose clocks are kept differ by less than a second; this is what Kerberos asks for too.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
+const CLOCK_SKEW_LEAST: Duration = Duration::from_secs(1);
+const CLOCK_SKEW_MOST: Duration = Duration::from_secs(3_650 * 86_400);
+
 /// Everything that can be chosen about a ledger; [`Settings::new`] has sensible values for the rest.
 ///
 /// ```
@@ -30,6 +35,9 @@ pub struct Settings {
     pub(crate) url: String,
     pub(crate) schema: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// As it was chosen; without, it depends on the clock.
+    pub(crate) max_clock_skew: Option<Duration>,
+    pub(crate) is_system_clock: bool,
     pub(crate) channels: BTreeMap<String, Arc<dyn Channel>>,
     pub(crate) rules: Rules,
     pub(crate) max_connections: u32,
@@ -55,6 +63,7 @@ impl std::fmt::Debug for Settings {
             .field("committers", &self.committers)
             .field("batch_limit", &self.batch_limit)
             .field("queue_limit", &self.queue_limit)
+            .field("max_clock_skew", &self.clock_bound())
             .field("patience", &self.patience)
             .field("connect_timeout", &self.connect_timeout)
             .field("pgbouncer", &self.pgbouncer)
@@ -82,6 +91,8 @@ impl Settings {
             url: url.into(),
             schema: None,
             clock: Arc::new(SystemClock),
+            max_clock_skew: None,
+            is_system_clock: true,
             channels: [(Manual::NAME.to_owned(), Arc::new(Manual) as Arc<dyn Channel>)].into(),
             rules: Rules::default(),
             max_connections: 8,
@@ -107,7 +118,25 @@ impl Settings {
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
+        self.is_system_clock = false;
         self
+    }
+
+    /// How far the database's clock may be from the ledger's, before or behind: 5 min by default, 1 s to 3,650 d. Beyond that
+    /// no command is done, no sweep, clean-up or change of the catalogue: a process whose clock is wrong would end for good
+    /// what is not over yet. `docs/clocks.md`.
+    ///
+    /// With a [`clock`](Self::clock) of your own there is no bound unless you set one. SQLite has no clock but the process's.
+    #[must_use]
+    pub fn max_clock_skew(mut self, skew: Duration) -> Self {
+        self.max_clock_skew = Some(skew);
+        self
+    }
+
+    /// The bound that counts.
+    pub(crate) fn clock_bound(&self) -> Option<Duration> {
+        self.max_clock_skew
+            .or(self.is_system_clock.then_some(MAX_CLOCK_SKEW))
     }
 
     /// How long a hold lives where neither `consume` nor the feature's rate card says: 1 s to 30 d, 1 h by default.
@@ -278,6 +307,9 @@ impl Settings {
                 given,
             ));
         }
+        if let Some(skew) = self.max_clock_skew {
+            check_range("max_clock_skew", skew, CLOCK_SKEW_LEAST, CLOCK_SKEW_MOST)?;
+        }
         if let Some(cache) = &self.cache {
             cache.validate()?;
         }
@@ -368,6 +400,7 @@ impl Settings {
         EngineSettings {
             rules: self.rules,
             batch_limit: self.batch_limit,
+            max_clock_skew: self.clock_bound(),
             queue_limit: self.queue_limit,
             patience: self.patience,
             account_memory_bytes: self.account_memory_bytes,

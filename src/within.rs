@@ -99,14 +99,14 @@ impl Within<'_> {
         // holds are due than one round loads.
         loop {
             let now = self.ledger.now();
-            let loaded = self
-                .load(&needs(std::iter::once(&command), now))
-                .await
-                .map_err(failed)?;
+            let mut needs = needs(std::iter::once(&command), now);
+            needs.clock = self.ledger.clock_bound(now);
+            let loaded = self.load(&needs).await.map_err(failed)?;
             let mut books = Books::new(now, self.ledger.rules());
             books.read(loaded);
             let (_, answer) = books.answer(&command);
-            let writes = books.close().writes;
+            let mut writes = books.close().writes;
+            writes.clock = self.ledger.clock_bound(now);
             if !self.append(&writes).await.map_err(failed)?.is_empty() {
                 continue;
             }

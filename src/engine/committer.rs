@@ -10,11 +10,11 @@ use super::plan::{self, After, Answer, Books, Plan};
 use super::queues::{Change, Queues, Waiting};
 use crate::cache::{Balances, Known, Read};
 use crate::clock::{Clock, Moment, Patience};
-use crate::error::{Error, Written};
+use crate::error::Error;
 use crate::ledger::{Action, Command, Matured, Outcome, Rules, State, Timestamp};
-use crate::store::{Committer, Loaded, StoreError};
+use crate::store::{ClockBound, Committer, Loaded, StoreError};
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -48,7 +48,7 @@ impl Job {
     }
 
     fn fail(self, meters: &Meters, error: &StoreError) {
-        self.answer(meters, Err(failure(error)));
+        self.answer(meters, Err(error.clone().into()));
     }
 }
 
@@ -65,15 +65,6 @@ impl Job {
             matured: Matured::default(),
         }
     }
-}
-
-fn failure(error: &StoreError) -> Error {
-    let outcome = if matches!(error, StoreError::Unknown(_)) {
-        Written::Unknown
-    } else {
-        Written::No
-    };
-    Error::store(error, outcome)
 }
 
 /// A command's account, where it has one, and what becomes of it.
@@ -95,12 +86,21 @@ pub(super) struct Context {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rules: Rules,
     pub(super) batch_limit: usize,
+    /// How far the database's clock may be from this one.
+    pub(super) max_clock_skew: Option<Duration>,
     /// How much memory a committer has for the accounts it keeps.
     pub(super) kept_bytes_max: usize,
-    pub(super) queues: Arc<Queues>,
+    /// Not held: a committer ends when its ledger, which holds them, is gone.
+    pub(super) queues: Weak<Queues>,
     pub(super) cache: Option<Arc<Balances>>,
     /// Where callers are answered whose answer waits for the cache.
     pub(super) runtime: Handle,
+}
+
+impl Context {
+    fn bound(&self, now: Timestamp) -> Option<ClockBound> {
+        self.max_clock_skew.map(|max| ClockBound { now, max })
+    }
 }
 
 /// Serves until the queue is closed and empty.
@@ -183,7 +183,9 @@ struct Serving<C> {
 impl<C: Committer> Serving<C> {
     /// Leaves the work to fewer committers while other processes have committers at work on the same accounts.
     fn share_out(&self) {
-        let queues = &self.context.queues;
+        let Some(queues) = self.context.queues.upgrade() else {
+            return;
+        };
         let all = queues.len();
         let active = if self.kept.others_write() { all / 2 } else { all };
         // Where a queue is full it is tried again after the next round.
@@ -209,6 +211,7 @@ impl<C: Committer> Serving<C> {
             let asked = jobs.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
             let mut needs = plan::needs(asked.map(|(job, _)| &job.command), now);
             needs.lock = lock;
+            needs.clock = context.bound(now);
             // An account that only a consumption leads to is read whole.
             let asked: HashSet<Uuid> = needs.accounts.iter().copied().collect();
             to_compare.retain(|state| asked.contains(&state.account.user_id));
@@ -232,9 +235,11 @@ impl<C: Committer> Serving<C> {
             .zip(answers)
             .filter_map(|(job, answer)| Some((job, answer?)))
             .collect();
+        let mut plan = books.close();
+        plan.writes.clock = context.bound(now);
         let batch = Batch {
             decided,
-            plan: books.close(),
+            plan,
             now,
             began: self.context.cache.as_ref().map(|cache| cache.begin()),
         };
@@ -325,9 +330,18 @@ impl<C: Committer> Serving<C> {
         again
     }
 
+    /// Whether the clocks still disagree: a batch that was held up on its way was decided long ago.
+    fn is_skewed(&self, error: &StoreError) -> bool {
+        let StoreError::Skewed { database, .. } = error else {
+            return false;
+        };
+        let bound = self.context.bound(self.context.clock.now());
+        bound.is_some_and(|bound| bound.check(*database).is_err())
+    }
+
     /// Nothing was written. Either the database is tried again, or the callers are told.
     async fn nothing_done(&mut self, jobs: Vec<Job>, error: StoreError) -> Vec<Job> {
-        if matches!(error, StoreError::Failed { .. }) {
+        if matches!(error, StoreError::Failed { .. }) || self.is_skewed(&error) {
             tracing::error!(%error, jobs = jobs.len(), "the database can't do it");
             self.failures = 0;
             jobs.into_iter().for_each(|job| job.fail(&self.meters, &error));
@@ -439,7 +453,7 @@ impl<C: Committer> Serving<C> {
                 }
                 Answer::Done(outcome) => Ok(outcome),
                 Answer::Refused(refusal) => Err(refusal.into()),
-                Answer::Damaged(error) => Err(failure(&error)),
+                Answer::Damaged(error) => Err(error.into()),
             };
             answers.push((job, result));
         }

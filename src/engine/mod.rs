@@ -42,6 +42,8 @@ pub(crate) use plan::{Answer, Books, needs};
 pub(crate) struct EngineSettings {
     pub(crate) rules: Rules,
     pub(crate) batch_limit: usize,
+    /// How far the database's clock may be from the ledger's.
+    pub(crate) max_clock_skew: Option<Duration>,
     pub(crate) queue_limit: usize,
     /// How long the database is tried again before a caller is told.
     pub(crate) patience: Duration,
@@ -83,8 +85,9 @@ impl Engine {
             clock,
             rules: settings.rules,
             batch_limit: settings.batch_limit,
+            max_clock_skew: settings.max_clock_skew,
             kept_bytes_max: settings.account_memory_bytes / stores.len().max(1),
-            queues: Arc::clone(&queues),
+            queues: Arc::downgrade(&queues),
             cache,
             runtime: Handle::current(),
         });

@@ -239,6 +239,7 @@ mod tests {
         let settings = EngineSettings {
             rules: Rules::default(),
             batch_limit: 7,
+            max_clock_skew: None,
             queue_limit: 30,
             patience: Duration::from_secs(10),
             account_memory_bytes: 1 << 20,

@@ -257,6 +257,7 @@ impl<'l> Run<'l> {
                 format!("{} s", cleanup.older_than.as_secs()),
             ));
         }
+        ledger.check_clock().await?;
         let age = i64::try_from(cleanup.older_than.as_micros()).unwrap_or(i64::MAX);
         let before = Timestamp::from_micros(now.as_micros().saturating_sub(age));
         let mut run = Run {

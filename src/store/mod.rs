@@ -22,6 +22,7 @@
 //! | `Busy` | serialization failure, deadlock, a locked file | decides again, after a pause |
 //! | `Lost` | connection refused or gone while reading | reconnects, then decides again |
 //! | `Unknown` | connection gone while writing | reconnects, asks `landed`, then decides again what did not land |
+//! | `Skewed` | the database's clock is not near the ledger's | answers `Unavailable`, unless the batch has just grown old |
 //! | `Failed` | disk full, read-only, tables missing, no permission | answers `Unavailable` and says why |
 
 #[cfg(test)]
@@ -59,6 +60,38 @@ use uuid::Uuid;
 
 /// How many due holds of one account a `load` brings at the most; the rest follow in the next rounds.
 pub(crate) const DUE_HOLDS_MAX: usize = 100;
+
+/// How far the database's clock may be from the one that a batch is decided by. A process whose clock is wrong would end
+/// for good what is not over yet, or bring back what is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClockBound {
+    pub(crate) now: Timestamp,
+    pub(crate) max: Duration,
+}
+
+impl ClockBound {
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) fn earliest(self) -> Timestamp {
+        let max = i64::try_from(self.max.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(self.now.as_micros().saturating_sub(max))
+    }
+
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) fn latest(self) -> Timestamp {
+        self.now.plus(self.max)
+    }
+
+    /// Whether the database's clock agrees, which shows `database`.
+    pub(crate) fn check(self, database: Timestamp) -> StoreResult<()> {
+        if u128::from(self.now.as_micros().abs_diff(database.as_micros())) <= self.max.as_micros() {
+            return Ok(());
+        }
+        Err(StoreError::Skewed {
+            bound: self,
+            database,
+        })
+    }
+}
 
 /// A key and the account it is scoped to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -98,6 +131,8 @@ pub(crate) struct Needs {
     pub(crate) keys: Vec<(KeyScope, String)>,
     /// Lock the accounts, so that the `append` can't find them stale. For accounts that lost too many races.
     pub(crate) lock: bool,
+    /// What the database's clock has to agree with, where it has one.
+    pub(crate) clock: Option<ClockBound>,
 }
 
 impl Needs {
@@ -196,6 +231,8 @@ pub(crate) struct Writes {
     pub(crate) entries: Vec<Entry>,
     /// Keys of these accounts that were not looked up.
     pub(crate) keys: Vec<(Uuid, String)>,
+    /// What the database's clock has to agree with, where it has one: else nothing is written.
+    pub(crate) clock: Option<ClockBound>,
 }
 
 impl Writes {
@@ -218,6 +255,17 @@ pub(crate) enum StoreError {
     /// The connection was lost, or an I/O error came, while committing: written or not.
     #[error("the database failed while committing: {0}")]
     Unknown(String),
+    /// Nothing was written: the database's clock and the ledger's are too far from one another.
+    #[error(
+        "this process's clock shows {}, and the database's {database}: they differ by {:.0} s, and max_clock_skew is {:.0} s",
+        bound.now, seconds(bound.now, *database), bound.max.as_secs_f64()
+    )]
+    Skewed {
+        /// What the ledger's clock showed, and how far the database's may be.
+        bound: ClockBound,
+        /// What the database's clock showed.
+        database: Timestamp,
+    },
     /// Nothing was written; trying again won't help until somebody does something.
     #[error("{problem}; {remedy}")]
     Failed {
@@ -226,6 +274,10 @@ pub(crate) enum StoreError {
         /// What to do.
         remedy: &'static str,
     },
+}
+
+fn seconds(one: Timestamp, other: Timestamp) -> f64 {
+    Duration::from_micros(one.as_micros().abs_diff(other.as_micros())).as_secs_f64()
 }
 
 pub(crate) type StoreResult<T> = Result<T, StoreError>;
@@ -373,6 +425,11 @@ pub(crate) trait Reader: Retention + Send + Sync + 'static {
 
     /// Checks that the tables are there and of a version this library knows.
     fn check_schema(&self) -> Reading<'_, ()>;
+
+    /// What the database's clock shows, where it has one.
+    fn time(&self) -> Reading<'_, Option<Timestamp>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// Looks at the database: see [`Inspected`]. The tables need not be there.
     fn inspect(&self) -> Reading<'_, Inspected>;

@@ -13,6 +13,7 @@ mod bad_input;
 mod cache;
 mod cancellation;
 mod child;
+mod clocks;
 mod cluster;
 mod concurrency;
 mod constraints;

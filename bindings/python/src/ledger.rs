@@ -160,10 +160,12 @@ impl NativeLedger {
     fn close(&self) -> Option<Operation> {
         let session = self.sessions.close()?;
         let running = Arc::clone(&session);
+        let sessions = Arc::clone(&self.sessions);
         Some(Operation::new(&session, async move {
             if let Some(ledger) = running.connected() {
                 ledger.close().await;
             }
+            sessions.give_back();
             let answer: Answer = Box::new(|py| Ok(py.None()));
             answer
         }))

@@ -211,6 +211,15 @@ impl Sessions {
         self.existing()
     }
 
+    /// Ends the session's threads, once its ledger is closed; another process's is left alone.
+    pub(crate) fn give_back(&self) {
+        if let Some(session) = self.current.swap(None)
+            && !session.is_of_this_process()
+        {
+            std::mem::forget(session);
+        }
+    }
+
     fn before_fork(&self, patience: Duration) {
         self.forks.fetch_add(1, Ordering::AcqRel);
         if let Some(ledger) = self.existing().as_ref().and_then(|session| session.connected()) {
@@ -273,11 +282,7 @@ pub(crate) fn after_fork_in_child() {
 
 impl Drop for Sessions {
     fn drop(&mut self) {
-        if let Some(session) = self.current.swap(None)
-            && !session.is_of_this_process()
-        {
-            std::mem::forget(session);
-        }
+        self.give_back();
     }
 }
 

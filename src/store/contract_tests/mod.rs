@@ -206,6 +206,7 @@ fn writes(before: &LoadedAccount, entries: &[Entry]) -> Writes {
         entries: entries.to_vec(),
         keys: Vec::new(),
         only_remaining: false,
+        clock: None,
     }
 }
 

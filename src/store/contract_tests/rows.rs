@@ -20,6 +20,7 @@ pub(crate) async fn absent_things_are_absent(store: impl Subject) {
             (KeyScope::Consumption(id(2)), "key".into()),
         ],
         lock: true,
+        clock: None,
     };
     let loaded = committer.load(&needs).await.unwrap();
     assert_eq!(committer.append(&Writes::default()).await.unwrap(), NOBODY);

@@ -57,6 +57,9 @@ const REFERENCES: u32 = 1 << 16;
 /// Entries and new holds are not all of one instant.
 const TIMES: u32 = 1 << 17;
 
+/// Nothing is written unless the server's clock is within bounds.
+const CLOCK: u32 = 1 << 18;
+
 fn text(mask: u32) -> String {
     let lone = mask & LONE != 0;
     let guard = if lone {
@@ -76,6 +79,13 @@ fn text(mask: u32) -> String {
     };
     let mut texts = Texts::new(lone);
     let now = (mask & TIMES == 0).then(|| texts.scalar::<Timestamp>());
+    // Tested once, before any row is looked for.
+    let clock = if mask & CLOCK != 0 {
+        let (earliest, latest) = (texts.scalar::<Timestamp>(), texts.scalar::<Timestamp>());
+        format!("statement_timestamp() BETWEEN {earliest} AND {latest}")
+    } else {
+        "true".to_owned()
+    };
     // Hashed whole before its first use, and never a join: each key is one look-up in the index.
     let no_key_is_taken = if mask & KEYS != 0 {
         let from = texts.from(|c| keys(c, &[]));
@@ -95,7 +105,7 @@ fn text(mask: u32) -> String {
         sets.retain(|name| !["user_id", "expected"].contains(name));
         with.push(format!(
             "{} AS (UPDATE {{s}}credit_accounts a SET {} FROM {} \
-             WHERE {} AND a.hash = u.expected{no_key_is_taken} RETURNING a.user_id)",
+             WHERE {} AND a.hash = u.expected{no_key_is_taken} AND {clock} RETURNING a.user_id)",
             if both { "changed" } else { "won" },
             from.sets(&sets),
             from.text,
@@ -105,7 +115,7 @@ fn text(mask: u32) -> String {
     if mask & NEW_ACCOUNTS != 0 {
         let from = texts.from(|c| new_accounts(c, &[]));
         with.push(format!(
-            "{} AS (INSERT INTO {{s}}credit_accounts ({}) SELECT {} FROM {} \
+            "{} AS (INSERT INTO {{s}}credit_accounts ({}) SELECT {} FROM {} WHERE {clock} \
              ON CONFLICT (user_id) DO NOTHING RETURNING user_id)",
             if both { "made" } else { "won" },
             from.names.join(", "),
@@ -212,7 +222,10 @@ fn text(mask: u32) -> String {
         );
         with.push(format!("orders AS ({write})"));
     }
-    format!("WITH {} SELECT array_agg(user_id) FROM won", with.join(", "))
+    format!(
+        "WITH {} SELECT array_agg(user_id), statement_timestamp() FROM won",
+        with.join(", ")
+    )
 }
 
 /// The statement that `writes` needs.
@@ -264,6 +277,7 @@ fn mask_of(writes: &Writes, made: usize, changed: &[&AccountWrite]) -> u32 {
     let times = entries.iter().map(|entry| entry.created_at);
     let mut times = times.chain(writes.new_holds.iter().map(|hold| hold.created_at));
     let first = times.next();
+    mask |= flag(writes.clock.is_some(), CLOCK);
     mask | flag(first.is_none() || times.any(|time| Some(time) != first), TIMES)
 }
 
@@ -283,6 +297,10 @@ pub(super) async fn append(
     if mask & TIMES == 0 {
         let first_hold = writes.new_holds.first().map(|hold| hold.created_at);
         values.scalar(now.or(first_hold).unwrap_or(Timestamp::MIN));
+    }
+    if let Some(bound) = writes.clock {
+        values.scalar(bound.earliest());
+        values.scalar(bound.latest());
     }
     if mask & KEYS != 0 {
         keys(&mut values, &writes.keys);
@@ -324,6 +342,9 @@ pub(super) async fn append(
     let won = won.unwrap_or_default();
     if won.len() == writes.accounts.len() {
         return Ok(Vec::new());
+    }
+    if let Some(bound) = writes.clock {
+        bound.check(row.try_get(1).map_err(during_write)?)?;
     }
     let won: HashSet<Uuid> = won.into_iter().collect();
     let accounts = writes.accounts.iter().map(|write| write.account.user_id);

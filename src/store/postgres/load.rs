@@ -9,7 +9,9 @@
 //! planner does not know how long an array is, plans while tables are still empty, and would otherwise turn the join
 //! around and walk through a growing index. `MATERIALIZED` keeps it from folding the parts back into one another.
 
-use super::rows::{Packed, account_columns, deadline_columns, entry_columns, hold_columns, lot_columns};
+use super::rows::{
+    Packed, account_columns, clock_columns, deadline_columns, entry_columns, hold_columns, lot_columns,
+};
 use super::{Statements, during_read};
 use crate::ledger::{Hash, Hold, Order, Prior, State, Timestamp};
 use crate::store::{
@@ -28,6 +30,7 @@ const DUE: i16 = 3;
 const NAMED: i16 = 4;
 const NEXT: i16 = 5;
 const PRIOR: i16 = 6;
+const CLOCK: i16 = 7;
 
 /// Parts of the statement that a batch may not need.
 const WITH_CONSUMPTIONS: u32 = 1;
@@ -40,6 +43,9 @@ const WITH_HOLDS: u32 = 16;
 /// Accounts of which nothing is wanted while their last entry is as it is known.
 const WITH_KNOWN: u32 = 64;
 
+/// What the server's clock shows.
+const WITH_CLOCK: u32 = 128;
+
 /// What a lone command needs: one account, or one consumption and its account, and at the most one key and one lot.
 const LONE: u32 = 32;
 
@@ -47,11 +53,18 @@ const LONE: u32 = 32;
 /// and the number of due holds, `consumptions`, `key_accounts`, `keys`, `key_consumptions`, `consumption_keys`, `lot_accounts`, `lots`; of a
 /// [`LONE`] one just the account or the consumption, the hash, the key, the lot.
 fn text(mask: u32) -> String {
-    if mask & LONE != 0 {
+    let mut text = if mask & LONE != 0 {
         lone_text(mask)
     } else {
         batch_text(mask)
+    };
+    if mask & WITH_CLOCK != 0 {
+        text.push_str(&format!(
+            " UNION ALL SELECT {} FROM (SELECT '00000000-0000-0000-0000-000000000000'::uuid AS user_id) c",
+            clock_columns(CLOCK, "c")
+        ));
     }
+    text
 }
 
 /// A lone command waits for every node that an executor sets up, so its look-ups are plain ones.
@@ -328,6 +341,7 @@ fn more_to_know(needs: &Needs, loaded: &Loaded) -> Needs {
         known: Vec::new(),
         orders: Vec::new(),
         lock: needs.lock,
+        clock: None,
     }
 }
 
@@ -359,7 +373,8 @@ async fn read(
         | flag(!keys.is_empty(), WITH_KEYS)
         | flag(!consumption_keys.is_empty(), WITH_CONSUMPTION_KEYS)
         | flag(!needs.lots.is_empty(), WITH_LOTS)
-        | flag(!needs.known.is_empty(), WITH_KNOWN);
+        | flag(!needs.known.is_empty(), WITH_KNOWN)
+        | flag(needs.clock.is_some(), WITH_CLOCK);
     let lone = holds == 0
         && needs.accounts.len() + needs.consumptions.len() == 1
         && needs.keys.len() <= 1
@@ -421,6 +436,12 @@ fn collect(rows: &[PgRow], needs: &Needs, now: Timestamp, due_max: usize) -> Sto
     let mut rest = Vec::with_capacity(rows.len());
     for row in rows {
         let packed = Packed::read(row)?;
+        if let (CLOCK, Some(bound)) = (packed.tag, needs.clock) {
+            if let Some(time) = packed.time(0) {
+                bound.check(time)?;
+            }
+            continue;
+        }
         if packed.tag != ACCOUNT {
             rest.push(packed);
             continue;

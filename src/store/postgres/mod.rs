@@ -58,6 +58,8 @@ pub(crate) struct PostgresSettings {
     /// Whether a pooler in transaction mode stands between.
     pub(crate) pgbouncer: bool,
     pub(crate) max_connections: u32,
+    /// How far the server's clock may be from the ledger's, when an account is read.
+    pub(crate) max_clock_skew: Option<Duration>,
     /// How long to wait for a connection.
     pub(crate) connect_timeout: Duration,
 }

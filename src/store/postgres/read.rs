@@ -10,8 +10,8 @@ use crate::catalogue::Package;
 use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Status, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
-    CatalogueChange, CatalogueRows, Changed, Due, EntryFilter, HoldFilter, Inspected, Loaded, LoadedAccount,
-    Needs, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry,
+    CatalogueChange, CatalogueRows, Changed, ClockBound, Due, EntryFilter, HoldFilter, Inspected, Loaded,
+    LoadedAccount, Needs, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -133,11 +133,23 @@ impl Reader for PostgresStore {
         let needs = Needs {
             now: Some(now),
             accounts: vec![user_id],
+            clock: self.settings.max_clock_skew.map(|max| ClockBound { now, max }),
             ..Needs::default()
         };
         Box::pin(async move {
             let account = self.loaded(needs).await?.accounts.remove(&user_id);
             Ok(account.filter(|account| account.exists))
+        })
+    }
+
+    fn time(&self) -> Reading<'_, Option<Timestamp>> {
+        Box::pin(async move {
+            let text = self
+                .statements
+                .text("time", 0, || "SELECT clock_timestamp()".into());
+            let rows = self.rows(|| self.query(text.clone())).await?;
+            let time = rows.first().map(|row| row.try_get(0).map_err(during_read));
+            time.transpose()
         })
     }
 

@@ -117,6 +117,15 @@ impl Shape<'_> {
     }
 }
 
+/// What the server's clock shows.
+pub(super) fn clock_columns(tag: i16, t: &str) -> String {
+    let shape = Shape {
+        times: &["(statement_timestamp())"],
+        ..Shape::default()
+    };
+    shape.list(tag, t)
+}
+
 /// `SELECT` lists that [`Packed`] unpacks; `t` is the table's alias.
 pub(super) fn account_columns(tag: i16, t: &str) -> String {
     let shape = Shape {

@@ -57,6 +57,7 @@ async fn store(server: &str, database: &str) -> PostgresStore {
         schema: None,
         pgbouncer: false,
         max_connections: 4,
+        max_clock_skew: None,
         connect_timeout: Duration::from_secs(30),
     })
     .await

@@ -4,6 +4,7 @@ use super::append::{Appended, append};
 use super::failure::{self, Failure};
 use super::load::load;
 use super::open::{Location, Purpose};
+use super::place::Moved;
 use super::pool::{Lease, Pool};
 use super::rows::blob;
 use super::waiting::Turns;
@@ -43,7 +44,7 @@ impl SqliteCommitter {
         }
     }
 
-    fn lease(&self) -> StoreResult<Lease> {
+    pub(super) fn lease(&self) -> StoreResult<Lease> {
         self.connections.lease(|| {
             let connection = self.shared.open(Purpose::Write)?;
             schema::check(&connection)?;
@@ -59,10 +60,7 @@ impl SqliteCommitter {
     ) -> StoreResult<(Lease, T)> {
         match lease.connection().and_then(work) {
             Ok(result) => Ok((lease, result)),
-            Err(error) => {
-                lease.give_up(&error);
-                Err(error)
-            }
+            Err(error) => Err(Unwritten::Failed(error).give_up(lease)),
         }
     }
 
@@ -76,7 +74,7 @@ impl SqliteCommitter {
             .map_err(|error| Failure::Sqlite(error).explain(connection))
     }
 
-    fn commit(&mut self, connection: &Connection) -> StoreResult<()> {
+    pub(super) fn commit(&mut self, connection: &Connection) -> StoreResult<()> {
         let committed = connection
             .prepare_cached("COMMIT")
             .and_then(|mut commit| commit.execute([]));
@@ -92,12 +90,16 @@ impl SqliteCommitter {
         Err(StoreError::Unknown(error.to_string()))
     }
 
-    fn write(&mut self, connection: &Connection, writes: &Writes) -> StoreResult<Vec<Uuid>> {
+    /// Writes all but what is stale; commits only what goes into the file that is there.
+    fn write(&mut self, lease: &Lease, writes: &Writes) -> Result<Vec<Uuid>, Unwritten> {
+        let connection = lease.connection()?;
         let mut except = BTreeSet::new();
         loop {
             match append(connection, writes, except.clone())? {
                 Appended::But(stale) => {
+                    lease.check_place().map_err(Unwritten::Moved)?;
                     self.commit(connection)?;
+                    lease.check_place().map_err(Unwritten::MovedAfterCommit)?;
                     return Ok(stale.into_iter().collect());
                 }
                 // Rare, since `load` was asked for the keys: undo, and write again what is left. Others may have
@@ -107,9 +109,8 @@ impl SqliteCommitter {
                         .execute_batch("ROLLBACK")
                         .map_err(|error| Failure::Sqlite(error).explain(connection))?;
                     if accounts.is_subset(&except) {
-                        return Err(failure::damaged(
-                            "an idempotency key is taken by an unknown entry".into(),
-                        ));
+                        let problem = "an idempotency key is taken by an unknown entry";
+                        return Err(failure::damaged(problem.into()).into());
                     }
                     except.extend(accounts);
                     self.begin(connection)?;
@@ -134,6 +135,51 @@ impl SqliteCommitter {
     }
 }
 
+/// Why a batch was not written, or nobody can tell.
+enum Unwritten {
+    Failed(StoreError),
+    /// The files were found elsewhere before the commit.
+    Moved(Moved),
+    /// The commit went into files that were found elsewhere afterwards.
+    MovedAfterCommit(Moved),
+}
+
+impl From<StoreError> for Unwritten {
+    fn from(error: StoreError) -> Self {
+        Unwritten::Failed(error)
+    }
+}
+
+impl Unwritten {
+    /// Gives the connection back.
+    fn give_up(self, lease: Lease) -> StoreError {
+        match self {
+            Unwritten::Failed(error) => match lease.check_place() {
+                // That may be why it failed; and the connection may be the only way to what was written.
+                Err(moved @ Moved::Refuse(_)) => {
+                    lease.give_up_moved(&moved);
+                    match error {
+                        StoreError::Unknown(_) => moved.unknown(),
+                        _ => moved.not_done(),
+                    }
+                }
+                _ => {
+                    lease.give_up(&error);
+                    error
+                }
+            },
+            Unwritten::Moved(moved) => {
+                lease.give_up_moved(&moved);
+                moved.not_done()
+            }
+            Unwritten::MovedAfterCommit(moved) => {
+                lease.give_up_moved(&moved);
+                moved.unknown()
+            }
+        }
+    }
+}
+
 impl Committer for SqliteCommitter {
     async fn load(&mut self, needs: &Needs) -> StoreResult<Loaded> {
         // Rolls back what was never appended.
@@ -149,22 +195,18 @@ impl Committer for SqliteCommitter {
     async fn append(&mut self, writes: &Writes) -> StoreResult<Vec<Uuid>> {
         let under_way = self.under_way.take();
         if writes.is_empty() {
-            return Ok(Vec::new());
+            // Refusals and repeated answers were read from it.
+            return under_way.map_or(Ok(Vec::new()), |lease| match lease.check_place() {
+                Ok(()) => Ok(Vec::new()),
+                Err(moved) => Err(Unwritten::Moved(moved).give_up(lease)),
+            });
         }
         let lease = match under_way {
             Some(lease) => lease,
             None => self.with(self.lease()?, |connection| self.begin(connection))?.0,
         };
-        match lease
-            .connection()
-            .and_then(|connection| self.write(connection, writes))
-        {
-            Ok(stale) => Ok(stale),
-            Err(error) => {
-                lease.give_up(&error);
-                Err(error)
-            }
-        }
+        self.write(&lease, writes)
+            .map_err(|unwritten| unwritten.give_up(lease))
     }
 
     async fn landed(&mut self, entries: &[(Uuid, i64, Hash)]) -> StoreResult<Vec<bool>> {
@@ -181,16 +223,20 @@ impl Committer for SqliteCommitter {
             landed.map_err(|error| Failure::Sqlite(error).explain(connection))
         };
         match lease.connection().and_then(&mut look) {
-            Ok(landed) => Ok(landed),
-            Err(error) => {
-                lease.give_up(&error);
-                Err(error)
-            }
+            Ok(landed) => match lease.check_place() {
+                Ok(()) => Ok(landed),
+                Err(moved) => Err(Unwritten::Moved(moved).give_up(lease)),
+            },
+            Err(error) => Err(Unwritten::Failed(error).give_up(lease)),
         }
     }
 
     async fn reconnect(&mut self) -> StoreResult<()> {
         self.under_way = None;
+        // A connection that has the only way to what was written is not closed.
+        if let Err(Moved::Refuse(error)) = self.lease()?.check_place() {
+            return Err(error);
+        }
         self.connections.renew();
         self.lease().map(drop)
     }

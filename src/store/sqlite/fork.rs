@@ -16,12 +16,13 @@
 //! takes them all, just before, and gives them back in both processes ([`at_fork`], by `pthread_atfork`: it is called
 //! whoever forks, and by nothing that happens in between).
 
+use super::place::{Moved, Place};
 use crate::store::{StoreError, StoreResult};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 #[cfg(unix)]
 mod at_fork;
@@ -29,10 +30,12 @@ mod at_fork;
 /// The files that have open connections, how many, and in which process.
 static OPEN: Mutex<BTreeMap<PathBuf, Open>> = Mutex::new(BTreeMap::new());
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Open {
     process: u32,
     connections: usize,
+    /// Of the connections: nobody may open the database beside one whose files are gone.
+    places: Vec<Weak<Place>>,
 }
 
 /// A connection that is counted while it is open.
@@ -40,7 +43,9 @@ struct Open {
 pub(super) struct Counted {
     // Dropped, and so closed, before it is no longer counted.
     connection: Connection,
-    _count: Option<Count>,
+    /// Of a file, once its first read is done.
+    place: Option<Arc<Place>>,
+    count: Option<Count>,
 }
 
 #[derive(Debug)]
@@ -69,6 +74,7 @@ impl Counted {
                 remedy: "close the ledger before forking, or start processes by spawning",
             });
         }
+        check_beside(&real(path))?;
         #[cfg(unix)]
         at_fork::register();
         // Counted from before it is open, for a fork in between. Only then is there certainly a file whose real name can
@@ -78,8 +84,26 @@ impl Counted {
         let count = Count::up(real(path), process);
         Ok(Counted {
             connection,
-            _count: Some(count),
+            place: None,
+            count: Some(count),
         })
+    }
+
+    /// From now on the connection's files are compared with these.
+    pub(super) fn settle(&mut self, place: Place) {
+        let Some(count) = &self.count else { return };
+        let place = Arc::new(place);
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = open.get_mut(&count.file) {
+            open.places.retain(|place| place.strong_count() > 0);
+            open.places.push(Arc::downgrade(&place));
+        }
+        self.place = Some(place);
+    }
+
+    /// Whether its files are still where they were. What is in memory is.
+    pub(super) fn check_place(&self) -> Result<(), Moved> {
+        self.place.as_ref().map_or(Ok(()), |place| place.check())
     }
 
     /// Opens a database in memory with `open`: a child has a copy of its own.
@@ -88,7 +112,8 @@ impl Counted {
         at_fork::register();
         Ok(Counted {
             connection: open()?,
-            _count: None,
+            place: None,
+            count: None,
         })
     }
 }
@@ -114,6 +139,16 @@ fn opened_by_another(file: &Path, process: u32) -> bool {
     open.get(file).is_some_and(|open| open.process != process)
 }
 
+/// Whether a database may be opened beside the connections of this process that have it open.
+fn check_beside(file: &Path) -> StoreResult<()> {
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let places = open.get(file).map_or(&[][..], |open| &open.places);
+    places
+        .iter()
+        .filter_map(Weak::upgrade)
+        .try_for_each(|place| place.check_beside())
+}
+
 impl Count {
     fn up(file: PathBuf, process: u32) -> Self {
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,6 +156,7 @@ impl Count {
             .or_insert(Open {
                 process,
                 connections: 0,
+                places: Vec::new(),
             })
             .connections += 1;
         Count { file, process }

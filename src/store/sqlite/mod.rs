@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | `open` | where the database is, how connections are set up |
 //! | `committer` | the writing side: one transaction from `load` to `append` |
+//! | `place` | whether the files that are open are still those on the disk |
 //! | `waiting` | turns at the write lock, with other processes |
 //! | `pool` | connections on loan |
 //! | `schema` | the tables: made and checked |
@@ -30,6 +31,7 @@ mod failure;
 mod fork;
 mod load;
 mod open;
+mod place;
 mod pool;
 mod read;
 #[cfg_attr(not(feature = "archive"), allow(dead_code))]
@@ -56,7 +58,8 @@ use crate::store::{
 use failure::Attempt;
 use fork::Counted;
 use open::Purpose;
-use pool::Pool;
+use place::Moved;
+use pool::{Lease, Pool};
 use rusqlite::Connection;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -180,7 +183,7 @@ impl Shared {
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Attempt<T>) -> StoreResult<T> {
-        let lease = self.readers.lease(|| self.open(Purpose::Read))?;
+        let lease = self.lease_reader()?;
         let connection = lease.connection()?;
         let attempt = || -> Attempt<T> {
             connection.prepare_cached("BEGIN")?.execute([])?;
@@ -188,7 +191,13 @@ impl Shared {
             connection.prepare_cached("COMMIT")?.execute([])?;
             Ok(result)
         };
-        match attempt().map_err(|failure| failure.explain(connection)) {
+        let result = attempt().map_err(|failure| failure.explain(connection));
+        // Also of an error: it may be why there was one.
+        if let Err(moved) = lease.check_place() {
+            lease.give_up_moved(&moved);
+            return Err(moved.not_done());
+        }
+        match result {
             Ok(result) => Ok(result),
             Err(error) => {
                 lease.give_up(&error);
@@ -197,10 +206,30 @@ impl Shared {
         }
     }
 
+    /// One whose files are where they were a moment ago: a reader has no second try.
+    fn lease_reader(&self) -> StoreResult<Lease> {
+        loop {
+            let lease = self.readers.lease(|| self.open(Purpose::Read))?;
+            match lease.check_place() {
+                Ok(()) => return Ok(lease),
+                Err(moved) => {
+                    lease.give_up_moved(&moved);
+                    if let Moved::Refuse(error) = moved {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
     fn migrate(&self) -> StoreResult<()> {
         let timeout = self.settings.busy_timeout;
         match self.location {
-            Location::File(_) => schema::migrate(&*self.open(Purpose::Migrate)?, timeout),
+            Location::File(_) => {
+                let connection = self.open(Purpose::Migrate)?;
+                schema::migrate(&connection, timeout)?;
+                connection.check_place().map_err(Moved::unknown)
+            }
             Location::Memory => {
                 let lease = self.readers.lease(|| self.open(Purpose::Migrate))?;
                 schema::migrate(lease.connection()?, timeout)
@@ -218,7 +247,9 @@ impl Shared {
                 }
                 let connection = self.open(Purpose::Write)?;
                 schema::check(&connection)?;
-                work(&connection, timeout)
+                let done = work(&connection, timeout)?;
+                connection.check_place().map_err(Moved::unknown)?;
+                Ok(done)
             }
             Location::Memory => {
                 let lease = self.readers.lease(|| self.open(Purpose::Write))?;

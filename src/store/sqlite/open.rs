@@ -2,6 +2,7 @@
 
 use super::failure::{self, Attempt, Failure};
 use super::fork::Counted;
+use super::place::{FileId, Place};
 use super::waiting::patiently;
 use crate::store::{StoreError, StoreResult};
 use rusqlite::{Connection, OpenFlags};
@@ -38,6 +39,9 @@ impl Default for SqliteSettings {
 /// Different statements of ours, with room to spare: none is ever prepared twice.
 const CACHED_STATEMENTS: usize = 64;
 
+/// How often a database is opened anew that is replaced meanwhile.
+const OPEN_TRIES: u32 = 3;
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -72,12 +76,31 @@ pub(super) fn file(path: &Path, purpose: Purpose, settings: &SqliteSettings) -> 
     if purpose == Purpose::Migrate {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    let connection = Counted::file(path, || {
-        Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, purpose, &e))
-    })?;
-    match set_up(&connection, purpose, settings) {
-        Ok(()) => Ok(connection),
-        Err(failure) => Err(failure.explain(&connection)),
+    let mut tries = OPEN_TRIES;
+    loop {
+        let before = FileId::at(path);
+        let mut connection = Counted::file(path, || {
+            Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, purpose, &e))
+        })?;
+        if let Err(failure) = set_up(&connection, purpose, settings) {
+            return Err(failure.explain(&connection));
+        }
+        let real = connection.path().map_or_else(|| path.to_owned(), PathBuf::from);
+        let Some(place) = Place::of(path, &real) else {
+            return Ok(connection);
+        };
+        // Another file may have taken its place between the two looks: then nobody knows which one is open.
+        if before.is_none_or(|before| before == place.database()) {
+            connection.settle(place);
+            return Ok(connection);
+        }
+        tries -= 1;
+        if tries == 0 {
+            return Err(StoreError::Busy(format!(
+                "{} is replaced again and again",
+                path.display()
+            )));
+        }
     }
 }
 
@@ -103,6 +126,8 @@ fn set_up(connection: &Connection, purpose: Purpose, settings: &SqliteSettings) 
         connection.busy_timeout(settings.busy_timeout)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "query_only", true)?;
+        // The first read opens the log, which is to be compared from then on.
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         return Ok(());
     }
     // Writers wait in `patiently`, which is fairer than SQLite's own waiting.

@@ -4,6 +4,7 @@
 //! take turns with it: the pool's one connection is the lock.
 
 use super::fork::Counted;
+use super::place::Moved;
 use crate::store::{StoreError, StoreResult};
 use rusqlite::Connection;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -174,6 +175,19 @@ impl Lease {
         self.connection
             .as_deref()
             .ok_or_else(|| StoreError::Lost("the connection was given back".into()))
+    }
+
+    /// Whether the connection's files are still where they were.
+    pub(super) fn check_place(&self) -> Result<(), Moved> {
+        self.connection.as_ref().map_or(Ok(()), Counted::check_place)
+    }
+
+    /// Gives the connection back whose files are not where they were: see the module `place` about which may be closed.
+    pub(super) fn give_up_moved(self, moved: &Moved) {
+        match moved {
+            Moved::Reopen(problem) => self.give_up(&StoreError::Lost(problem.clone())),
+            Moved::Refuse(_) => drop(self),
+        }
     }
 
     /// Gives the connection back after an error: to be used again, or closed where it may be of no use any more.

@@ -64,6 +64,10 @@ impl SqliteSnapshot {
                 .ok_or_else(|| StoreError::Lost("reading the snapshot was interrupted".into()))?;
             let (connection, result) = blocking(move || {
                 let result = work(&connection).map_err(|failure| failure.explain(&connection));
+                let result = match connection.check_place() {
+                    Ok(()) => result,
+                    Err(moved) => Err(moved.not_done()),
+                };
                 Ok((connection, result))
             })
             .await?;

@@ -7,6 +7,7 @@
 
 mod files;
 mod migrations;
+mod moved;
 mod processes;
 mod rows;
 

@@ -1,0 +1,239 @@
+//! Whether the files that a connection has open are still those that their names lead to.
+//!
+//! A file can be deleted, moved or replaced while it is open. SQLite goes on with it: commits succeed, and what they wrote is
+//! gone when the last connection closes, or is read by nobody. The same goes for the write-ahead log (`-wal`) and its index
+//! (`-shm`), in which the locks are: without them two processes write as if they were alone.
+//!
+//! So each connection knows its files by device and inode, and they are compared with what their names lead to:
+//!
+//! - before a commit: what has changed until then was certainly not done;
+//! - after a commit, before anybody is told: what has changed meanwhile may have got lost with the commit;
+//! - after each read, before anybody is told what it found.
+//!
+//! | what is found | what is done |
+//! | --- | --- |
+//! | the database is missing | everything is refused until it is back. The connection stays open: it has the only way to what was in the file |
+//! | the database is another one, and so is the log, or there is none | the connection is closed, and the new database opened: it stands by itself |
+//! | the database is another one beside the old log | everything is refused: whoever opens it would write the old log into it |
+//! | the log or its index is missing, or another one | everything is refused until it is back. The connection stays open: when the last one to the file is closed, SQLite writes what it has of the log into the database. A new one beside it would begin another log |
+//! | the database is empty | everything is refused |
+//! | the database is shorter than it was | the connection is closed, and another one opened, which has nothing in its memory. (VACUUM may do that) |
+//!
+//! What can't be seen: a file whose content somebody overwrites in place.
+//!
+//! On Windows a file that SQLite has open can't be deleted, moved or replaced, and nothing is compared.
+
+use crate::store::{StoreError, StoreResult};
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Which file it is, whatever its name: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId(u64, u64);
+
+impl FileId {
+    #[cfg(unix)]
+    fn of(metadata: &Metadata) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        Some(FileId(metadata.dev(), metadata.ino()))
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &Metadata) -> Option<Self> {
+        None
+    }
+
+    /// The file that a name leads to.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        FileId::of(&std::fs::metadata(path).ok()?)
+    }
+}
+
+const LOG: &str = "-wal";
+const INDEX: &str = "-shm";
+
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// What a name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// The file that is open.
+    Ours,
+    Nothing,
+    Another,
+}
+
+/// The log or its index: made with the first read, at the latest.
+#[derive(Debug)]
+struct Companion {
+    path: PathBuf,
+    id: OnceLock<FileId>,
+}
+
+impl Companion {
+    fn of(database: &Path, suffix: &str) -> Self {
+        let path = beside(database, suffix);
+        let id = OnceLock::new();
+        if let Some(found) = FileId::at(&path) {
+            id.get_or_init(|| found);
+        }
+        Companion { path, id }
+    }
+
+    fn look(&self) -> Found {
+        match (FileId::at(&self.path), self.id.get()) {
+            // There was none when the connection was opened: the database was not one yet.
+            (found, None) => {
+                if let Some(found) = found {
+                    self.id.get_or_init(|| found);
+                }
+                Found::Ours
+            }
+            (None, Some(_)) => Found::Nothing,
+            (Some(found), Some(ours)) if found == *ours => Found::Ours,
+            (Some(_), Some(_)) => Found::Another,
+        }
+    }
+}
+
+/// The files of a connection.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// As the ledger was told: it may lead through links.
+    path: PathBuf,
+    database: FileId,
+    /// The most bytes that the database was seen to have.
+    size: AtomicU64,
+    log: Companion,
+    index: Companion,
+}
+
+/// Why a connection is of no use any more.
+#[derive(Debug)]
+pub(super) enum Moved {
+    /// Close it, and open the database anew.
+    Reopen(String),
+    /// Leave it open, and refuse everything.
+    Refuse(StoreError),
+}
+
+impl Moved {
+    /// Where nothing was written, or nothing was told.
+    pub(super) fn not_done(self) -> StoreError {
+        match self {
+            Moved::Reopen(problem) => StoreError::Lost(problem),
+            Moved::Refuse(error) => error,
+        }
+    }
+
+    /// Where a commit has just succeeded.
+    pub(super) fn unknown(self) -> StoreError {
+        StoreError::Unknown(match self {
+            Moved::Reopen(problem) => problem,
+            Moved::Refuse(error) => error.to_string(),
+        })
+    }
+}
+
+impl Place {
+    /// The files of a connection that was just opened, after its first read. `path` is the ledger's name for the database,
+    /// `real` SQLite's, beside which the log is.
+    pub(super) fn of(path: &Path, real: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Place {
+            path: path.to_owned(),
+            database: FileId::of(&metadata)?,
+            size: AtomicU64::new(metadata.len()),
+            log: Companion::of(real, LOG),
+            index: Companion::of(real, INDEX),
+        })
+    }
+
+    pub(super) fn database(&self) -> FileId {
+        self.database
+    }
+
+    /// Whether the files are still where they were.
+    pub(super) fn check(&self) -> Result<(), Moved> {
+        let name = self.path.display();
+        let metadata = match std::fs::metadata(&self.path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(refuse(
+                    format!("the database {name} was deleted or moved while the ledger had it open"),
+                    "put the file back, together with its -wal and -shm, or stop the process and restore a backup",
+                ));
+            }
+            Err(error) => {
+                return Err(refuse(
+                    format!("nobody can tell whether the database {name} is still there: {error}"),
+                    "check the path, and that this user may read and write the folder",
+                ));
+            }
+        };
+        if FileId::of(&metadata) != Some(self.database) {
+            // Where the name leads through a link, the old log may lie elsewhere.
+            let real = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+            let log = FileId::at(&beside(&real, LOG));
+            return Err(match log {
+                Some(log) if self.log.id.get() == Some(&log) => refuse(
+                    format!(
+                        "the database {name} was replaced while the ledger had it open, and beside it is the old one's log"
+                    ),
+                    "put the old file back; or stop every process that uses it, move its -wal and -shm away as well, and start again",
+                ),
+                _ => Moved::Reopen(format!(
+                    "the database {name} was replaced while the ledger had it open"
+                )),
+            });
+        }
+        for (companion, what) in [(&self.log, "write-ahead log"), (&self.index, "index of the log")] {
+            if companion.look() != Found::Ours {
+                return Err(refuse(
+                    format!(
+                        "the {what} {} was deleted, moved or replaced while the ledger had it open",
+                        companion.path.display()
+                    ),
+                    "put the file back; or close the ledger in every process that uses it, without killing any: \
+                     the last one saves what was in the log",
+                ));
+            }
+        }
+        let seen = self.size.fetch_max(metadata.len(), Ordering::Relaxed);
+        if metadata.len() >= seen {
+            return Ok(());
+        }
+        Err(if metadata.len() == 0 {
+            refuse(
+                format!("the database {name} was emptied while the ledger had it open"),
+                "stop every process that uses it, move its -wal and -shm away, and restore a backup",
+            )
+        } else {
+            Moved::Reopen(format!("the database {name} is shorter than it was"))
+        })
+    }
+
+    /// Whether another connection may be opened beside this one.
+    pub(super) fn check_beside(&self) -> StoreResult<()> {
+        match self.check() {
+            Ok(()) | Err(Moved::Reopen(_)) => Ok(()),
+            // There is nothing that a new database could be mixed up with.
+            Err(Moved::Refuse(_))
+                if FileId::at(&self.path) != Some(self.database) && FileId::at(&self.log.path).is_none() =>
+            {
+                Ok(())
+            }
+            Err(Moved::Refuse(error)) => Err(error),
+        }
+    }
+}
+
+fn refuse(problem: String, remedy: &'static str) -> Moved {
+    Moved::Refuse(StoreError::Failed { problem, remedy })
+}
