@@ -163,10 +163,11 @@ async fn excerpt(
     user_id: Uuid,
     since: Timestamp,
     until: Timestamp,
+    entries_max: usize,
 ) -> StoreResult<Result<Excerpt, Timestamp>> {
     loop {
         let checkpoint = reader.checkpoints(vec![user_id]).await?.pop();
-        let excerpt = excerpt_after(reader, checkpoint.clone(), user_id, since, until).await?;
+        let excerpt = excerpt_after(reader, checkpoint.clone(), user_id, since, until, entries_max).await?;
         // A clean-up may have been at work meanwhile.
         if reader.checkpoints(vec![user_id]).await?.pop() == checkpoint {
             return Ok(excerpt);
@@ -180,6 +181,7 @@ async fn excerpt_after(
     user_id: Uuid,
     since: Timestamp,
     until: Timestamp,
+    entries_max: usize,
 ) -> StoreResult<Result<Excerpt, Timestamp>> {
     if let Some(checkpoint) = checkpoint.as_ref().filter(|c| since <= c.account.updated_at) {
         let first = checkpoint.account.updated_at.plus(Duration::from_micros(1));
@@ -212,7 +214,7 @@ async fn excerpt_after(
     let first = before.0 + 1;
     let count = usize::try_from(end - first).unwrap_or_default();
     let mut entries: Vec<Entry> = Vec::new();
-    while count <= STATEMENT_ENTRIES_MAX && entries.len() < count {
+    while count <= entries_max && entries.len() < count {
         let page = EntryFilter {
             before: Some(entries.last().map_or(end, |entry| entry.seq)),
             limit: PAGE.min(count - entries.len()),
@@ -349,13 +351,34 @@ impl Ledger {
     /// for shorter ones, or page through [`Ledger::transactions`]. `unavailable`, also where the entries do not follow
     /// each other.
     pub async fn statement(&self, user_id: Uuid, since: Timestamp, until: Timestamp) -> Result<Statement> {
+        self.statement_within(user_id, since, until, STATEMENT_ENTRIES_MAX)
+            .await
+    }
+
+    /// The same of at most `entries_max` entries, for whoever has less room: more are counted and refused before they
+    /// are read.
+    ///
+    /// # Errors
+    /// As [`statement`](Self::statement); `validation` also where `entries_max` is 0 or above
+    /// [`STATEMENT_ENTRIES_MAX`].
+    pub async fn statement_within(
+        &self,
+        user_id: Uuid,
+        since: Timestamp,
+        until: Timestamp,
+        entries_max: usize,
+    ) -> Result<Statement> {
         check(since, until)?;
+        if !(1..=STATEMENT_ENTRIES_MAX).contains(&entries_max) {
+            let limit = format!("1 .. {STATEMENT_ENTRIES_MAX}");
+            return Err(Error::invalid("limit", "is out of range", limit, entries_max));
+        }
         let now = self.now();
         // Nothing later is in the interval, and nothing that is still to come has passed.
         let end = Timestamp::from_micros(until.as_micros() - 1).min(now);
         let (excerpt, account) = self
             .read(move |reader: Arc<dyn Reader>| async move {
-                let excerpt = excerpt(reader.as_ref(), user_id, since, until).await?;
+                let excerpt = excerpt(reader.as_ref(), user_id, since, until, entries_max).await?;
                 Ok((excerpt, reader.account(user_id, end).await?))
             })
             .await?;
@@ -364,11 +387,11 @@ impl Ledger {
             count,
             entries,
         } = excerpt.map_err(|first| Error::archived("since", first, since))?;
-        if count > STATEMENT_ENTRIES_MAX {
+        if count > entries_max {
             return Err(Error::invalid(
                 "since",
                 "is too early: the interval has too many entries; ask for shorter ones, or page through transactions()",
-                format!("{STATEMENT_ENTRIES_MAX} entries"),
+                format!("{entries_max} entries"),
                 format!("{count} entries"),
             ));
         }

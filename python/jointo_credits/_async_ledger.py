@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from ._arguments import ConsumeItem, Duration, Id, Late, Number, Overage, Place, Quantity, Settings, Shortfall
-from ._awaiting import acquire, finish, run
+from ._awaiting import acquire, finish, pause, run
 from ._checks import card_text, check_credits
 from ._errors import CreditsError, InvalidStateError
 from ._native import ManualClock, NativeLedger
@@ -49,6 +50,8 @@ from ._results import (
 __all__ = ["AsyncHold", "AsyncLedger"]
 
 _log = logging.getLogger("jointo_credits")
+#: How many of a statement's entries are made before others have their turn.
+_PIECE = 500
 
 
 class AsyncLedger:
@@ -218,7 +221,7 @@ class AsyncLedger:
             if cursor is None:
                 return
 
-    async def statement(self, user_id: Id, since: datetime, until: datetime) -> Statement:
+    async def statement(self, user_id: Id, since: datetime, until: datetime, *, limit: int = 100_000) -> Statement:
         """An account's statement of an interval: opening and closing balance, the entries in between, and what they add
         up to; as data, CSV, and a page for the customer. See ``docs/statements.md``.
 
@@ -226,9 +229,10 @@ class AsyncLedger:
             user_id: The account.
             since: From this time on.
             until: Before this time.
+            limit: The most entries that it may have, up to 100,000. Each takes about 1 KB of memory, and more as text.
 
         Raises:
-            ValidationError: `since` is after `until`, or the interval has more than 100,000 entries.
+            ValidationError: `since` is after `until`, or the interval has more entries than `limit`: then none is read.
 
         >>> from datetime import datetime, timezone
         >>> start, end = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (2020, 2100))
@@ -238,7 +242,12 @@ class AsyncLedger:
         >>> print(statement.to_csv(language="en").splitlines()[0])
         No.,Time,Entry,Available +/-,Held +/-,Available,Held,Feature,Reference,Reason,Counter-account,Consumption,Lot
         """
-        return await run(self._native.statement(user_id, since, until))
+        summary, left = await run(self._native.statement(user_id, since, until, limit))
+        entries: list[Transaction] = []
+        while piece := left.take(_PIECE):
+            entries += piece
+            await pause()
+        return replace(summary, entries=tuple(entries))
 
     async def consumption(
         self, user_id: Id, *, status: Status | None = None, limit: int = 50, cursor: str | None = None

@@ -43,6 +43,11 @@ async def run(operation: Operation[T]) -> T:
         raise
 
 
+async def pause() -> None:
+    """Lets the event loop's others have their turn."""
+    await asyncio.sleep(0)
+
+
 async def _to_its_end(task: asyncio.Future[T]) -> None:
     """Waits for it, however often the waiting task is cancelled; what came of it is in the task."""
     while not task.done():

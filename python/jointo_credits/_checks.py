@@ -3,41 +3,63 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from ._errors import ValidationError
 
+#: How deep a card may be nested, by far.
+_DEPTH_MAX = 32
 
-def _part(value: Any) -> Any:
+
+class _NotExact(ValueError):
+    """A float, and where it is."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("is a float, which is not exact")
+        self.path = path
+
+
+def _exact(value: Any, path: str = "$", depth: int = 0) -> Any:
+    """A card's part as JSON has it."""
+    if depth > _DEPTH_MAX:
+        raise ValueError(f"it is nested more than {_DEPTH_MAX} deep")
+    if isinstance(value, float):
+        raise _NotExact(path)
     if isinstance(value, (Decimal, UUID)):
         return str(value)
     if isinstance(value, Mapping):
-        return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    raise TypeError(f"{type(value).__name__} has no place in a rate card")
+        named: Mapping[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return {name: _exact(part, f"{path}.{name}", depth + 1) for name, part in named.items()}
+    if isinstance(value, (list, tuple)):
+        parts = cast(Sequence[Any], value)
+        return [_exact(part, f"{path}[{index}]", depth + 1) for index, part in enumerate(parts)]
+    return value
 
 
 def card_text(card: Mapping[str, Any] | str) -> str:
     """A card as JSON.
 
     Raises:
-        ValidationError: It can't be written as JSON.
+        ValidationError: It can't be written as JSON, or has a float.
     """
     if isinstance(card, str):
         return card
+    limit, path = "docs/rate-card.schema.json", "$"
     try:
-        return json.dumps(card, default=_part, ensure_ascii=False, allow_nan=False)
+        return json.dumps(_exact(card), ensure_ascii=False, allow_nan=False)
+    except _NotExact as error:
+        problem, path = str(error), error.path
+        limit = "a Decimal, an int, or text such as '0.5'"
+        told = f"{path}: {problem}; write {limit}"
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValidationError(
-            f"card: can't be written as JSON: {error}",
-            field="card",
-            problem="can't be written as JSON",
-            limit="docs/rate-card.schema.json",
-            value=type(card).__name__,
-            path="$",
-        ) from error
+        problem = "can't be written as JSON"
+        told = f"{problem}: {error}"
+    raise ValidationError(
+        f"card: {told}", field="card", problem=problem, limit=limit, value=type(card).__name__, path=path
+    )
 
 
 def check_credits(field: str, amount: object) -> None:

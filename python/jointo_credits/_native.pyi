@@ -42,6 +42,7 @@ from ._results import (
 __all__ = [
     "VERSION",
     "Alipay",
+    "Entries",
     "Inbox",
     "ManualClock",
     "NativeLedger",
@@ -106,6 +107,10 @@ class Inbox:
     def deliver(self) -> None: ...
 
 @final
+class Entries:
+    def take(self, count: int) -> tuple[Transaction, ...]: ...
+
+@final
 class Operation(Generic[_T]):
     def wait(self) -> _T: ...
     def start(self, inbox: Inbox, future: Future[_T]) -> None: ...
@@ -168,7 +173,9 @@ class NativeLedger:
         cursor: str | None,
         archive: str | PathLike[str] | None,
     ) -> Operation[Page[Transaction]]: ...
-    def statement(self, user_id: Id, since: datetime, until: datetime) -> Operation[Statement]: ...
+    def statement(
+        self, user_id: Id, since: datetime, until: datetime, limit: int
+    ) -> Operation[tuple[Statement, Entries]]: ...
     def consumption(
         self, user_id: Id, status: str | None, limit: int, cursor: str | None
     ) -> Operation[Page[Consumption]]: ...

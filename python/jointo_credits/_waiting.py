@@ -15,6 +15,10 @@ def run(operation: Operation[T]) -> T:
     return operation.wait()
 
 
+def pause() -> None:
+    """Nobody else waits for a sync ledger's thread."""
+
+
 def finish(result: T) -> T:
     """What a call gave: nothing cuts a sync one off."""
     return result

@@ -13,6 +13,8 @@ use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
+use std::sync::{Mutex, PoisonError};
+use std::vec::IntoIter;
 use uuid::Uuid;
 
 /// Objects of Python's that are needed all the time.
@@ -326,13 +328,36 @@ fn feature_total(py: Python<'_>, of: FeatureTotal) -> PyResult<Py<PyAny>> {
     make!(py, FeatureTotal { of.feature, of.captures, of.spent, of.refunded })
 }
 
+/// A statement's entries. Python takes them in pieces: to make 100,000 objects at once would hold an event loop up.
+#[pyclass(frozen, module = "jointo_credits._native")]
+pub(crate) struct Entries {
+    left: Mutex<IntoIter<Entry>>,
+}
+
+#[pymethods]
+impl Entries {
+    /// The next ones, `count` at the most; none after the last.
+    fn take(&self, py: Python<'_>, count: usize) -> PyResult<Py<PyAny>> {
+        // Nothing that holds it panics half-way.
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let next: Vec<Entry> = left.by_ref().take(count).collect();
+        drop(left);
+        all(py, next, transaction)
+    }
+}
+
+/// A statement without its entries, and these.
 pub(crate) fn statement(py: Python<'_>, of: Statement) -> PyResult<Py<PyAny>> {
-    make!(py, Statement {
+    let entries = Entries {
+        left: Mutex::new(of.entries.into_iter()),
+    };
+    let statement = make!(py, Statement {
         uuid(py, of.user_id)?, datetime(py, of.since)?, datetime(py, of.until)?, datetime(py, of.drawn_up_at)?,
         statement_balance(py, of.opening)?, statement_balance(py, of.closing)?,
         maybe(py, of.effective, statement_balance)?, statement_totals(py, of.totals)?,
-        all(py, of.kinds, kind_total)?, all(py, of.features, feature_total)?, all(py, of.entries, transaction)?,
-    })
+        all(py, of.kinds, kind_total)?, all(py, of.features, feature_total)?, PyTuple::empty(py),
+    })?;
+    (statement, entries).into_py_any(py)
 }
 
 pub(crate) fn verification(py: Python<'_>, of: Verification) -> PyResult<Py<PyAny>> {

@@ -226,11 +226,14 @@ impl NativeLedger {
         user_id: Any<'_, '_>,
         since: Any<'_, '_>,
         until: Any<'_, '_>,
+        limit: Any<'_, '_>,
     ) -> PyResult<Operation> {
         let user_id = uuid("user_id", user_id)?;
         let since = timestamp("since", since)?;
         let until = timestamp("until", until)?;
-        let call = move |ledger: Ledger| async move { ledger.statement(user_id, since, until).await };
+        let limit = integer("limit", limit)?;
+        let call =
+            move |ledger: Ledger| async move { ledger.statement_within(user_id, since, until, limit).await };
         self.sessions.call(py, call, answers::statement)
     }
 

@@ -33,6 +33,8 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
+    use super::answers::Entries;
+    #[pymodule_export]
     use super::channels::{Alipay, WeChatPay};
     #[pymodule_export]
     use super::clock::ManualClock;

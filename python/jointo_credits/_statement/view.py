@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from .._errors import ValidationError
 from .._results import FeatureTotal, Language, Statement, StatementBalance, Transaction
 from .words import Words, words
 
+_NAME = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}")
+
 
 def _zone(timezone: str | tzinfo) -> tzinfo:
     if isinstance(timezone, tzinfo):
@@ -18,6 +21,9 @@ def _zone(timezone: str | tzinfo) -> tzinfo:
     if timezone == "UTC":
         return UTC  # also where there is no database of time zones
     try:
+        # It may come from a stranger, and names a file: nothing but a name is looked for.
+        if not _NAME.fullmatch(timezone):
+            raise zoneinfo.ZoneInfoNotFoundError
         return zoneinfo.ZoneInfo(timezone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError, TypeError, AttributeError):
         problem = "is no time zone that is known here (where none is, install the package tzdata)"

@@ -19,12 +19,22 @@
 try:
     from ._failures import EnvelopeRoute
     from ._health import health_router, metrics_router
+    from ._keys import idempotency_key
     from ._recharge import recharge_router
     from ._router import credits_router
+    from ._users import UsersConsume
 except ModuleNotFoundError as missing:
     if missing.name not in {"fastapi", "pydantic", "starlette"}:
         raise
     hint = "jointo_credits.fastapi needs FastAPI: pip install 'jointo-credits[fastapi]'"
     raise ModuleNotFoundError(hint, name=missing.name) from None
 
-__all__ = ["EnvelopeRoute", "credits_router", "health_router", "metrics_router", "recharge_router"]
+__all__ = [
+    "EnvelopeRoute",
+    "UsersConsume",
+    "credits_router",
+    "health_router",
+    "idempotency_key",
+    "metrics_router",
+    "recharge_router",
+]

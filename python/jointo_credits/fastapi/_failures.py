@@ -42,17 +42,31 @@ RETRY_AFTER = {"Retry-After": "1"}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorEnvelope, "description": description}
     for status, description in {
-        400: "The body is no JSON.",
+        400: "The body is not UTF-8.",
         401: "Nobody is signed in.",
         402: "There are not enough credits: `required` and `available` say how many.",
-        403: "The caller may not do this.",
+        403: "The caller may not do this; where `field` is given, not with this field.",
         404: "There is no such thing, or it is somebody else's.",
         409: "The state does not allow it, or the idempotency key was used for another request.",
+        413: "The body is too large: `limit` says how many bytes there may be.",
         422: "The request is malformed: `field` and `problem` say what is wrong.",
         502: "The payment channel says no: `reason` is its own code.",
         503: "The database is away. Where `outcome` is `unknown`, repeat it with the same idempotency key.",
     }.items()
 }
+
+
+#: How many faults of a request are told, and how much of each: whoever sends 10,000 is not told of all.
+_FAULTS_MAX = 20
+_FIELD_CHARS_MAX = 200
+
+
+class Refused(Exception):
+    """What a route of ours refuses before the ledger is asked."""
+
+    def __init__(self, status: int, word: str, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.status, self.word, self.message, self.facts = status, word, message, facts
 
 
 def answer(status: int, word: str, message: str, facts: dict[str, Any], headers: Any = None) -> Response:
@@ -76,8 +90,11 @@ def _refused(error: CreditsError) -> Response:
 def _malformed(error: RequestValidationError) -> Response:
     faults = [
         # Without what was given, which may be anything.
-        {"field": ".".join(map(str, fault["loc"][1:])) or str(fault["loc"][0]), "problem": fault["msg"]}
-        for fault in error.errors()
+        {
+            "field": (".".join(map(str, fault["loc"][1:])) or str(fault["loc"][0]))[:_FIELD_CHARS_MAX],
+            "problem": fault["msg"][:_FIELD_CHARS_MAX],
+        }
+        for fault in error.errors()[:_FAULTS_MAX]
     ]
     first = faults[0] if faults else {"field": "body", "problem": "is malformed"}
     return answer(422, "validation", f"{first['field']}: {first['problem']}", {**first, "faults": faults})
@@ -106,6 +123,8 @@ class EnvelopeRoute(APIRoute):
                 return await handle(request)
             except CreditsError as error:
                 return _refused(error)
+            except Refused as refused:
+                return answer(refused.status, refused.word, refused.message, refused.facts)
             except RequestValidationError as error:
                 return _malformed(error)
             except HTTPException as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -22,12 +23,15 @@ from pydantic.alias_generators import to_camel
 from .. import Receipt
 from .._plain import rfc3339
 from .._results import Kind, OrderStatus, Source, Status
+from . import _numbers as numbers
 
 #: Amounts are exact in JSON up to here (2^53 - 1).
 AMOUNT_MAX = 2**53 - 1
-#: How many items a page may have.
-PAGE_MAX = 1_000
-_KEY_BYTES_MAX = 255
+#: How many items a page may have: fewer than the library's own pages, which nobody waits for in an event loop.
+PAGE_MAX = 200
+#: How many names a mapping may have.
+NAMES_MAX = 64
+KEY_BYTES_MAX = 255
 
 T = TypeVar("T")
 
@@ -39,24 +43,39 @@ def _storable(text: str) -> str:
     return text
 
 
-def _short(text: str) -> str:
-    if len(_storable(text).encode()) > _KEY_BYTES_MAX:
-        raise ValueError(f"must not be longer than {_KEY_BYTES_MAX} bytes")
+def short(text: str) -> str:
+    """Text of up to 255 bytes."""
+    if len(_storable(text).encode()) > KEY_BYTES_MAX:
+        raise ValueError(f"must not be longer than {KEY_BYTES_MAX} bytes")
     return text
 
 
-def _whole(number: Any) -> Any:
-    """JSON has one kind of numbers, so 5.0 is 5; but "5" and true are none."""
-    if isinstance(number, bool | str):
-        raise ValueError("must be a whole number")
-    return int(number) if isinstance(number, float) and number.is_integer() else number
+def _quantity(value: Any) -> Any:
+    """A number, or numbers by name, each as text: the library reads it, as it does from Python."""
+    if not isinstance(value, dict):
+        return numbers.number(value)
+    named: dict[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
+    if len(named) > NAMES_MAX:
+        raise ValueError(f"must not have more than {NAMES_MAX} names")
+    return {name: numbers.number(each) for name, each in named.items()}
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+def _time(value: Any) -> Any:
+    """A time is text: a number could be of seconds, or of milliseconds."""
+    if not isinstance(value, str) or len(value) > 64 or not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]", value):
+        raise ValueError("must be a time with its offset, such as 2026-01-31T08:00:00Z")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(numbers.whole)]
+#: A whole number in a query.
+Digits = Annotated[int, BeforeValidator(numbers.digits)]
 #: Text of up to 255 bytes.
-Short = Annotated[str, Field(min_length=1, max_length=_KEY_BYTES_MAX), AfterValidator(_short)]
+Short = Annotated[str, Field(min_length=1, max_length=KEY_BYTES_MAX), AfterValidator(short)]
 Text = Annotated[str, AfterValidator(_storable)]
 Amount = Annotated[Whole, Field(ge=1, le=AMOUNT_MAX)]
+#: A time that is sent.
+Instant = Annotated[AwareDatetime, BeforeValidator(_time)]
 
 
 Time = Annotated[
@@ -72,8 +91,27 @@ Price = Annotated[
 Exact = Annotated[
     Decimal, PlainSerializer(lambda number: f"{number:f}", return_type=str), WithJsonSchema({"type": "string"})
 ]
-_NUMBER = Annotated[Decimal, Field(ge=0, max_digits=28, allow_inf_nan=False)]
-Quantity = _NUMBER | dict[Short, _NUMBER]
+_NUMBER_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "number", "minimum": 0},
+        {"type": "string", "pattern": r"^(0|[1-9][0-9]{0,27})(\.[0-9]{1,28})?$", "examples": ["0.5"]},
+    ]
+}
+#: How much: at most 28 digits.
+Quantity = Annotated[
+    str | dict[Short, str],
+    BeforeValidator(_quantity),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                *_NUMBER_SCHEMA["anyOf"],
+                {"type": "object", "additionalProperties": _NUMBER_SCHEMA, "maxProperties": NAMES_MAX},
+            ]
+        }
+    ),
+]
+Attributes = Annotated[dict[Short, Short], Field(max_length=NAMES_MAX)]
+Metadata = Annotated[dict[str, Any], BeforeValidator(numbers.plain)]
 
 
 class _Answer(BaseModel):
@@ -274,19 +312,23 @@ class _Keyed(_Question):
 
 class CalculateIn(_Question):
     feature: Short
-    quantity: Quantity = Decimal(1)
-    attributes: dict[Short, Short] | None = None
+    quantity: Quantity = "1"
+    attributes: Attributes | None = None
 
 
 class ConsumeIn(_Keyed):
     user_id: UUID | None = Field(None, description="Whose credits; a service says it, a user need not.")
-    feature: Short | None = None
+    feature: Short | None = Field(None, description="What is used. A user names one that a rate card prices.")
     quantity: Quantity | None = None
-    attributes: dict[Short, Short] | None = None
-    amount: Amount | None = Field(None, description="Credits, where no rate card prices the feature.")
-    ttl: Whole | None = Field(None, ge=1, le=2_592_000, description="How long the hold lives, in seconds.")
-    reference: Short | None = None
-    metadata: dict[str, Any] | None = None
+    attributes: Attributes | None = None
+    amount: Amount | None = Field(
+        None, description="Credits, where no rate card prices the feature. Not for users, unless the host lets them."
+    )
+    ttl: Whole | None = Field(
+        None, ge=1, le=2_592_000, description="How long the hold lives, in seconds. Not for users."
+    )
+    reference: Short | None = Field(None, description="A name for it. A user's is kept with `user:` in front.")
+    metadata: Metadata | None = Field(None, description="A user's are kept under the name `user`.")
 
 
 class _OfConsumption(_Keyed):
@@ -296,11 +338,17 @@ class _OfConsumption(_Keyed):
 
 class ConfirmIn(_OfConsumption):
     amount: Amount | None = Field(
-        None, description="Credits that were really used; all that is held where neither is given."
+        None,
+        description="Credits that were really used; all that is held where neither is given. Not for users, unless the "
+        "host lets them, and no rate card prices the feature.",
     )
     quantity: Quantity | None = Field(None, description="How much was really used.")
-    overage: Literal["reject", "available", "debt"] = "reject"
-    late: Literal["reject", "recharge"] = "reject"
+    overage: Literal["reject", "available", "debt"] = Field(
+        "reject", description="What to do where more was used than is held. A user's `debt` counts as `available`."
+    )
+    late: Literal["reject", "recharge"] = Field(
+        "reject", description="What to do after the deadline. `recharge` is not for users."
+    )
 
 
 class RefundIn(_OfConsumption):
@@ -313,7 +361,7 @@ class GiftIn(_Keyed):
     user_id: UUID
     amount: Amount
     reason: Short
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
 
 
 OrderNo = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
@@ -385,7 +433,15 @@ class OrderIn(CheckoutIn):
 
 
 class OrderRefundIn(_Keyed):
-    amount: Annotated[Decimal, Field(gt=0, max_digits=15, decimal_places=2)] | None = Field(
+    amount: (
+        Annotated[
+            Decimal,
+            Field(gt=0, max_digits=15, decimal_places=2),
+            BeforeValidator(numbers.number),
+            WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}),
+        ]
+        | None
+    ) = Field(
         None, description="How much, in the order's currency; all that has not gone back yet where none is given."
     )
     shortfall: Literal["forgive", "debt"] = "forgive"

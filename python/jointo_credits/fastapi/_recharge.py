@@ -6,7 +6,7 @@ import logging
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
 from .. import (
     AsyncLedger,
@@ -20,23 +20,26 @@ from .. import (
 from .._results import OrderStatus
 from . import _models as models
 from ._failures import EnvelopeRoute
+from ._keys import Key
 from ._models import Envelope, Items, Short
 from ._router import (
     Dependency,
+    Limit,
     a_cursor,
-    a_limit,
     answer_ok,
     id_of,
     name_of,
-    one_key,
     provider,
     responses_of,
     the_key,
 )
+from ._wire import body_of, described, read
 
 _log = logging.getLogger("jointo_credits.fastapi")
 #: The largest notification that is read, in bytes: as the library's.
 _NOTIFICATION_BYTES_MAX = 256 * 1024
+#: The headers that a channel signs with. Of two of a name, a proxy before us could have looked at the other one.
+_SIGNED = "wechatpay-"
 
 
 def recharge_router(
@@ -70,6 +73,11 @@ def recharge_router(
     the_ledger: Any = Depends(provider(ledger))
     the_user: Any = Depends(current_user)
     the_admin: Any = Depends(require_admin)
+    # Bodies, each read once it is known who sends it.
+    to_order: Any = body_of(models.OrderIn, current_user)
+    to_pay: Any = body_of(models.CheckoutIn, current_user, optional=True)
+    to_refund: Any = body_of(models.OrderRefundIn, require_admin)
+    to_reconcile: Any = body_of(models.ReconcileIn, require_admin, optional=True)
 
     async def own(books: AsyncLedger, order_no: str, user: Any) -> Order:
         order = await books.order(order_no)
@@ -94,21 +102,22 @@ def recharge_router(
             order=models.OrderOut.model_validate(order), payment=models.PaymentOut.model_validate(payment)
         )
 
-    @router.post("/orders", response_model=Envelope[models.OrderedOut], responses=responses_of(400, 404, 409, 502))
+    @router.post(
+        "/orders",
+        response_model=Envelope[models.OrderedOut],
+        responses=responses_of(400, 404, 409, 502),
+        openapi_extra=described(models.OrderIn),
+    )
     async def create_order(
         request: Request,
-        asked: models.OrderIn,
-        books: AsyncLedger = the_ledger,
         user: Any = the_user,
-        key: Short | None = the_key,
+        asked: models.OrderIn = to_order,
+        books: AsyncLedger = the_ledger,
+        header: str | None = the_key,
     ) -> Response:
         """Orders a package, and tells the channel. With the same key it is the same order."""
-        order = await books.create_order(
-            id_of(user),
-            asked.package_id,
-            asked.channel,
-            idempotency_key=one_key(key, asked.idempotency_key),
-        )
+        with Key.of("user", header, asked.idempotency_key).told() as idempotent:
+            order = await books.create_order(id_of(user), asked.package_id, asked.channel, idempotency_key=idempotent)
         return answer_ok(await paying(books, order, asked, request))
 
     @router.get("/orders", response_model=Envelope[Items[models.OrderOut]], responses=responses_of())
@@ -116,7 +125,7 @@ def recharge_router(
         books: AsyncLedger = the_ledger,
         user: Any = the_user,
         status: Annotated[OrderStatus | None, Query()] = None,
-        limit: int = a_limit,
+        limit: Limit = 50,
         cursor: Short | None = a_cursor,
     ) -> Response:
         """The user's orders, newest first."""
@@ -132,13 +141,14 @@ def recharge_router(
         "/orders/{order_no}/pay",
         response_model=Envelope[models.OrderedOut],
         responses=responses_of(400, 404, 409, 502),
+        openapi_extra=described(models.CheckoutIn, optional=True),
     )
     async def pay_order(
         request: Request,
         order_no: models.OrderNo,
-        asked: Annotated[models.CheckoutIn | None, Body()] = None,
-        books: AsyncLedger = the_ledger,
         user: Any = the_user,
+        asked: models.CheckoutIn | None = to_pay,
+        books: AsyncLedger = the_ledger,
     ) -> Response:
         """What is needed to pay an order: once more, or in another way."""
         found = await own(books, order_no, user)
@@ -156,33 +166,37 @@ def recharge_router(
         "/orders/{order_no}/refund",
         response_model=Envelope[models.OrderOut],
         responses=responses_of(400, 404, 409, 502),
+        openapi_extra=described(models.OrderRefundIn),
     )
     async def refund_order(
         order_no: models.OrderNo,
-        asked: models.OrderRefundIn,
-        books: AsyncLedger = the_ledger,
         admin: Any = the_admin,
-        key: Short | None = the_key,
+        asked: models.OrderRefundIn = to_refund,
+        books: AsyncLedger = the_ledger,
+        header: str | None = the_key,
     ) -> Response:
         """Sends money back, and takes the credits back that it bought."""
-        order = await books.refund_order(
-            order_no,
-            amount=asked.amount,
-            shortfall=asked.shortfall,
-            reason=asked.reason,
-            operator=name_of(admin),
-            idempotency_key=one_key(key, asked.idempotency_key),
-        )
+        with Key.of("admin", header, asked.idempotency_key).told() as idempotent:
+            order = await books.refund_order(
+                order_no,
+                amount=asked.amount,
+                shortfall=asked.shortfall,
+                reason=asked.reason,
+                operator=name_of(admin),
+                idempotency_key=idempotent,
+            )
         return answer_ok(models.OrderOut.model_validate(order))
 
     @router.post(
         "/reconcile",
         response_model=Envelope[models.ReconciledOut],
         responses=responses_of(400),
+        openapi_extra=described(models.ReconcileIn, optional=True),
         dependencies=[Depends(require_admin)],
     )
     async def reconcile(
-        asked: Annotated[models.ReconcileIn | None, Body()] = None, books: AsyncLedger = the_ledger
+        asked: models.ReconcileIn | None = to_reconcile,
+        books: AsyncLedger = the_ledger,
     ) -> Response:
         """Asks the channels about every order that waits."""
         done = await books.reconcile_orders(asked.min_age if asked else 60)
@@ -199,13 +213,15 @@ def recharge_router(
             reply = await books.notification_reply(channel, taken=False)
         except ValidationError as error:
             raise HTTPException(404, "no such channel") from error
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _NOTIFICATION_BYTES_MAX:
-                return Response(reply.body, 413, media_type=reply.content_type)
+        body = await read(request, _NOTIFICATION_BYTES_MAX)
+        if body is None:
+            return Response(reply.body, 413, media_type=reply.content_type)
+        signed = [name for name, _ in request.headers.items() if name.startswith(_SIGNED)]
+        if len(signed) != len(set(signed)):
+            _log.warning("%s: a notification was refused: a header of its signature came twice", channel)
+            return Response(reply.body, reply.status, media_type=reply.content_type)
         try:
-            told = await books.handle_notification(channel, dict(request.headers), bytes(body))
+            told = await books.handle_notification(channel, dict(request.headers), body)
         except UnavailableError as error:
             _log.warning("%s: a notification could not be taken: %s", channel, error)
         except PaymentVerificationError as error:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Header, HTTPException, Query, Response
-from pydantic import AwareDatetime, BaseModel
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from .. import AsyncLedger, NotFoundError, ValidationError
+from .. import AsyncLedger, Consumption, NotFoundError, ValidationError
 from .._results import Kind, Language, Statement, Status
 from . import _models as models
 from ._failures import RESPONSES, EnvelopeRoute
-from ._models import Envelope, Items, Short
+from ._keys import Key, idempotency_key
+from ._models import Digits, Envelope, Instant, Items, Short
+from ._users import Terms, UsersConsume, check_users_confirm, users_consume
+from ._wire import body_of, described
 
 Dependency = Callable[..., Any]
+UsersMay: TypeAlias = Literal["consume", "confirm", "refund"]
+#: What users may do where the host lets them do anything.
+CONSUME: tuple[UsersMay, ...] = ("consume",)
 
 #: What routes have in common: an idempotency key, and the page of a list.
-the_key: Any = Header(
-    None, alias="Idempotency-Key", description="Makes repeating it safe: the same key gives the first answer."
-)
-a_limit: Any = Query(50, ge=1, le=models.PAGE_MAX)
+the_key: Any = Depends(idempotency_key)
+Limit = Annotated[Digits, Query(ge=1, le=models.PAGE_MAX)]
 a_cursor: Any = Query(None, description="`nextCursor` of the page before.")
 
 
@@ -33,18 +37,9 @@ def answer_ok(data: BaseModel) -> Response:
 
 def responses_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors that a route can answer with, for the OpenAPI document."""
-    return {status: RESPONSES[status] for status in (*statuses, 401, 403, 422, 503)}
-
-
-def one_key(header: str | None, field: str | None) -> str | None:
-    """The idempotency key, which comes as a header or as a field."""
-    if header is not None and field is not None and header != field:
-        raise ValidationError(
-            "idempotencyKey: the header and the field differ; send one of them",
-            field="idempotency_key",
-            problem="the header and the field differ",
-        )
-    return header if header is not None else field
+    # What may be no JSON has a body, and may have too large a one.
+    of_bodies = (413,) if 400 in statuses else ()
+    return {status: RESPONSES[status] for status in (*statuses, *of_bodies, 401, 403, 422, 503)}
 
 
 def id_of(user: Any) -> UUID:
@@ -87,9 +82,12 @@ def credits_router(
     require_service: Dependency,
     require_admin: Dependency,
     service_or_user: Dependency | None = None,
-    users_may: Collection[Literal["consume", "confirm", "refund"]] = ("consume", "confirm", "refund"),
+    users_may: Collection[UsersMay] = CONSUME,
+    users_terms: Terms | None = None,
+    users_may_name_amounts: bool = False,
     catalogue_access: Dependency | None = None,
     statement_issuer: str | None = None,
+    statement_limit: int = 5_000,
     tags: list[str] | None = None,
 ) -> APIRouter:
     """The credits of a backend over HTTP: ``app.include_router(credits_router(...), prefix="/api/v1/credits")``.
@@ -104,7 +102,8 @@ def credits_router(
 
     Answers are ``{"code": 200, "message": "Success", "data": ...}`` in camelCase. Errors have the HTTP status as
     `code`, and in `data` a stable word (`error`) and the facts. Every write takes a key, as the header
-    ``Idempotency-Key`` or the field ``idempotencyKey``.
+    ``Idempotency-Key`` or the field ``idempotencyKey``; users, services and administrators have a space of keys each,
+    and the host's own code has another one. Nobody's body is read before it is known who sends it.
 
     Args:
         ledger: An `AsyncLedger`, or a dependency that gives one.
@@ -112,13 +111,21 @@ def credits_router(
         require_service: A dependency that raises an `HTTPException` where the caller is no service of the host's.
         require_admin: The same for administrators. Text or an id that it gives stands in the register of gifts as who
             gave.
-        service_or_user: Lets users consume, confirm and refund: in place of `require_service`, a dependency that gives
-            None for a service, and for a user their id. A user reaches their own consumptions only, and gets nothing
-            back that was captured. But whoever may confirm or refund a hold decides what a job costs: let users do that
-            where they do the work themselves, and not where your workers do it.
-        users_may: Which of the three users may do.
+        service_or_user: Lets users consume, and what else `users_may` says: in place of `require_service`, a dependency
+            that gives None for a service, and for a user their id. A user reaches their own consumptions only, gets
+            nothing back that was captured, and names what is used but not what it costs: neither an amount nor a time
+            to live.
+        users_may: Which of the three users may do. Whoever may confirm or refund a hold decides what a job costs: add
+            these where users do the work themselves, and not where your workers do it.
+        users_terms: What a user says is used (`quantity`, `attributes`) is a price, too. This function is asked about
+            each consume of a user's, with the request, their id, and a `UsersConsume`: it gives what is held, such as
+            the same with the quantity that you know of, or raises an `HTTPException`. It may be async. Give the same
+            for the same request, or a retry is a conflict.
+        users_may_name_amounts: Lets users give an `amount`, where no rate card prices the feature.
         catalogue_access: Who may read the packages, in place of `current_user`: ``lambda: None`` for everybody.
         statement_issuer: Who a printed statement says that it comes from.
+        statement_limit: The most entries of a statement over HTTP. One of more is refused before it is read: its user
+            asks for shorter ones, or a task of yours draws it up.
         tags: For the OpenAPI document.
     """
     router = APIRouter(route_class=EnvelopeRoute, tags=list(tags or ["credits"]))
@@ -131,18 +138,25 @@ def credits_router(
     async def as_service(_: Any = the_service) -> None:
         """Nobody's own account: a service may act for all."""
 
-    def caller_of(what: Literal["consume", "confirm", "refund"]) -> Any:
-        if service_or_user is None or what not in users_may:
-            return Depends(as_service)
+    async def as_service_or_user(caller: Any = service_or_the_user) -> UUID | None:
+        """The user who calls; None for a service."""
+        return None if caller is None else id_of(caller)
 
-        async def as_service_or_user(caller: Any = service_or_the_user) -> UUID | None:
-            """The user who calls; None for a service."""
-            return None if caller is None else id_of(caller)
-
-        return Depends(as_service_or_user)
+    def caller_of(what: UsersMay) -> Dependency:
+        return as_service if service_or_user is None or what not in users_may else as_service_or_user
 
     may_consume, may_confirm, may_refund = caller_of("consume"), caller_of("confirm"), caller_of("refund")
+    the_consumer: Any = Depends(may_consume)
+    the_confirmer: Any = Depends(may_confirm)
+    the_refunder: Any = Depends(may_refund)
     the_admin: Any = Depends(require_admin)
+    # Bodies, each read once it is known who sends it.
+    to_calculate: Any = body_of(models.CalculateIn, current_user)
+    to_consume: Any = body_of(models.ConsumeIn, may_consume)
+    to_confirm: Any = body_of(models.ConfirmIn, may_confirm)
+    to_refund: Any = body_of(models.RefundIn, may_refund)
+    to_gift: Any = body_of(models.GiftIn, require_admin)
+    to_expire: Any = body_of(models.ExpireIn, require_admin, optional=True)
     catalogue = [Depends(catalogue_access if catalogue_access is not None else current_user)]
 
     def acting_for(own: UUID | None, user_id: UUID | None) -> UUID | None:
@@ -153,9 +167,17 @@ def credits_router(
             raise HTTPException(403, "users reach their own credits only")
         return own
 
-    async def check_owner(books: AsyncLedger, consumption_id: UUID, owner: UUID | None) -> None:
-        if owner is not None and (await books.get_consumption(consumption_id)).user_id != owner:
+    async def owned(books: AsyncLedger, consumption_id: UUID, owner: UUID | None) -> Consumption | None:
+        """The consumption, where it has to be somebody's."""
+        if owner is None:
+            return None
+        found = await books.get_consumption(consumption_id)
+        if found.user_id != owner:
             raise _no_such(consumption_id)
+        return found
+
+    def key_of(own: UUID | None, header: str | None, field: str | None) -> Key:
+        return Key.of("service" if own is None else "user", header, field)
 
     @router.get("/balance", response_model=Envelope[models.BalanceOut], responses=responses_of())
     async def balance(books: AsyncLedger = the_ledger, user: Any = the_user) -> Response:
@@ -167,9 +189,9 @@ def credits_router(
         books: AsyncLedger = the_ledger,
         user: Any = the_user,
         kind: Annotated[Kind | None, Query()] = None,
-        since: Annotated[AwareDatetime | None, Query(description="Not before.")] = None,
-        until: Annotated[AwareDatetime | None, Query(description="Before.")] = None,
-        limit: int = a_limit,
+        since: Annotated[Instant | None, Query(description="Not before.")] = None,
+        until: Annotated[Instant | None, Query(description="Before.")] = None,
+        limit: Limit = 50,
         cursor: Short | None = a_cursor,
     ) -> Response:
         """The user's journal, newest first."""
@@ -182,8 +204,8 @@ def credits_router(
         responses={**responses_of(), 200: {"content": _DOWNLOADS}},
     )
     async def statement(
-        since: Annotated[AwareDatetime, Query(description="Not before.")],
-        until: Annotated[AwareDatetime, Query(description="Before.")],
+        since: Annotated[Instant, Query(description="Not before.")],
+        until: Annotated[Instant, Query(description="Before.")],
         books: AsyncLedger = the_ledger,
         user: Any = the_user,
         format: Annotated[
@@ -193,7 +215,7 @@ def credits_router(
         timezone: Annotated[Short, Query(description="What times are shown in on a page.")] = "UTC",
     ) -> Response:
         """What the user had, what came and went, and what they had in the end."""
-        found = await books.statement(id_of(user), since, until)
+        found = await books.statement(id_of(user), since, until, limit=statement_limit)
 
         def write() -> Response:
             match format:
@@ -205,7 +227,7 @@ def credits_router(
                     page = found.to_html(language=language or "zh", timezone=timezone, issuer=statement_issuer)
                     return _download(found, "html", page)
 
-        # Not in the event loop: it may have very many entries.
+        # Not in the event loop: it may have thousands of entries.
         return await run_in_threadpool(write)
 
     @router.get("/consumption", response_model=Envelope[Items[models.ConsumptionOut]], responses=responses_of())
@@ -213,78 +235,116 @@ def credits_router(
         books: AsyncLedger = the_ledger,
         user: Any = the_user,
         status: Annotated[Status | None, Query()] = None,
-        limit: int = a_limit,
+        limit: Limit = 50,
         cursor: Short | None = a_cursor,
     ) -> Response:
         """The user's consumptions, newest first."""
         page = await books.consumption(id_of(user), status=status, limit=limit, cursor=cursor)
         return answer_ok(Items[models.ConsumptionOut].model_validate(page))
 
-    @router.post("/calculate", response_model=Envelope[models.QuoteOut], responses=responses_of(400, 404))
-    async def calculate(asked: models.CalculateIn, books: AsyncLedger = the_ledger, user: Any = the_user) -> Response:
+    @router.post(
+        "/calculate",
+        response_model=Envelope[models.QuoteOut],
+        responses=responses_of(400, 404),
+        openapi_extra=described(models.CalculateIn),
+    )
+    async def calculate(
+        user: Any = the_user,
+        asked: models.CalculateIn = to_calculate,
+        books: AsyncLedger = the_ledger,
+    ) -> Response:
         """What something costs the user. Changes nothing."""
         quote = await books.calculate(asked.feature, asked.quantity, asked.attributes, user_id=id_of(user))
         return answer_ok(models.QuoteOut.model_validate(quote))
 
-    @router.post("/consume", response_model=Envelope[models.ConsumptionOut], responses=responses_of(400, 402, 404, 409))
+    @router.post(
+        "/consume",
+        response_model=Envelope[models.ConsumptionOut],
+        responses=responses_of(400, 402, 404, 409),
+        openapi_extra=described(models.ConsumeIn),
+    )
     async def consume(
-        asked: models.ConsumeIn,
+        request: Request,
+        own: UUID | None = the_consumer,
+        asked: models.ConsumeIn = to_consume,
         books: AsyncLedger = the_ledger,
-        own: UUID | None = may_consume,
-        key: Short | None = the_key,
+        header: str | None = the_key,
     ) -> Response:
         """Holds credits for a job that is about to begin."""
         user_id = acting_for(own, asked.user_id)
         if user_id is None:
             raise ValidationError("userId: say whose credits", field="user_id", problem="is missing")
-        held = await books.consume(
-            user_id,
-            asked.feature,
-            asked.quantity,
-            asked.attributes,
-            amount=asked.amount,
-            ttl=asked.ttl,
-            reference=asked.reference,
-            metadata=asked.metadata,
-            idempotency_key=one_key(key, asked.idempotency_key),
-        )
+        key = key_of(own, header, asked.idempotency_key)
+        if own is None:
+            use = UsersConsume(**asked.model_dump(exclude={"user_id", "idempotency_key"}))
+        else:
+            use = await users_consume(books, request, own, asked, users_terms, users_may_name_amounts)
+        with key.told() as idempotent:
+            held = await books.consume(
+                user_id,
+                use.feature,
+                use.quantity,
+                use.attributes,
+                amount=use.amount,
+                ttl=use.ttl,
+                reference=use.reference,
+                metadata=use.metadata,
+                idempotency_key=idempotent,
+            )
         return answer_ok(models.ConsumptionOut.model_validate(held))
 
-    @router.post("/confirm", response_model=Envelope[models.ConsumptionOut], responses=responses_of(400, 402, 404, 409))
+    @router.post(
+        "/confirm",
+        response_model=Envelope[models.ConsumptionOut],
+        responses=responses_of(400, 402, 404, 409),
+        openapi_extra=described(models.ConfirmIn),
+    )
     async def confirm(
-        asked: models.ConfirmIn,
+        own: UUID | None = the_confirmer,
+        asked: models.ConfirmIn = to_confirm,
         books: AsyncLedger = the_ledger,
-        own: UUID | None = may_confirm,
-        key: Short | None = the_key,
+        header: str | None = the_key,
     ) -> Response:
         """Spends what a hold keeps, or what was really used."""
-        await check_owner(books, asked.consumption_id, acting_for(own, asked.user_id))
-        done = await books.confirm(
-            asked.consumption_id,
-            amount=asked.amount,
-            quantity=asked.quantity,
-            overage=asked.overage,
-            late=asked.late,
-            idempotency_key=one_key(key, asked.idempotency_key),
-        )
+        key = key_of(own, header, asked.idempotency_key)
+        found = await owned(books, asked.consumption_id, acting_for(own, asked.user_id))
+        if own is not None and found is not None:
+            await check_users_confirm(books, own, asked, found, users_may_name_amounts)
+        with key.told() as idempotent:
+            done = await books.confirm(
+                asked.consumption_id,
+                amount=asked.amount,
+                quantity=asked.quantity,
+                # A user owes no more than they could have spent.
+                overage="available" if own is not None and asked.overage == "debt" else asked.overage,
+                late=asked.late,
+                idempotency_key=idempotent,
+            )
         return answer_ok(models.ConsumptionOut.model_validate(done))
 
-    @router.post("/refund", response_model=Envelope[models.ConsumptionOut], responses=responses_of(400, 404, 409))
+    @router.post(
+        "/refund",
+        response_model=Envelope[models.ConsumptionOut],
+        responses=responses_of(400, 404, 409),
+        openapi_extra=described(models.RefundIn),
+    )
     async def refund(
-        asked: models.RefundIn,
+        own: UUID | None = the_refunder,
+        asked: models.RefundIn = to_refund,
         books: AsyncLedger = the_ledger,
-        own: UUID | None = may_refund,
-        key: Short | None = the_key,
+        header: str | None = the_key,
     ) -> Response:
         """Gives credits back: of a hold all, of a confirmed consumption all or a part."""
-        await check_owner(books, asked.consumption_id, acting_for(own, asked.user_id))
-        done = await books.refund(
-            asked.consumption_id,
-            amount=asked.amount,
-            reason=asked.reason,
-            pending_only=asked.pending_only or own is not None,
-            idempotency_key=one_key(key, asked.idempotency_key),
-        )
+        key = key_of(own, header, asked.idempotency_key)
+        await owned(books, asked.consumption_id, acting_for(own, asked.user_id))
+        with key.told() as idempotent:
+            done = await books.refund(
+                asked.consumption_id,
+                amount=asked.amount,
+                reason=asked.reason,
+                pending_only=asked.pending_only or own is not None,
+                idempotency_key=idempotent,
+            )
         return answer_ok(models.ConsumptionOut.model_validate(done))
 
     @router.get(
@@ -308,29 +368,40 @@ def credits_router(
         """One package, also where it can't be bought any more."""
         return answer_ok(models.PackageOut.model_validate(await books.package(package_id)))
 
-    @router.post("/gift", response_model=Envelope[models.GiftOut], responses=responses_of(400, 409))
+    @router.post(
+        "/gift",
+        response_model=Envelope[models.GiftOut],
+        responses=responses_of(400, 409),
+        openapi_extra=described(models.GiftIn),
+    )
     async def gift(
-        asked: models.GiftIn, books: AsyncLedger = the_ledger, admin: Any = the_admin, key: Short | None = the_key
+        admin: Any = the_admin,
+        asked: models.GiftIn = to_gift,
+        books: AsyncLedger = the_ledger,
+        header: str | None = the_key,
     ) -> Response:
         """Gives credits away."""
-        given = await books.gift(
-            asked.user_id,
-            asked.amount,
-            reason=asked.reason,
-            operator=name_of(admin),
-            expires_at=asked.expires_at,
-            idempotency_key=one_key(key, asked.idempotency_key),
-        )
+        with Key.of("admin", header, asked.idempotency_key).told() as idempotent:
+            given = await books.gift(
+                asked.user_id,
+                asked.amount,
+                reason=asked.reason,
+                operator=name_of(admin),
+                expires_at=asked.expires_at,
+                idempotency_key=idempotent,
+            )
         return answer_ok(models.GiftOut.of(given))
 
     @router.post(
         "/expire-pending",
         response_model=Envelope[models.ExpiredOut],
         responses=responses_of(400),
+        openapi_extra=described(models.ExpireIn, optional=True),
         dependencies=[Depends(require_admin)],
     )
     async def expire_pending(
-        asked: Annotated[models.ExpireIn | None, Body()] = None, books: AsyncLedger = the_ledger
+        asked: models.ExpireIn | None = to_expire,
+        books: AsyncLedger = the_ledger,
     ) -> Response:
         """Writes down the holds that have expired. Nothing depends on when it runs."""
         matured = await books.expire_pending(asked.limit if asked else None)
@@ -341,13 +412,12 @@ def credits_router(
 
 __all__ = [
     "Dependency",
+    "Limit",
     "a_cursor",
-    "a_limit",
     "answer_ok",
     "credits_router",
     "id_of",
     "name_of",
-    "one_key",
     "provider",
     "responses_of",
     "the_key",
