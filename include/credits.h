@@ -1117,7 +1117,7 @@ credits_code credits_consume(const struct credits_ledger *ledger,
 
 // Holds credits for many jobs, up to 1,000. Each is accepted or refused on its own.
 //
-// @param options   An array of them.
+// @param options   An array of them, all of the same size: it is walked by the size that the first one says.
 // @param count     How many.
 // @param outcomes  As many places, in the same order.
 // @return CREDITS_OK where every item has an outcome, whatever it is; CREDITS_VALIDATION, CREDITS_FORKED: none has.

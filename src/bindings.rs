@@ -2,6 +2,9 @@
 
 use crate::cache::Cache;
 use crate::error::{Error, Result};
+use crate::facade::Ledger;
+use crate::ledger::Consumption;
+use crate::prices::ConsumeItem;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -99,6 +102,41 @@ fn in_redis(url: String, prefix: String, timeout: Option<Duration>) -> Result<Ca
 fn in_redis(_: String, _: String, _: Option<Duration>) -> Result<Cache> {
     let limit = "\"process\", or the crate's feature `redis`";
     Err(Error::invalid("cache", "is not built in", limit, "another cache"))
+}
+
+/// A hold of an amount, or at the price of a rate card.
+///
+/// # Errors
+/// As [`Ledger::consume`] and [`Ledger::consume_priced`].
+pub async fn consume(ledger: &Ledger, item: ConsumeItem, key: Option<&str>) -> Result<Consumption> {
+    match item {
+        ConsumeItem::Amount(consume) => ledger.consume(consume, key).await,
+        ConsumeItem::Priced(consume) => ledger.consume_priced(consume, key).await,
+    }
+}
+
+/// [`Ledger::consume_many`] of what a program has given: what is malformed (`M` says how) concerns the other items no more
+/// than what the ledger refuses.
+///
+/// # Errors
+/// As [`Ledger::consume_many`]; no item has an outcome then.
+pub async fn consume_many<M>(
+    ledger: &Ledger,
+    items: Vec<std::result::Result<(ConsumeItem, Option<String>), M>>,
+) -> Result<Vec<std::result::Result<Result<Consumption>, M>>> {
+    let mut well_formed = Vec::with_capacity(items.len());
+    let places: Vec<Option<M>> = items
+        .into_iter()
+        .map(|item| item.map(|item| well_formed.push(item)).err())
+        .collect();
+    let mut outcomes = ledger.consume_many(well_formed).await?.into_iter();
+    Ok(places
+        .into_iter()
+        .filter_map(|malformed| match malformed {
+            Some(malformed) => Some(Err(malformed)),
+            None => outcomes.next().map(Ok),
+        })
+        .collect())
 }
 
 struct Unpark(Thread);

@@ -4,7 +4,6 @@ use crate::cache::{Balances, Known, LookedUp, Read};
 use crate::clock::Clock;
 use crate::engine::{Engine, Stage};
 use crate::error::{Error, Result};
-use crate::ledger::limits::BATCH_COMMANDS_MAX;
 use crate::ledger::{
     Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry,
     Extend, Gift, Grant, Hold, Kind, Matured, Outcome, Prior, Receipt, Refund, Refusal, Rules,
@@ -412,23 +411,11 @@ impl Ledger {
 
     commands!(&Self);
 
-    /// Holds credits for many jobs. Each is accepted or refused on its own; results in the same order.
-    ///
-    /// # Errors
-    /// `validation` where there are more than 1,000; else each result has its own.
-    pub async fn consume_many(
+    /// Holds, each accepted or refused on its own, in the same order.
+    pub(crate) async fn hold_together(
         &self,
         consumes: Vec<(Consume, Option<String>)>,
-    ) -> Result<Vec<Result<Consumption>>> {
-        if consumes.len() > BATCH_COMMANDS_MAX {
-            let given = consumes.len();
-            return Err(Error::invalid(
-                "consumes",
-                "are too many at once",
-                BATCH_COMMANDS_MAX,
-                given,
-            ));
-        }
+    ) -> Vec<Result<Consumption>> {
         let commands = consumes
             .into_iter()
             .map(|(consume, idempotency_key)| Command {
@@ -441,7 +428,7 @@ impl Ledger {
             Outcome::Consumption(consumption) => Ok(consumption),
             other => Err(unexpected(&other)),
         };
-        Ok(results.into_iter().map(consumption).collect())
+        results.into_iter().map(consumption).collect()
     }
 
     /// What an account has now. One that was never used has nothing. With a [cache](Settings::cache) the answer may come

@@ -91,7 +91,7 @@ pub use orders::{
     Notification, NotificationEvent, OrderFilter, Reconciled, StatementDifference, StatementReport, money,
 };
 #[cfg(feature = "engine")]
-pub use prices::{Explanation, PaidFrom, PricedConfirm, PricedConsume};
+pub use prices::{ConsumeItem, Explanation, PaidFrom, PricedConfirm, PricedConsume};
 #[cfg(feature = "archive")]
 pub use retention::{CleanedUp, Cleanup, KEYS_KEPT};
 #[cfg(feature = "engine")]

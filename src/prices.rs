@@ -12,6 +12,7 @@ use crate::catalogue::{Catalogue, Package, Pricing, SavePackage, SetPricing, Usa
 use crate::clock::Moment;
 use crate::error::{Error, Result, Written};
 use crate::facade::{Ledger, unexpected};
+use crate::ledger::limits::BATCH_COMMANDS_MAX;
 use crate::ledger::{
     Action, Confirm, Consume, Consumption, Hold, Late, Lot, Metadata, Outcome, Overage, Priced, Refusal,
     Timestamp,
@@ -237,6 +238,27 @@ impl PricedConsume {
     }
 }
 
+/// One item of [`Ledger::consume_many`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsumeItem {
+    /// A hold of an amount.
+    Amount(Consume),
+    /// A hold at the price of a rate card.
+    Priced(PricedConsume),
+}
+
+impl From<Consume> for ConsumeItem {
+    fn from(consume: Consume) -> Self {
+        ConsumeItem::Amount(consume)
+    }
+}
+
+impl From<PricedConsume> for ConsumeItem {
+    fn from(consume: PricedConsume) -> Self {
+        ConsumeItem::Priced(consume)
+    }
+}
+
 impl PricedConsume {
     /// The plain request, at a price.
     fn at(self, amount: i64, quote: String, hold_ttl: Option<Duration>) -> Consume {
@@ -373,11 +395,63 @@ impl Ledger {
     /// # Errors
     /// Those of [`Ledger::calculate`] and of [`Ledger::consume`].
     pub async fn consume_priced(&self, consume: PricedConsume, key: Option<&str>) -> Result<Consumption> {
-        match (self.price_consume(consume.clone()).await, key) {
-            (Ok(priced), _) => self.consume(priced, key).await,
-            (Err(error @ Error::Unavailable { .. }), _) | (Err(error), None) => Err(error),
-            (Err(error), Some(key)) => self.held_before(consume, key).await?.unwrap_or(Err(error)),
+        match self.priced_or_answered(consume, key).await {
+            Ok(priced) => self.consume(priced, key).await,
+            Err(answer) => answer,
         }
+    }
+
+    /// The hold at its price. Where it has none: what its key was answered before, or why it has none.
+    async fn priced_or_answered(
+        &self,
+        consume: PricedConsume,
+        key: Option<&str>,
+    ) -> std::result::Result<Consume, Result<Consumption>> {
+        match (self.price_consume(consume.clone()).await, key) {
+            (Ok(priced), _) => Ok(priced),
+            (Err(error @ Error::Unavailable { .. }), _) | (Err(error), None) => Err(Err(error)),
+            (Err(error), Some(key)) => match self.held_before(consume, key).await {
+                Ok(before) => Err(before.unwrap_or(Err(error))),
+                Err(failure) => Err(Err(failure)),
+            },
+        }
+    }
+
+    /// Holds credits for many jobs, of an amount or at the price of a rate card. Each is accepted or refused on its own;
+    /// results in the same order. What can't be priced any more and has a key that was answered before gets that answer, as
+    /// with [`Ledger::consume_priced`].
+    ///
+    /// # Errors
+    /// `validation` where there are more than 1,000; else each result has its own.
+    pub async fn consume_many<C: Into<ConsumeItem>>(
+        &self,
+        items: Vec<(C, Option<String>)>,
+    ) -> Result<Vec<Result<Consumption>>> {
+        if items.len() > BATCH_COMMANDS_MAX {
+            let (problem, given) = ("are too many at once", items.len());
+            return Err(Error::invalid("items", problem, BATCH_COMMANDS_MAX, given));
+        }
+        let mut together = Vec::with_capacity(items.len());
+        let mut answers = Vec::with_capacity(items.len());
+        for (item, key) in items {
+            let priced = match item.into() {
+                ConsumeItem::Amount(consume) => Ok(consume),
+                ConsumeItem::Priced(consume) => self.priced_or_answered(consume, key.as_deref()).await,
+            };
+            match priced {
+                Ok(consume) => {
+                    together.push((consume, key));
+                    answers.push(None);
+                }
+                Err(answer) => answers.push(Some(answer)),
+            }
+        }
+        let mut held = self.hold_together(together).await.into_iter();
+        // As many are held as have no answer yet.
+        Ok(answers
+            .into_iter()
+            .filter_map(|answer| answer.or_else(|| held.next()))
+            .collect())
     }
 
     /// The first answer to a call that can't be priced any more (rule **idempotency**: it is the same years later).
@@ -393,7 +467,7 @@ impl Ledger {
         }))
     }
 
-    /// The hold that [`Ledger::consume_priced`] would make now: for `consume_many`, or a transaction of the caller's.
+    /// The hold that [`Ledger::consume_priced`] would make now: for a transaction of the caller's.
     ///
     /// # Errors
     /// As [`Ledger::calculate`].

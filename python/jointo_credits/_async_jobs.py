@@ -4,6 +4,7 @@
 | --- | --- | --- | --- |
 | success | pending | what was used is charged | `charged` |
 | success | pending, and credits or limits don't allow that much | what is held is charged | `charged` |
+| success | of an amount that no card priced, and a quantity is reported | what is held is charged | `charged` |
 | success | confirmed | nothing: it was reported before | `charged` |
 | success | expired | the credits are taken anew (``late="recharge"``) | `charged` |
 | success | expired, and the credits are not there any more, or ``late="reject"`` | nothing | `unpaid` |
@@ -23,7 +24,7 @@ from typing import Literal
 
 from ._arguments import Id, Late, Quantity
 from ._async_ledger import AsyncLedger
-from ._errors import HoldExpiredError, InsufficientCreditsError, InvalidStateError
+from ._errors import HoldExpiredError, InsufficientCreditsError, InvalidStateError, ValidationError
 from ._results import Settlement
 
 _log = logging.getLogger("jointo_credits.jobs")
@@ -76,7 +77,8 @@ class AsyncJobs:
         Args:
             consumption_id: The hold.
             usage: How much was really used, priced by the card that the hold was made with. Everything that is held is
-                charged where neither this nor `amount` is given.
+                charged where neither this nor `amount` is given, and where no card priced the hold: then whoever made
+                it named what the job costs.
             amount: Credits that were really used; 0 releases the hold.
 
         Raises:
@@ -98,9 +100,19 @@ class AsyncJobs:
                 )
         except InsufficientCreditsError as refusal:
             return await self._charge_what_is_held(consumption_id, refusal)
+        except ValidationError as refusal:
+            if usage is None or amount is not None or await self._is_priced(consumption_id):
+                raise
+            _log.warning(
+                "consumption %s was not priced by a card; what is held is charged: %s", consumption_id, refusal
+            )
+            return await self.on_job_succeeded(consumption_id)
         except (InvalidStateError, HoldExpiredError):
             done = await self._ledger.get_consumption(consumption_id)
         return Settlement.of(done, expired="unpaid")
+
+    async def _is_priced(self, consumption_id: Id) -> bool:
+        return (await self._ledger.explain(consumption_id)).held is not None
 
     async def _charge_what_is_held(self, consumption_id: Id, refusal: InsufficientCreditsError) -> Settlement:
         found = await self._ledger.get_consumption(consumption_id)

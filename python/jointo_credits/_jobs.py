@@ -7,7 +7,7 @@ from typing import Literal
 
 from ._arguments import Id, Late, Quantity
 from ._ledger import Ledger
-from ._errors import HoldExpiredError, InsufficientCreditsError, InvalidStateError
+from ._errors import HoldExpiredError, InsufficientCreditsError, InvalidStateError, ValidationError
 from ._results import Settlement
 
 _log = logging.getLogger("jointo_credits.jobs")
@@ -60,7 +60,8 @@ class Jobs:
         Args:
             consumption_id: The hold.
             usage: How much was really used, priced by the card that the hold was made with. Everything that is held is
-                charged where neither this nor `amount` is given.
+                charged where neither this nor `amount` is given, and where no card priced the hold: then whoever made
+                it named what the job costs.
             amount: Credits that were really used; 0 releases the hold.
 
         Raises:
@@ -82,9 +83,19 @@ class Jobs:
                 )
         except InsufficientCreditsError as refusal:
             return self._charge_what_is_held(consumption_id, refusal)
+        except ValidationError as refusal:
+            if usage is None or amount is not None or self._is_priced(consumption_id):
+                raise
+            _log.warning(
+                "consumption %s was not priced by a card; what is held is charged: %s", consumption_id, refusal
+            )
+            return self.on_job_succeeded(consumption_id)
         except (InvalidStateError, HoldExpiredError):
             done = self._ledger.get_consumption(consumption_id)
         return Settlement.of(done, expired="unpaid")
+
+    def _is_priced(self, consumption_id: Id) -> bool:
+        return self._ledger.explain(consumption_id).held is not None
 
     def _charge_what_is_held(self, consumption_id: Id, refusal: InsufficientCreditsError) -> Settlement:
         found = self._ledger.get_consumption(consumption_id)

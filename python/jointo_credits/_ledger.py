@@ -456,8 +456,17 @@ class Ledger:
         """
         return run(self._native.refund(consumption_id, amount, reason, pending_only, idempotency_key))
 
-    def extend(self, consumption_id: Id, ttl: Duration, *, idempotency_key: str | None = None) -> Consumption:
+    def extend(
+        self, consumption_id: Id, ttl: Duration, *, reason: str | None = None, idempotency_key: str | None = None
+    ) -> Consumption:
         """Gives a hold more time, counted from now; never less than it has.
+
+        Args:
+            consumption_id: The hold.
+            ttl: From now on.
+            reason: Why, or for whom. Of two that give the same key and different reasons one is refused, so a key made
+                of the hold's id says whom a hold is for.
+            idempotency_key: Makes repeating it safe.
 
         Raises:
             NotFoundError: There is no such consumption.
@@ -468,7 +477,7 @@ class Ledger:
         >>> ledger.extend(hold.id, 3600).expires_at > hold.expires_at
         True
         """
-        return run(self._native.extend(consumption_id, ttl, idempotency_key))
+        return run(self._native.extend(consumption_id, ttl, reason, idempotency_key))
 
     def hold(
         self,

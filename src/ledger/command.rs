@@ -279,12 +279,14 @@ pub struct Refund {
 }
 
 /// A later deadline for a hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extend {
     /// Which.
     pub consumption_id: Uuid,
     /// It lives at least this long from now.
     pub ttl: Duration,
+    /// Why, or for whom. Part of the request: of two that give one key for one hold, and different reasons, one gets it.
+    pub reason: Option<String>,
 }
 
 /// A correction by an operator.
@@ -589,6 +591,23 @@ setters!(Refund {
     reason: String,
 });
 
+impl Extend {
+    /// `ttl` more from now.
+    #[must_use]
+    pub fn new(consumption_id: Uuid, ttl: Duration) -> Self {
+        Extend {
+            consumption_id,
+            ttl,
+            reason: None,
+        }
+    }
+}
+
+setters!(Extend {
+    /// Why, or for whom.
+    reason: String,
+});
+
 impl Adjust {
     /// `amount` more credits, or fewer where it is negative.
     #[must_use]
@@ -791,7 +810,10 @@ impl Command {
                 c.amount.map_or(Ok(()), |n| amount("amount", n))?;
                 reference("reason", c.reason.as_deref())
             }
-            Action::Extend(c) => ttl("ttl", c.ttl),
+            Action::Extend(c) => {
+                ttl("ttl", c.ttl)?;
+                reference("reason", c.reason.as_deref())
+            }
             Action::Adjust(c) => {
                 if c.amount == 0 {
                     return Err(invalid(
@@ -895,6 +917,9 @@ impl Command {
                 form.text("extend");
                 form.optional(Some(c.consumption_id.as_bytes()));
                 form.integer(micros(c.ttl));
+                if let Some(reason) = &c.reason {
+                    form.text(reason);
+                }
             }
             Action::Adjust(c) => {
                 form.text("adjust");

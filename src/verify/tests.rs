@@ -69,10 +69,7 @@ async fn tables() -> Tables {
         let second = scribe.consume(Consume::new(USER, 1)).await;
         scribe
             .run(
-                Action::Extend(Extend {
-                    consumption_id: second,
-                    ttl: Duration::from_secs(90_000),
-                }),
+                Action::Extend(Extend::new(second, Duration::from_secs(90_000)).reason("for a job")),
                 None,
             )
             .await;

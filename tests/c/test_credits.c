@@ -1,6 +1,8 @@
 /* Every function of libcredits but those about orders: what it does, and what it says to NULL, to text that is no UTF-8, to
  * wrong states. */
 #include <pthread.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -455,6 +457,96 @@ static void test_many_at_once(void) {
     REFUSED(CREDITS_VALIDATION, "count", credits_consume_many(ledger, many, 1001, outcomes, &error));
 }
 
+/* An item whose key was answered before gets that answer, also where it can't be priced any more. */
+static void test_many_replay_what_was_answered(void) {
+    const char *by_seconds = "{\"feature\":\"dubbing\",\"name\":\"d\",\"components\":[{\"quantity\":\"seconds\","
+                             "\"model\":\"per_unit\",\"rate\":2}]}";
+    const char *flat = "{\"feature\":\"dubbing\",\"name\":\"d\",\"components\":[{\"model\":\"flat\",\"rate\":9}]}";
+    credits_consume_options many[4] = {CREDITS_CONSUME_INIT, CREDITS_CONSUME_INIT, CREDITS_CONSUME_INIT,
+                                       CREDITS_CONSUME_INIT};
+    credits_outcome first[4], again[4];
+    int n;
+    grant(id_of(1), 100);
+    OK(credits_set_pricing(ledger, by_seconds, id_of(0), 0, 0, NULL, &error));
+    for (n = 0; n < 4; n++) many[n].user_id = id_of(1);
+    many[0].feature = "dubbing";
+    many[0].quantity = "3";
+    many[0].idempotency_key = "priced";
+    many[1].amount = 10;
+    many[1].idempotency_key = "amount";
+    many[2].feature = "nobody prices this";
+    many[2].idempotency_key = "unpriced";
+    many[3].feature = "dubbing";
+    many[3].quantity = "4";
+    OK(credits_consume_many(ledger, many, 4, first, &error));
+    CHECK(first[0].code == CREDITS_OK && first[0].consumption.amount == 6);
+    CHECK(first[1].code == CREDITS_OK && first[2].code == CREDITS_NOT_FOUND && first[3].code == CREDITS_OK);
+    OK(credits_set_pricing(ledger, flat, id_of(0), 0, 0, NULL, &error));
+    OK(credits_consume_many(ledger, many, 4, again, &error));
+    for (n = 0; n < 2; n++) {
+        CHECK(again[n].code == CREDITS_OK);
+        CHECK(memcmp(&again[n].consumption.id, &first[n].consumption.id, sizeof(credits_uuid)) == 0);
+    }
+    CHECK(again[2].code == CREDITS_NOT_FOUND && again[3].code == CREDITS_VALIDATION);
+    many[0].quantity = "4";
+    OK(credits_consume_many(ledger, many, 1, again, &error));
+    CHECK(again[0].code == CREDITS_IDEMPOTENCY_CONFLICT);
+}
+
+/* An array of structs of a program that was compiled with another version: exactly as long as it says, so that the
+   sanitizers see every step beside it. */
+static char *array_of(size_t size, size_t count) {
+    char *array = calloc(count, size);
+    size_t n;
+    CHECK(array != NULL);
+    for (n = 0; n < count; n++) {
+        credits_consume_options one = CREDITS_CONSUME_INIT;
+        one.size = size;
+        one.user_id = id_of(1);
+        one.amount = (int64_t)(n + 1);
+        memcpy(array + n * size, &one, size < sizeof one ? size : sizeof one);
+    }
+    return array;
+}
+
+static void test_arrays_of_other_versions(void) {
+    const size_t sizes[] = {offsetof(credits_consume_options, feature), offsetof(credits_consume_options, reference),
+                            sizeof(credits_consume_options), sizeof(credits_consume_options) + sizeof(void *),
+                            sizeof(credits_consume_options) + 10 * sizeof(void *)};
+    size_t kind, n, other;
+    grant(id_of(1), 1000);
+    for (kind = 0; kind < sizeof sizes / sizeof *sizes; kind++) {
+        char *array = array_of(sizes[kind], 3);
+        const credits_consume_options *options = (const credits_consume_options *)(void *)array;
+        credits_outcome outcomes[3];
+        OK(credits_consume_many(ledger, options, 3, outcomes, &error));
+        for (n = 0; n < 3; n++)
+            CHECK(outcomes[n].code == CREDITS_OK && outcomes[n].consumption.amount == (int64_t)(n + 1));
+        /* What a newer program says and we don't know is its own item's fault. */
+        if (sizes[kind] > sizeof(credits_consume_options)) {
+            array[2 * sizes[kind] - 1] = 1;
+            OK(credits_consume_many(ledger, options, 3, outcomes, &error));
+            CHECK(outcomes[0].code == CREDITS_OK && outcomes[2].code == CREDITS_OK);
+            CHECK(outcomes[1].code == CREDITS_VALIDATION && strstr(outcomes[1].message, "newer") != NULL);
+            array[2 * sizes[kind] - 1] = 0;
+        }
+        /* All are of one size, or nobody can say where the next one is. */
+        other = sizes[kind] - sizeof(void *);
+        memcpy(array + 2 * sizes[kind], &other, sizeof other);
+        REFUSED(CREDITS_VALIDATION, "size", credits_consume_many(ledger, options, 3, outcomes, &error));
+        other = 0;
+        memcpy(array, &other, sizeof other);
+        REFUSED(CREDITS_VALIDATION, "size", credits_consume_many(ledger, options, 3, outcomes, &error));
+        other = sizes[kind] - 1; /* no struct of ours: the second one would not be aligned */
+        memcpy(array, &other, sizeof other);
+        REFUSED(CREDITS_VALIDATION, "size", credits_consume_many(ledger, options, 3, outcomes, &error));
+        other = (size_t)1 << 40;
+        memcpy(array, &other, sizeof other);
+        REFUSED(CREDITS_VALIDATION, "size", credits_consume_many(ledger, options, 3, outcomes, &error));
+        free(array);
+    }
+}
+
 static void test_pages(void) {
     credits_uuid user = id_of(1);
     credits_transaction entries[3];
@@ -835,6 +927,8 @@ const struct test LEDGER_TESTS[] = {
     TEST(lots_expire),
     TEST(grants_adjustments_limits_clawbacks),
     TEST(many_at_once),
+    TEST(many_replay_what_was_answered),
+    TEST(arrays_of_other_versions),
     TEST(pages),
     TEST(prices),
     TEST(packages),

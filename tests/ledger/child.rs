@@ -245,13 +245,7 @@ pub async fn mixed(ledger: &Ledger, number: u64, steps: u64, tasks: u64) {
                         .await
                         .map(drop),
                     (2 | 3, Some(id)) => ledger
-                        .extend(
-                            Extend {
-                                consumption_id: id,
-                                ttl: Duration::from_secs(5),
-                            },
-                            None,
-                        )
+                        .extend(Extend::new(id, Duration::from_secs(5)), None)
                         .await
                         .map(drop),
                     (4, _) => ledger

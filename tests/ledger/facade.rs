@@ -111,7 +111,7 @@ on_every_database! {
         let ttl = Duration::from_secs(60);
         let hold = ledger.consume(Consume::new(ALICE, 75).ttl(ttl), None).await.unwrap();
         let other = ledger.consume(Consume::new(ALICE, 5).ttl(ttl), None).await.unwrap();
-        ledger.extend(Extend { consumption_id: other.id, ttl: 2 * DAY }, None).await.unwrap();
+        ledger.extend(Extend::new(other.id, 2 * DAY), None).await.unwrap();
         clock.advance(ttl);
         let late = ledger.confirm(Confirm::all(hold.id), None).await.unwrap_err();
         assert_eq!(late.code(), "hold_expired");

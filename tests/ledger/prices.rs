@@ -5,8 +5,8 @@ use crate::database::{self, Database, Kind, START, clock};
 use crate::on_every_database;
 use jointo_credits::pricing::{CardFault, Decimal, QuoteError};
 use jointo_credits::{
-    Confirm, Error, Grant, Late, Ledger, Overage, PricedConfirm, PricedConsume, Refund, Refusal, SavePackage,
-    SetCreditLimit, SetPricing, Source, Status, Timestamp, Usage,
+    Confirm, Consume, ConsumeItem, Error, Grant, Late, Ledger, Overage, PricedConfirm, PricedConsume, Refund,
+    Refusal, SavePackage, SetCreditLimit, SetPricing, Source, Status, Timestamp, Usage,
 };
 use sqlx::{Connection, Executor};
 use std::time::Duration;
@@ -180,6 +180,28 @@ on_every_database! {
         let other = PricedConsume::new(ALICE, Usage::of("video").quantity(11));
         assert_eq!(ledger.consume_priced(other, Some("job")).await.unwrap_err().code(), "idempotency_conflict");
         assert_eq!(ledger.consume_priced(request(), Some("new")).await.unwrap_err().code(), "validation");
+        // The same among many: priced and not, in order, and what is wrong with one is its own.
+        let amount = Consume::new(ALICE, 7);
+        let plain = ledger.consume(amount.clone(), Some("plain")).await.unwrap();
+        let item = |item: ConsumeItem, key: &str| (item, Some(key.to_owned()));
+        let other = PricedConsume::new(ALICE, Usage::of("video").quantity(11));
+        let nothing = PricedConsume::new(ALICE, Usage::of("nothing"));
+        let flat = PricedConsume::new(ALICE, Usage::of("video"));
+        let many = vec![
+            item(request().into(), "job"),
+            item(amount.into(), "plain"),
+            item(other.into(), "job"),
+            item(request().into(), "newer"),
+            item(nothing.into(), "nothing"),
+            item(flat.into(), "flat"),
+        ];
+        let outcomes = ledger.consume_many(many).await.unwrap();
+        let told: Vec<_> = outcomes.iter().map(|one| one.as_ref().map_err(Error::code)).collect();
+        assert_eq!(told[..2], [Ok(&old), Ok(&plain)]);
+        assert_eq!(told[2..5], [Err("idempotency_conflict"), Err("validation"), Err("not_found")]);
+        assert_eq!(told[5].map(|held| held.amount), Ok(5));
+        let too_many = vec![(request(), None); 1001];
+        assert_eq!(ledger.consume_many(too_many).await.unwrap_err().code(), "validation");
         let late = |id| PricedConfirm::quantity(id, 4).late(Late::Recharge);
         assert_eq!(ledger.confirm_priced(late(old.id), None).await.unwrap().captured, 4);
         assert_eq!(ledger.confirm_priced(late(new.id), None).await.unwrap().captured, 12);

@@ -306,7 +306,7 @@ on_every_database! {
         ledger.refund(Refund::all(after_hold.id), None).await.unwrap();
         for month in 1..6 {
             old.clock.set(START.plus(DAY + DAY * 29 * month));
-            ledger.extend(jointo_credits::Extend { consumption_id: hold.id, ttl: DAY * 30 }, None).await.unwrap();
+            ledger.extend(jointo_credits::Extend::new(hold.id, DAY * 30), None).await.unwrap();
         }
         let mut dry = old.cleanup();
         dry.older_than = DAY * 30;

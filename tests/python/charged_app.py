@@ -98,6 +98,17 @@ def job(self: Any, user_id: str, how: str, name: str) -> str:
     return how
 
 
+@charged_task(
+    app, feature="video_generation", quantity=lambda seconds: seconds, bind=True, max_retries=2, default_retry_delay=0
+)
+def changes(self: Any, user_id: str, seconds: int, then: int) -> int:
+    """Goes on with another length than it was queued with."""
+    first_time(f"ran for {seconds}")
+    if seconds != then:
+        raise self.retry(args=(user_id, then, then), kwargs={})
+    return seconds
+
+
 class Counting(Task):
     """A base class of the host's."""
 

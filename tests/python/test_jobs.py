@@ -79,6 +79,28 @@ def test_use_is_priced_by_the_holds_own_card(ledger: Ledger, user: uuid.UUID) ->
     assert (nothing.outcome, nothing.charged) == ("released", 0)
 
 
+def test_an_amount_that_somebody_named_is_what_a_job_costs(
+    ledger: Ledger, user: uuid.UUID, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No card can price what was used then, and the work is done: it must not stay unpaid."""
+    jobs = Jobs(ledger)
+    for feature in ("video_generation", None):
+        hold = ledger.consume(user, feature, amount=30)
+        done = jobs.on_job_succeeded(hold.id, 60)
+        assert (done.outcome, done.charged) == ("charged", 30)
+        assert "not priced by a card" in caplog.text
+        caplog.clear()
+        assert jobs.on_job_succeeded(hold.id, 10).charged == 30
+    gone = ledger.consume(user, "video_generation", amount=30)
+    ledger.refund(gone.id)
+    assert jobs.on_job_succeeded(gone.id, 60).outcome == "released"
+    late = ledger.consume(user, "video_generation", amount=30, ttl=60)
+    clock.advance(timedelta(seconds=61))
+    assert Jobs(ledger, late="reject").on_job_succeeded(late.id, 60).outcome == "unpaid"
+    assert jobs.on_job_succeeded(late.id, 60).charged == 30
+    assert ledger.verify().is_clean
+
+
 @pytest.mark.parametrize("wrong", [{"usage": "many"}, {"amount": -1}, {"amount": 1, "usage": 1}])
 def test_wrong_reports_change_nothing(ledger: Ledger, user: uuid.UUID, wrong: dict[str, Any]) -> None:
     hold = ledger.consume(user, "video_generation", 10)

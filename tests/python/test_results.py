@@ -281,6 +281,28 @@ def test_what_is_wrong_with_one_of_many_is_its_own(user: uuid.UUID) -> None:
             ledger.consume_many([{"user_id": user, "amount": 1}] * 1001)
 
 
+def test_many_replay_what_was_answered(url: str, user: uuid.UUID) -> None:
+    """Also where an item can't be priced any more."""
+    card: dict[str, Any] = {"feature": "dubbing", "name": "d"}
+    with Ledger.connect(url) as ledger:
+        ledger.migrate()
+        ledger.grant(user, 100, source="gift")
+        ledger.set_pricing({**card, "components": [{"quantity": "seconds", "model": "per_unit", "rate": 2}]})
+        items: list[Any] = [
+            {"user_id": user, "feature": "dubbing", "quantity": 3, "idempotency_key": "priced"},
+            {"user_id": user, "amount": 10, "idempotency_key": "amount"},
+            {"user_id": user, "feature": "nothing", "idempotency_key": "unpriced"},
+        ]
+        first = ledger.consume_many(items)
+        ledger.set_pricing({**card, "components": [{"model": "flat", "rate": 9}]})
+        again = ledger.consume_many(items)
+        assert again[:2] == first[:2]
+        assert [each.amount for each in again[:2]] == [6, 10]  # type: ignore[union-attr]
+        items[0]["quantity"] = 4
+        names = [type(outcome).__name__ for outcome in ledger.consume_many(items)]
+        assert names == ["IdempotencyConflictError", "Consumption", "NotFoundError"]
+
+
 def test_an_error_keeps_what_its_host_gave_it() -> None:
     class Special(jointo_credits.InsufficientCreditsError):
         def __init__(self) -> None:

@@ -30,6 +30,27 @@ fn every_command_replays_its_first_result_whatever_happened_since() {
     );
 }
 
+/// With a key made of the hold, whatever happens since: how a task takes a hold that others may want too.
+#[test]
+fn one_of_two_reasons_gets_the_key() {
+    check(
+        "
+        at 0s   grant    alice 100 purchase                      -> ok
+        at 0s   consume  alice 50 ttl 60s as h                   -> pending
+        at 1s   extend   h 1s reason one key job-h               -> pending expires 60s
+        at 2s   extend   h 1s reason two key job-h               -> refused idempotency_conflict key job-h
+        at 2s   extend   h 1s key job-h                          -> refused idempotency_conflict key job-h
+        at 3s   extend   h 1s reason one key job-h               -> replay expires 60s
+        at 60s  extend   h 1s reason one key job-h               -> replay expires 60s
+        at 60s  extend   h 1s reason two key job-h               -> refused idempotency_conflict key job-h
+        at 60s  consume  alice 50 as g                           -> pending
+        at 60s  confirm  g                                       -> confirmed
+        at 60s  extend   g 1s reason one key job-g               -> refused invalid_state state confirmed
+        at 60s  extend   h 1s reason one key job-again           -> refused hold_expired
+        ",
+    );
+}
+
 #[test]
 fn another_request_with_the_key_is_a_conflict() {
     check(

@@ -57,6 +57,7 @@ fn texts() {
         at 0s consume  alice 1 for x*256                         -> refused validation field feature limit "255 bytes" value "256 bytes"
         at 0s consume  alice 1 for "a\0"                         -> refused validation field feature limit "text without NUL"
         at 0s consume  alice 1 for x*255 reference x*255 as h    -> pending
+        at 0s extend   h 60s reason x*256                        -> refused validation field reason limit "255 bytes" value "256 bytes"
         at 0s refund   h reason x*256                            -> refused validation field reason limit "255 bytes" value "256 bytes"
         at 0s gift     alice 1 reason x*256                      -> refused validation field reason limit "255 bytes" value "256 bytes"
         at 0s gift     alice 1 reason ""                         -> refused validation field reason limit "1 character or more" value nothing

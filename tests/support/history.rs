@@ -405,6 +405,7 @@ impl History {
             77..81 => Action::Extend(Extend {
                 consumption_id: self.use_(rng).map_or(Uuid::nil(), |u| u.id),
                 ttl: self.ttl(rng),
+                reason: Self::note_text(rng),
             }),
             81..86 => {
                 let amount = self.amount(rng);
@@ -663,6 +664,7 @@ impl History {
             },
             Action::Extend(c) => match which {
                 0 => c.consumption_id = nobody,
+                1 => c.reason = Some(bad_text),
                 _ => c.ttl = bad_ttl,
             },
             Action::Adjust(c) => match which {

@@ -162,7 +162,12 @@ pub fn command(c: &Command, now: Timestamp, names: &mut Names) -> String {
                 add!(" pending_only yes");
             }
         }
-        Action::Extend(c) => add!("extend {} {}", names.of(c.consumption_id, "hold"), ttl(c.ttl)),
+        Action::Extend(c) => {
+            add!("extend {} {}", names.of(c.consumption_id, "hold"), ttl(c.ttl));
+            if let Some(reason) = &c.reason {
+                add!(" reason {}", quoted(reason));
+            }
+        }
         Action::Adjust(c) => {
             add!(
                 "adjust {} {} reason {}",

@@ -21,7 +21,7 @@
 //! | `consume USER N` | `ttl for reference metadata`; for a price also `request quote card_ttl` |
 //! | `confirm HOLD` | `amount overage late used` |
 //! | `refund HOLD` | `amount reason` |
-//! | `extend HOLD TTL` | |
+//! | `extend HOLD TTL` | `reason` |
 //! | `adjust USER N` | `reason operator` |
 //! | `limit USER N` | |
 //! | `clawback USER LOT` | `amount shortfall reason` |
@@ -330,6 +330,7 @@ impl Run {
             "extend" => Action::Extend(Extend {
                 consumption_id: self.id(&target),
                 ttl: duration(&text("ttl").unwrap_or_default()),
+                reason,
             }),
             "adjust" => Action::Adjust(Adjust {
                 user_id: self.user(&target),

@@ -3,7 +3,7 @@
 use crate::call::{Out, wait, with, write_unless_null};
 use crate::error::{CREDITS_OK, credits_code, credits_error};
 use crate::ledger::credits_ledger;
-use crate::options::{Options, items, number, required};
+use crate::options::{Options, items, number, required, sized_items};
 use crate::prices::{credits_attribute, credits_number, usage};
 use crate::results::{
     by_number, credits_clawed_back, credits_consumption, credits_matured, credits_outcome, credits_receipt,
@@ -12,8 +12,10 @@ use crate::results::{
 use crate::text::{
     Checked, field, id, metadata, optional_amount, optional_duration, optional_text, optional_time, text,
 };
+use jointo_credits::bindings;
+use jointo_credits::ledger::limits::BATCH_COMMANDS_MAX;
 use jointo_credits::{
-    Adjust, Clawback, Confirm, Consume, Consumption, Extend, Gift, Grant, Late, Ledger, Money, Overage,
+    Adjust, Clawback, Confirm, Consume, ConsumeItem, Consumption, Extend, Gift, Grant, Late, Money, Overage,
     PricedConfirm, PricedConsume, Refund, SetCreditLimit, Shortfall, Source,
 };
 use std::ffi::c_char;
@@ -89,14 +91,9 @@ pub struct credits_consume_options {
 // SAFETY: numbers and pointers; zeros are valid.
 unsafe impl Options for credits_consume_options {}
 
-enum Asked {
-    Amount(Consume),
-    Priced(PricedConsume),
-}
-
 /// # Safety
 /// The pointers are what lib.rs says.
-unsafe fn asked<'a>(options: &credits_consume_options) -> Checked<(Asked, Option<&'a str>)> {
+unsafe fn asked<'a>(options: &credits_consume_options) -> Checked<(ConsumeItem, Option<&'a str>)> {
     // SAFETY: the caller's promise.
     unsafe {
         let user_id = id("user_id", options.user_id)?;
@@ -131,7 +128,7 @@ unsafe fn asked<'a>(options: &credits_consume_options) -> Checked<(Asked, Option
                 if let Some(metadata) = metadata {
                     consume = consume.metadata(metadata);
                 }
-                Asked::Priced(consume)
+                ConsumeItem::Priced(consume)
             }
             (_, _) if meters => {
                 return Err(clash(
@@ -139,7 +136,7 @@ unsafe fn asked<'a>(options: &credits_consume_options) -> Checked<(Asked, Option
                     "can't be given together with a quantity or attributes",
                 ));
             }
-            (amount, feature) => Asked::Amount(Consume {
+            (amount, feature) => ConsumeItem::Amount(Consume {
                 feature: feature.map(str::to_owned),
                 ttl,
                 reference: reference.map(str::to_owned),
@@ -148,13 +145,6 @@ unsafe fn asked<'a>(options: &credits_consume_options) -> Checked<(Asked, Option
             }),
         };
         Ok((asked, key))
-    }
-}
-
-async fn consume(ledger: &Ledger, asked: Asked, key: Option<&str>) -> jointo_credits::Result<Consumption> {
-    match asked {
-        Asked::Amount(consume) => ledger.consume(consume, key).await,
-        Asked::Priced(consume) => ledger.consume_priced(consume, key).await,
     }
 }
 
@@ -174,7 +164,7 @@ pub unsafe extern "C" fn credits_consume(
     unsafe {
         with(ledger, error, |ledger| {
             let (asked, key) = asked(&required(options)?)?;
-            let done = wait(ledger, consume(&ledger.ledger, asked, key))?;
+            let done = wait(ledger, bindings::consume(&ledger.ledger, asked, key))?;
             write_unless_null(held, || (&done).into());
             Ok(())
         })
@@ -183,7 +173,7 @@ pub unsafe extern "C" fn credits_consume(
 
 /// Holds credits for many jobs, up to 1,000. Each is accepted or refused on its own.
 ///
-/// @param options   An array of them.
+/// @param options   An array of them, all of the same size: it is walked by the size that the first one says.
 /// @param count     How many.
 /// @param outcomes  As many places, in the same order.
 /// @return CREDITS_OK where every item has an outcome, whatever it is; CREDITS_VALIDATION, CREDITS_FORKED: none has.
@@ -198,42 +188,24 @@ pub unsafe extern "C" fn credits_consume_many(
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
         with(ledger, error, |ledger| {
-            if count > 1_000 {
-                return Err(credits_error::invalid("count", "is too many at once", "1000"));
+            if count > BATCH_COMMANDS_MAX {
+                let limit = BATCH_COMMANDS_MAX.to_string();
+                return Err(credits_error::invalid("count", "is too many at once", &limit));
             }
-            let given = items("options", options, count)?;
+            let given = sized_items("options", options, count)?;
             let places = Out::new("outcomes", outcomes);
             if count > 0 {
                 places?;
             }
-            let mut results: Vec<Option<Checked<Consumption>>> = Vec::with_capacity(count);
-            let mut plain = Vec::new();
-            for one in given {
-                // What is wrong with one concerns the others no more than what the ledger refuses.
-                let ready = match required(one).and_then(|options| asked(&options)) {
-                    Ok((Asked::Amount(consume), key)) => Ok((consume, key)),
-                    Ok((Asked::Priced(consume), key)) => {
-                        wait(ledger, ledger.ledger.price_consume(consume)).map(|consume| (consume, key))
-                    }
-                    Err(error) => Err(error),
-                };
-                match ready {
-                    Ok((consume, key)) => {
-                        plain.push((consume, key.map(str::to_owned)));
-                        results.push(None);
-                    }
-                    Err(error) => results.push(Some(Err(error))),
-                }
-            }
-            let mut done = wait(ledger, ledger.ledger.consume_many(plain))?.into_iter();
-            for (place, result) in results.into_iter().enumerate() {
-                let result = match result {
-                    Some(result) => result,
-                    None => match done.next() {
-                        Some(outcome) => outcome.map_err(credits_error::from),
-                        None => Err(credits_error::panicked("an item without an outcome")),
-                    },
-                };
+            let read = |one: Checked<credits_consume_options>| -> Checked<_> {
+                let options = one?;
+                let (item, key) = asked(&options)?;
+                Ok((item, key.map(str::to_owned)))
+            };
+            let items = given.into_iter().map(read).collect();
+            let done = wait(ledger, bindings::consume_many(&ledger.ledger, items))?;
+            for (place, result) in done.into_iter().enumerate() {
+                let result = result.and_then(|outcome| Ok(outcome?));
                 outcomes.add(place).write(outcome(&result));
             }
             Ok(())
@@ -432,10 +404,8 @@ pub unsafe extern "C" fn credits_extend(
     // SAFETY: the pointers are what lib.rs says.
     unsafe {
         with(ledger, error, |ledger| {
-            let extend = Extend {
-                consumption_id: id("consumption_id", consumption_id)?,
-                ttl: optional_duration("ttl", ttl)?.unwrap_or_default(),
-            };
+            let id = id("consumption_id", consumption_id)?;
+            let extend = Extend::new(id, optional_duration("ttl", ttl)?.unwrap_or_default());
             let key = optional_text("idempotency_key", idempotency_key)?;
             let result = wait(ledger, ledger.ledger.extend(extend, key))?;
             write_unless_null(done, || (&result).into());

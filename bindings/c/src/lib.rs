@@ -8,7 +8,8 @@
 //!   `CREDITS_INTERNAL`.
 //! - Results are written through the last pointers, all of them, only when everything has succeeded.
 //! - Structs that come in begin with their size: a field that an old program does not know is zero, which always means the
-//!   default. Structs that go out have no pointers: nothing in them has to be freed.
+//!   default. An array of them is walked by that size too ([`options::sized_items`]). Structs in arrays without a size (a name
+//!   and what it stands for) never get another field. Structs that go out have no pointers: nothing in them has to be freed.
 
 #![allow(non_camel_case_types, reason = "the names are C's")]
 #![allow(

@@ -12,12 +12,13 @@ use crate::operation::{Answer, Operation};
 use crate::orders::NativeOrders;
 use crate::session::Sessions;
 use crate::settings;
+use jointo_credits::bindings;
 use jointo_credits::ledger::limits::BATCH_COMMANDS_MAX;
 use jointo_credits::pricing::Quote;
 use jointo_credits::{
-    Adjust, Clawback, Cleanup, Confirm, Consume, Consumption, ConsumptionFilter, Extend, Gift, Grant, Kind,
-    Late, Ledger, Money, Overage, PricedConfirm, PricedConsume, Refund, Refusal, SavePackage, SetCreditLimit,
-    SetPricing, Shortfall, Source, Status, Timestamp, TransactionFilter, Usage,
+    Adjust, Clawback, Cleanup, Confirm, Consume, ConsumeItem, Consumption, ConsumptionFilter, Extend, Gift,
+    Grant, Kind, Late, Ledger, Money, Overage, PricedConfirm, PricedConsume, Refund, Refusal, SavePackage,
+    SetCreditLimit, SetPricing, Shortfall, Source, Status, Timestamp, TransactionFilter, Usage,
 };
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
@@ -40,70 +41,63 @@ pub(crate) struct NativeLedger {
 }
 
 /// What `consume` is asked for.
-enum Asked {
-    Amount(Consume),
-    Priced(PricedConsume),
-}
-
-impl Asked {
-    fn new(
-        py: Python<'_>,
-        user_id: Any<'_, '_>,
-        feature: Option<Any<'_, '_>>,
-        quantity: Option<Any<'_, '_>>,
-        attributes: Option<Any<'_, '_>>,
-        amount: Option<Any<'_, '_>>,
-        ttl: Option<Any<'_, '_>>,
-        reference: Option<Any<'_, '_>>,
-        given: Option<Any<'_, '_>>,
-    ) -> PyResult<Self> {
-        let user_id = uuid("user_id", user_id)?;
-        let feature = optional(feature, |feature| text("feature", feature))?;
-        let ttl = optional(ttl, |ttl| duration("ttl", ttl))?;
-        let reference = optional(reference, |reference| text("reference", reference))?;
-        let metadata = optional(given, metadata)?;
-        match (amount, feature) {
-            (Some(amount), feature) => {
-                if quantity.is_some() || attributes.is_some() {
-                    let limit = "amount, or feature with quantity and attributes";
-                    return Err(clash(
-                        py,
-                        "amount",
-                        "can't be given together with a quantity or attributes",
-                        limit,
-                    ));
-                }
-                let amount = integer("amount", amount)?;
-                Ok(Asked::Amount(Consume {
-                    feature,
-                    ttl,
-                    reference,
-                    metadata,
-                    ..Consume::new(user_id, amount)
-                }))
-            }
-            (None, Some(feature)) => {
-                let mut consume = PricedConsume::new(user_id, usage(&feature, quantity, attributes)?);
-                if let Some(ttl) = ttl {
-                    consume = consume.ttl(ttl);
-                }
-                if let Some(reference) = reference {
-                    consume = consume.reference(reference);
-                }
-                if let Some(metadata) = metadata {
-                    consume = consume.metadata(metadata);
-                }
-                Ok(Asked::Priced(consume))
-            }
-            (None, None) => {
+fn asked(
+    py: Python<'_>,
+    user_id: Any<'_, '_>,
+    feature: Option<Any<'_, '_>>,
+    quantity: Option<Any<'_, '_>>,
+    attributes: Option<Any<'_, '_>>,
+    amount: Option<Any<'_, '_>>,
+    ttl: Option<Any<'_, '_>>,
+    reference: Option<Any<'_, '_>>,
+    given: Option<Any<'_, '_>>,
+) -> PyResult<ConsumeItem> {
+    let user_id = uuid("user_id", user_id)?;
+    let feature = optional(feature, |feature| text("feature", feature))?;
+    let ttl = optional(ttl, |ttl| duration("ttl", ttl))?;
+    let reference = optional(reference, |reference| text("reference", reference))?;
+    let metadata = optional(given, metadata)?;
+    match (amount, feature) {
+        (Some(amount), feature) => {
+            if quantity.is_some() || attributes.is_some() {
                 let limit = "amount, or feature with quantity and attributes";
-                Err(clash(
+                return Err(clash(
                     py,
                     "amount",
-                    "is missing, and there is no feature to price it by",
+                    "can't be given together with a quantity or attributes",
                     limit,
-                ))
+                ));
             }
+            let amount = integer("amount", amount)?;
+            Ok(ConsumeItem::Amount(Consume {
+                feature,
+                ttl,
+                reference,
+                metadata,
+                ..Consume::new(user_id, amount)
+            }))
+        }
+        (None, Some(feature)) => {
+            let mut consume = PricedConsume::new(user_id, usage(&feature, quantity, attributes)?);
+            if let Some(ttl) = ttl {
+                consume = consume.ttl(ttl);
+            }
+            if let Some(reference) = reference {
+                consume = consume.reference(reference);
+            }
+            if let Some(metadata) = metadata {
+                consume = consume.metadata(metadata);
+            }
+            Ok(ConsumeItem::Priced(consume))
+        }
+        (None, None) => {
+            let limit = "amount, or feature with quantity and attributes";
+            Err(clash(
+                py,
+                "amount",
+                "is missing, and there is no feature to price it by",
+                limit,
+            ))
         }
     }
 }
@@ -311,11 +305,12 @@ impl NativeLedger {
         metadata: Option<Any<'_, '_>>,
         key: Option<Any<'_, '_>>,
     ) -> PyResult<Operation> {
-        let asked = Asked::new(
+        let asked = asked(
             py, user_id, feature, quantity, attributes, amount, ttl, reference, metadata,
         )?;
         let key = self::key(key)?;
-        let call = move |ledger: Ledger| async move { consume(&ledger, asked, key).await };
+        let call =
+            move |ledger: Ledger| async move { bindings::consume(&ledger, asked, key.as_deref()).await };
         self.sessions.call(py, call, answers::consumption)
     }
 
@@ -341,7 +336,7 @@ impl NativeLedger {
             };
             return Err(raise(py, refusal.into()));
         }
-        let call = move |ledger: Ledger| async move { consume_many(&ledger, asked).await };
+        let call = move |ledger: Ledger| async move { bindings::consume_many(&ledger, asked).await };
         self.sessions.call(py, call, |py, outcomes: Vec<Outcome>| {
             answers::all(py, outcomes, |py, outcome| match outcome {
                 Ok(Ok(held)) => answers::consumption(py, held),
@@ -422,11 +417,13 @@ impl NativeLedger {
         py: Python<'_>,
         consumption_id: Any<'_, '_>,
         ttl: Any<'_, '_>,
+        reason: Option<Any<'_, '_>>,
         key: Option<Any<'_, '_>>,
     ) -> PyResult<Operation> {
         let extend = Extend {
             consumption_id: uuid("consumption_id", consumption_id)?,
             ttl: duration("ttl", ttl)?,
+            reason: optional(reason, |reason| text("reason", reason))?,
         };
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.extend(extend, key.as_deref()).await };
@@ -741,17 +738,10 @@ async fn calculate(
     }
 }
 
-async fn consume(ledger: &Ledger, asked: Asked, key: Option<String>) -> jointo_credits::Result<Consumption> {
-    match asked {
-        Asked::Amount(consume) => ledger.consume(consume, key.as_deref()).await,
-        Asked::Priced(consume) => ledger.consume_priced(consume, key.as_deref()).await,
-    }
-}
-
 /// The outer error is an item's that was malformed.
 type Outcome = Result<jointo_credits::Result<Consumption>, PyErr>;
 
-fn one_of_many(py: Python<'_>, item: Any<'_, '_>) -> PyResult<(Asked, Option<String>)> {
+fn one_of_many(py: Python<'_>, item: Any<'_, '_>) -> PyResult<(ConsumeItem, Option<String>)> {
     const KNOWN: [&str; 9] = [
         "user_id",
         "feature",
@@ -799,7 +789,7 @@ fn one_of_many(py: Python<'_>, item: Any<'_, '_>) -> PyResult<(Asked, Option<Str
             "a uuid.UUID, or text of one",
         ));
     };
-    let consume = Asked::new(
+    let consume = asked(
         py,
         &user_id,
         part("feature")?.as_ref(),
@@ -811,42 +801,4 @@ fn one_of_many(py: Python<'_>, item: Any<'_, '_>) -> PyResult<(Asked, Option<Str
         part("metadata")?.as_ref(),
     )?;
     Ok((consume, key(part("idempotency_key")?.as_ref())?))
-}
-
-/// Those that are priced first get their prices; then all that have one are held together, in order.
-async fn consume_many(
-    ledger: &Ledger,
-    asked: Vec<PyResult<(Asked, Option<String>)>>,
-) -> jointo_credits::Result<Vec<Outcome>> {
-    let mut together = Vec::with_capacity(asked.len());
-    let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(asked.len());
-    for item in asked {
-        let (asked, key) = match item {
-            Ok(item) => item,
-            Err(malformed) => {
-                outcomes.push(Some(Err(malformed)));
-                continue;
-            }
-        };
-        let priced = match asked {
-            Asked::Amount(consume) => Ok(consume),
-            Asked::Priced(priced) => match ledger.price_consume(priced.clone()).await {
-                Ok(consume) => Ok(consume),
-                // What can't be priced may have been answered before.
-                Err(_) => Err(ledger.consume_priced(priced, key.as_deref()).await),
-            },
-        };
-        match priced {
-            Ok(consume) => {
-                together.push((consume, key));
-                outcomes.push(None);
-            }
-            Err(outcome) => outcomes.push(Some(Ok(outcome))),
-        }
-    }
-    let mut held = ledger.consume_many(together).await?.into_iter().map(Ok);
-    Ok(outcomes
-        .into_iter()
-        .filter_map(|outcome| outcome.or_else(|| held.next()))
-        .collect())
 }

@@ -3,7 +3,7 @@
 
 use crate::answers::{all, decimal, quote_line, uuid};
 use crate::failures::invalid;
-use jointo_credits::pricing::{self, CardText, Decimal};
+use jointo_credits::pricing::{self, CardText, Decimal, Known};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 
@@ -75,6 +75,24 @@ impl Quote {
             attributes.set_item(name, value)?;
         }
         Ok(attributes)
+    }
+
+    /// How much of each was priced, given or assumed, by the names that the rate card has for them.
+    #[getter]
+    fn quantities<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let quantities = PyDict::new(py);
+        let card = self.quote.card();
+        for (component, measured) in card.components().iter().zip(self.quote.measured()) {
+            let quantity = match measured.known {
+                Known::PerCall => continue,
+                Known::Capped { used } => used,
+                _ => measured.quantity,
+            };
+            if let Some(name) = &component.quantity {
+                quantities.set_item(name, decimal(py, quantity)?)?;
+            }
+        }
+        Ok(quantities)
     }
 
     /// The steps; their amounts add up to the exact figure.

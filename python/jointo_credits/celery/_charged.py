@@ -19,8 +19,12 @@ again, and each has a rule:
 | two processes run it at once | charged once; where one fails for good before the other succeeds, not at all |
 | the database is away when it begins | tried again later, without counting as a retry |
 | the database is away when it ends | `settle_job` settles it once the database is back |
-| it waited longer than the hold lives | it runs if the credits are there, and is charged when it succeeds |
+| the hold is about to expire when it begins, or its countdown is long | the hold gets its whole time again |
+| the hold has expired when it begins | held again; where the credits are not there any more, it does not run |
+| the hold expires while it runs | charged late, if the credits are there |
 | nobody has held anything (sent by name, `apply()`, the next of a chain) | held when it begins |
+| the hold is another user's or another task's, or for less | `apply_async()` raises, or it does not run; it stays |
+| it is retried with other arguments | it runs where the hold is enough for them |
 """
 
 # Celery has no types.
@@ -34,6 +38,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
@@ -49,18 +54,20 @@ from .. import (
     InsufficientCreditsError,
     InvalidStateError,
     Ledger,
-    NotFoundError,
     UnavailableError,
     ValidationError,
 )
 from .._arguments import Duration, Late, Quantity
 from ..jobs import Jobs, Settlement
+from . import _holds
 from ._periodic import books, give_back
 
 _log = logging.getLogger("jointo_credits.celery")
 
-#: The message header that carries the consumption's id, and the one that counts how often the database was away.
+#: The message header that carries the consumption's id, the one that names the task whose it was found to be when it
+#: was sent, and the one that counts how often the database was away.
 HEADER = "jointo_credits_consumption"
+CHECKED = "jointo_credits_checked"
 AWAY = "jointo_credits_away"
 #: How long a task that finds the database away waits before it is tried again: seconds, at the most.
 _PAUSE_MAX = 60
@@ -192,10 +199,6 @@ class ChargedTask(Task):  # type: ignore[misc]
     def _ledger(self) -> Ledger:
         return books(self.app).ledger
 
-    @property
-    def _jobs(self) -> Jobs:
-        return Jobs(self._ledger, overage=self.terms.overage, late=self.terms.late)
-
     def hold(self, args: Any = None, kwargs: Any = None, task_id: str | None = None) -> Consumption:
         """Holds what a task with these arguments may cost, without queueing it: for a host that keeps the consumption's
         id with its job first. Then ``apply_async(args, kwargs, task_id, consumption_id=held.id)`` queues the task.
@@ -210,7 +213,7 @@ class ChargedTask(Task):  # type: ignore[misc]
             NotFoundError: No rate card prices this.
             ValidationError: A wrong quantity, attribute or id.
         """
-        return self._hold(args, kwargs, None if task_id is None else _key(task_id))
+        return self._hold(args, kwargs, None if task_id is None else _holds.key_of(task_id))
 
     def _asked(self, args: Any, kwargs: Any) -> dict[str, Any]:
         bound = inspect.signature(self.run).bind(*(args or ()), **(kwargs or {}))
@@ -238,57 +241,81 @@ class ChargedTask(Task):  # type: ignore[misc]
 
         Args:
             consumption_id: A hold that was made before, by :meth:`hold` or by ``consume``, for this task alone; none is
-                made then.
+                made then. It has to be its user's, of its feature, and for at least as much; no other task can have it
+                afterwards. Where the task may have to be queued again, give a `task_id` of your own.
 
         Returns:
             The result, with the hold's id as ``consumption_id``; None where it is held when the task begins.
 
         Raises:
             InsufficientCreditsError: There are not enough credits.
-            InvalidStateError: The task of this `task_id`, or the hold, was settled before.
+            HoldExpiredError: The hold has expired.
+            InvalidStateError: The task of this `task_id`, or the hold, was settled before; or another task has it.
             NotFoundError: There is no such hold of this user's.
+            ValidationError: The hold is for something else, or for less.
         """
         sent = dict(headers or {})
-        is_own = False
+        is_ours_alone = False
         # A retry, and what was put off, are on their way already.
         if HEADER not in sent and AWAY not in sent:
+            is_ours_alone = task_id is None
+            task_id = task_id or new_task_id()
             try:
-                task_id, held_id, is_own = self._for_message(args, kwargs, task_id, consumption_id)
+                held_id = self._for_message(args, kwargs, task_id, consumption_id, is_new=is_ours_alone).id
             except CreditsError:
                 # The next of a chain, or a callback: Celery queues it in the run of another task, which has succeeded.
                 # Its own run will say what is wrong.
                 if options.get("parent_id") is None or consumption_id is not None:
                     raise
             else:
-                sent[HEADER] = str(held_id)
+                sent[HEADER], sent[CHECKED] = str(held_id), task_id
+        begins = self._begins(options)
+        if begins is not None and HEADER in sent and AWAY not in sent:
+            try:
+                _holds.keep_until(self._ledger, UUID(sent[HEADER]), begins)
+            except CreditsError as error:
+                _log.warning("consumption %s is not kept until its task begins: %s", sent[HEADER], error)
         try:
             result: Any = super().apply_async(
                 args, kwargs, task_id, producer, link, link_error, shadow, headers=sent, **options
             )
         except Exception:
-            if is_own:
+            # Nobody else knows the task's id, so nobody can queue it again.
+            if is_ours_alone and HEADER in sent:
                 self._release(UUID(sent[HEADER]), "the task could not be queued")
             raise
         result.consumption_id = UUID(sent[HEADER]) if HEADER in sent else None
         return result
 
     def _for_message(
-        self, args: Any, kwargs: Any, task_id: str | None, given: UUID | str | None
-    ) -> tuple[str, UUID, bool]:
-        """A message's task and its hold, and whether it is certain that nobody else uses that."""
+        self, args: Any, kwargs: Any, task_id: str, given: UUID | str | None, *, is_new: bool
+    ) -> Consumption:
+        """The hold of a message's task."""
         if given is not None:
             held = self._ledger.get_consumption(given)
-            if str(held.user_id) != str(self._asked(args, kwargs)["user_id"]):
-                raise NotFoundError(f"no consumption {held.id} of this user's", what="consumption", id=held.id)
+            asked = self._asked(args, kwargs)
+            _holds.check_owner(held, asked)
             self._check_open(held)
-            return task_id or new_task_id(), held.id, False
-        if task_id is None:
-            task_id = new_task_id()
-            return task_id, self._hold(args, kwargs, _key(task_id)).id, True
-        # As it stands now: a repeated consume gives its first answer.
-        held = self._ledger.get_consumption(self._hold(args, kwargs, _key(task_id)).id)
-        self._check_open(held)
-        return task_id, held.id, False
+            _holds.check_terms(self._ledger, held, asked)
+            _holds.take(self._ledger, held, task_id)
+            return held
+        held = self._hold(args, kwargs, _holds.key_of(task_id))
+        if not is_new:
+            # As it stands now: a repeated consume gives its first answer.
+            held = self._ledger.get_consumption(held.id)
+            self._check_open(held)
+        return held
+
+    def _begins(self, options: Mapping[str, Any]) -> datetime | None:
+        """When a task begins that has to wait."""
+        countdown, eta = options.get("countdown"), options.get("eta")
+        if countdown:
+            return datetime.now(UTC) + timedelta(seconds=float(countdown))
+        if isinstance(eta, str):
+            eta = datetime.fromisoformat(eta)
+        if not isinstance(eta, datetime):
+            return None
+        return eta if eta.tzinfo is not None else eta.replace(tzinfo=self.app.timezone)
 
     @staticmethod
     def _check_open(held: Consumption) -> None:
@@ -305,6 +332,8 @@ class ChargedTask(Task):  # type: ignore[misc]
         if request.called_directly or (outer is not None and outer.task_id == request.id):
             # A function like any other: nobody has queued a job, or this is a job that calls its own function.
             return self.run(*args, **kwargs)
+        # What an earlier run in this process has left says nothing about this one.
+        _runs.pop(request.id, None)
         held = self._begin(args, kwargs)
         charge, run = Charge(held, request.id), _Run(held.id)
         _remember(request.id, run)
@@ -374,35 +403,54 @@ class ChargedTask(Task):  # type: ignore[misc]
             raise Retry(exc=error, when=pause, sig=again) from error
 
     def _held(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Consumption:
-        request = self.request
-        sent = _sent(request)
+        request, ledger = self.request, self._ledger
+        sent, is_checked = _sent(request), _is_checked(request)
         if sent is None:
-            sent = self._hold(args, kwargs, _key(request.id)).id
+            sent, is_checked = self._hold(args, kwargs, _holds.key_of(request.id)).id, True
         # As it stands now: a repeated consume gives its first answer.
-        held = self._ledger.get_consumption(sent)
+        held = ledger.get_consumption(sent)
+        if not is_checked or request.retries:
+            # Nobody has looked at this hold, or not for these arguments.
+            asked = self._asked(args, kwargs)
+            _holds.check_owner(held, asked)
+            _holds.check_terms(ledger, held, asked)
+        if not is_checked:
+            # One that has expired is no longer anybody's: this task holds its own.
+            with contextlib.suppress(HoldExpiredError):
+                _holds.take(ledger, held, request.id)
+        if held.status == "pending":
+            try:
+                held = _holds.renewed(ledger, held)
+            except (HoldExpiredError, InvalidStateError):
+                held = ledger.get_consumption(held.id)
+        if held.status == "expired":
+            held = self._again(held)
+        request.update(headers={**(request.headers or {}), HEADER: str(held.id), CHECKED: request.id})
         if held.status == "refunded":
             raise InvalidStateError(
                 f"the credits of task {request.id} were released before it began",
                 consumption_id=held.id,
                 state=held.status,
             )
-        if held.status == "expired":
-            if self.terms.late == "reject":
-                raise HoldExpiredError(
-                    f"the hold of task {request.id} had expired when it began; give it a longer ttl",
-                    consumption_id=held.id,
-                    expired_at=held.expires_at,
-                )
-            # Never a second hold: another process may be at work on the first one. It is charged anew at the end.
-            balance = self._ledger.balance(held.user_id)
-            if balance.available + balance.credit_limit < held.amount:
-                raise InsufficientCreditsError(
-                    f"the hold of task {request.id} has expired, and its {held.amount} credits are not there any more",
-                    required=held.amount,
-                    available=balance.available + balance.credit_limit,
-                )
-        request.update(headers={**(request.headers or {}), HEADER: str(held.id)})
         return held
+
+    def _again(self, held: Consumption) -> Consumption:
+        """What a task has instead of a hold that has expired."""
+        task_id = self.request.id
+        if self.terms.late == "reject":
+            raise HoldExpiredError(
+                f"the hold of task {task_id} had expired when it began; give it a longer ttl",
+                consumption_id=held.id,
+                expired_at=held.expires_at,
+            )
+        try:
+            return _holds.held_again(self._ledger, held, task_id)
+        except InsufficientCreditsError as refusal:
+            raise InsufficientCreditsError(
+                f"the hold of task {task_id} has expired, and its {refusal.required} credits are not there any more",
+                required=refusal.required,
+                available=refusal.available,
+            ) from refusal
 
     def _succeeded(self, charge: Charge, run: _Run, result: Any) -> None:
         task_id, held = charge.task_id, charge.consumption
@@ -411,11 +459,11 @@ class ChargedTask(Task):  # type: ignore[misc]
             if self.terms.used is not None and usage is None and amount is None:
                 usage = self.terms.used(result)
             usage = _exact(usage)
-            settled = self._settled(run, held.id, usage, amount)
+            settled = self._settled(run, charge, usage, amount)
         except Exception as error:
             # The work is done, and worth what was held for it.
             _log.error("task %s: what it used can't be charged, so what was held is: %s", task_id, error)
-            settled = self._settled(run, held.id, None, None)
+            settled = self._settled(run, charge, None, None)
         if settled is None:
             return
         run.has_charged = not charge.is_paid
@@ -425,16 +473,27 @@ class ChargedTask(Task):  # type: ignore[misc]
         else:
             _log.error("task %s is done, and not paid: its credits were %s", task_id, settled.outcome, extra=facts)
 
-    def _settled(self, run: _Run, consumption_id: UUID, usage: Any, amount: int | None) -> Settlement | None:
+    def _settled(self, run: _Run, charge: Charge, usage: Any, amount: int | None) -> Settlement | None:
         """None where it is charged once the database is back."""
+        held_id, terms = charge.consumption_id, self.terms
         try:
-            return self._jobs.on_job_succeeded(consumption_id, usage, amount=amount)
+            settled = _holds.charge(self._ledger, held_id, charge.task_id, usage, amount, terms.overage, terms.late)
         except UnavailableError as error:
-            _log.warning("consumption %s will be charged later: %s", consumption_id, error)
+            _log.warning("consumption %s will be charged later: %s", held_id, error)
             run.has_charged = True
-            terms = {"overage": self.terms.overage, "late": self.terms.late}
-            books(self.app).settle_later(str(consumption_id), "succeeded", usage=_plain(usage), amount=amount, **terms)
+            books(self.app).settle_later(
+                str(held_id),
+                "succeeded",
+                usage=_holds.plain(usage),
+                amount=amount,
+                task_id=charge.task_id,
+                overage=terms.overage,
+                late=terms.late,
+            )
             return None
+        # Where another run has held it again, that is what Celery's failure of this one gives back.
+        run.consumption_id = settled.consumption.id
+        return settled
 
     def failed(self, task_id: str, reason: str, request: Any = None, args: Any = None, kwargs: Any = None) -> None:
         """Celery has given the task up: nothing may have been charged for it."""
@@ -442,9 +501,13 @@ class ChargedTask(Task):  # type: ignore[misc]
         if run is None:
             # Not in this process: what the message says, or what the key finds.
             sent = None if request is None else _sent(request)
+            if sent is not None and not _is_checked(request):
+                # It may be another task's. If it is nobody's it expires.
+                _log.warning("task %s has failed, and is not known to have consumption %s", task_id, sent)
+                return
             if sent is None:
                 try:
-                    sent = self._hold(args, kwargs, _key(task_id)).id
+                    sent = self._hold(args, kwargs, _holds.key_of(task_id)).id
                 except (CreditsError, TypeError) as error:
                     _log.warning("task %s has failed, and its hold is not known: %s", task_id, error)
                     return
@@ -454,13 +517,13 @@ class ChargedTask(Task):  # type: ignore[misc]
 
     def _undo(self, task_id: str, run: _Run, reason: str) -> None:
         try:
-            settled = self._jobs.on_job_failed(run.consumption_id, reason)
+            settled = _holds.give_up(self._ledger, run.consumption_id, task_id, reason)
             if settled.outcome == "charged" and (run.has_charged or self._is_known_as_failed(task_id)):
-                give_back(self._ledger, run.consumption_id)
+                give_back(self._ledger, settled.consumption.id)
         except UnavailableError as error:
             _log.warning("task %s has failed, and is settled later: %s", task_id, error)
             outcome = "undone" if run.has_charged else "failed"
-            books(self.app).settle_later(str(run.consumption_id), outcome, reason=reason)
+            books(self.app).settle_later(str(run.consumption_id), outcome, reason=reason, task_id=task_id)
         except CreditsError as error:
             _log.error("task %s has failed, and its credits are not back: %s", task_id, error)
 
@@ -475,13 +538,9 @@ class ChargedTask(Task):  # type: ignore[misc]
     def _release(self, consumption_id: UUID, reason: str) -> None:
         """Where that fails the hold expires by itself."""
         try:
-            self._jobs.on_job_failed(consumption_id, reason)
+            Jobs(self._ledger).on_job_failed(consumption_id, reason)
         except CreditsError as error:
             _log.warning("consumption %s was not released: %s", consumption_id, error)
-
-
-def _key(task_id: str) -> str:
-    return f"celery:{task_id}"
 
 
 def _sent(request: Any) -> UUID | None:
@@ -489,11 +548,9 @@ def _sent(request: Any) -> UUID | None:
     return None if sent is None else UUID(sent)
 
 
-def _plain(usage: Any) -> Any:
-    """As JSON has it; exact."""
-    if isinstance(usage, Mapping):
-        return {name: _plain(number) for name, number in usage.items()}
-    return str(usage) if isinstance(usage, Decimal) else usage
+def _is_checked(request: Any) -> bool:
+    """Whether whoever queued this very task has found the message's hold to be the task's."""
+    return bool((request.headers or {}).get(CHECKED) == request.id)
 
 
 def _exact(usage: Any) -> Any:
@@ -558,8 +615,9 @@ def charged_task(
         metadata: What else should stand with it.
         used: Of the task's result: how much was really used. Or the task says so: ``current_charge().used(...)``.
         overage: Where more was used than is held: take what is ``"available"``, or book it as ``"debt"``.
-        late: Where the hold has expired when the task begins or ends: ``"recharge"`` takes the credits anew when it has
-            succeeded. With ``"reject"`` it does not begin any more, and where it ends too late it is not charged.
+        late: Where the hold has expired when the task begins or ends: ``"recharge"`` takes the credits anew, before it
+            begins or when it has succeeded. With ``"reject"`` it does not begin any more, and where it ends too late it
+            is not charged.
         options: As those of ``app.task``. `acks_late` and `reject_on_worker_lost` are set.
     """
     if feature is None and amount is None:

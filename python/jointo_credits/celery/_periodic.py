@@ -22,8 +22,9 @@ from celery import Celery
 from celery.schedules import crontab, schedule
 
 from .. import CleanedUp, Consumption, Ledger, NotFoundError, UnavailableError
-from .._arguments import Settings
-from ..jobs import Jobs, Settlement
+from .._arguments import Late, Settings
+from ..jobs import Settlement
+from . import _holds
 
 _log = logging.getLogger("jointo_credits.celery")
 
@@ -212,17 +213,18 @@ def register(
         usage: Any = None,
         amount: int | None = None,
         reason: str | None = None,
-        **terms: Any,
+        task_id: str | None = None,
+        overage: Literal["available", "debt"] = "available",
+        late: Late = "recharge",
     ) -> dict[str, Any]:
         """Settles a job that could not be settled when it ended."""
-        jobs = Jobs(made.ledger, **terms)
         with contextlib.suppress(NotFoundError):
             if outcome == "succeeded":
-                settled = jobs.on_job_succeeded(consumption_id, usage, amount=amount)
+                settled = _holds.charge(made.ledger, consumption_id, task_id, usage, amount, overage, late)
             else:
-                settled = jobs.on_job_failed(consumption_id, reason)
+                settled = _holds.give_up(made.ledger, consumption_id, task_id, reason or "")
                 if outcome == "undone" and settled.outcome == "charged":
-                    settled = Settlement.of(give_back(made.ledger, consumption_id), expired="released")
+                    settled = Settlement.of(give_back(made.ledger, settled.consumption.id), expired="released")
             return {"outcome": settled.outcome, "charged": settled.charged}
         return {"outcome": "unknown consumption", "charged": 0}
 

@@ -66,6 +66,7 @@ pub(super) fn extend(draft: &mut Draft<'_>, c: &Extend) -> Result<Outcome, Refus
         _ => {}
     }
     let expires_at = hold.state.expires_at.max(draft.now.plus(c.ttl));
+    draft.effects().reason.clone_from(&c.reason);
     record(
         draft,
         &hold,

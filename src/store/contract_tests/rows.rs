@@ -423,10 +423,9 @@ pub(crate) async fn a_history_comes_back_the_same_everywhere(store: impl Subject
                 None => continue,
             },
             10 => match held.last() {
-                Some(&consumption_id) => Action::Extend(Extend {
-                    consumption_id,
-                    ttl: Duration::from_secs(5000),
-                }),
+                Some(&consumption_id) => {
+                    Action::Extend(Extend::new(consumption_id, Duration::from_secs(5000)))
+                }
                 None => continue,
             },
             _ => match granted.pop() {

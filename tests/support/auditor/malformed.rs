@@ -131,7 +131,10 @@ pub(super) fn malformed(command: &Command) -> Vec<Fault> {
             }
             text("reason", c.reason.as_deref(), 0, &mut fault);
         }
-        Action::Extend(c) => life("ttl", c.ttl, &mut fault),
+        Action::Extend(c) => {
+            life("ttl", c.ttl, &mut fault);
+            text("reason", c.reason.as_deref(), 0, &mut fault);
+        }
         Action::Adjust(c) => {
             if c.amount == 0 {
                 fault("amount", "-2^53+1 .. 2^53-1 and not 0", "0".to_owned());
