@@ -12,6 +12,8 @@
 //!
 //! What the channel is asked can be repeated without harm, and [`Ledger::reconcile_orders`] repeats it.
 
+mod reconcile;
+
 use crate::error::{Error, Result, Written};
 use crate::facade::{Ledger, Page, bad_cursor, page, page_limit, unexpected};
 use crate::ledger::limits::REFERENCE_BYTES_MAX;
@@ -25,13 +27,12 @@ use crate::payments::{
 };
 use crate::pricing::Decimal;
 use crate::store::OrderFilter as StoredFilter;
+use reconcile::asked;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How many orders a reconciliation reads at a time.
-const RECONCILE_PAGE: usize = 100;
 /// How many orders are read at a time to compare a bill with.
 const STATEMENT_PAGE: usize = 1_000;
 /// How many problems a reconciliation names; all are counted.
@@ -294,12 +295,12 @@ impl Ledger {
         let order = self.order(order_no).await?;
         let channel = self.channel(&order.channel)?;
         let order = self.step(order.user_id, order_no, OrderStep::Begin, None).await?;
-        let prepared = channel.prepare(&order, checkout, self.now()).await;
+        let prepared = asked(&*channel, channel.prepare(&order, checkout, self.now())).await;
         if !matches!(prepared, Err(Error::PaymentChannel { .. })) {
             return prepared;
         }
         // Perhaps because it is paid, and nobody has told us.
-        match channel.query(&order, self.now()).await {
+        match asked(&*channel, channel.query(&order, self.now())).await {
             Ok(Standing::Paid(payment)) => Err(Error::Refused(Refusal::InvalidOrder {
                 order_no,
                 state: self.settle(&order, payment).await?.state.status,
@@ -414,7 +415,7 @@ impl Ledger {
         let channel_agrees = match order.state.status {
             OrderStatus::Paying => {
                 let channel = self.channel(&order.channel)?;
-                match channel.close(&order, self.now()).await? {
+                match asked(&*channel, channel.close(&order, self.now())).await? {
                     Standing::Paid(payment) => return self.settle(&order, payment).await,
                     Standing::Closed | Standing::Returned | Standing::Unknown => true,
                     Standing::Unpaid => return Err(still_open(&order)),
@@ -454,88 +455,6 @@ impl Ledger {
         match order.state.refunds.iter().find(failed) {
             None => Ok(order),
             Some(refund) => Err(refund_failed(&order.channel, refund)),
-        }
-    }
-
-    /// Asks the channels about every open order made at least `min_age` ago: settles the paid, closes those whose time is
-    /// over, follows up refunds. Orders are independent of one another; what fails is counted and looked at next time.
-    ///
-    /// # Errors
-    /// `unavailable` where the database is away.
-    pub async fn reconcile_orders(&self, min_age: Duration) -> Result<Reconciled> {
-        self.check_clock().await?;
-        let micros = i64::try_from(min_age.as_micros()).unwrap_or(i64::MAX);
-        let until = Timestamp::from_micros(self.now().as_micros().saturating_sub(micros));
-        let mut done = Reconciled::default();
-        let mut after = None;
-        loop {
-            let open = self
-                .read(move |reader| async move { reader.open_orders(until, after, RECONCILE_PAGE).await })
-                .await?;
-            let is_last = open.len() < RECONCILE_PAGE;
-            after = open.last().map(|order| order.order_no);
-            for order in open {
-                let order_no = order.order_no;
-                done.orders += 1;
-                if let Err(error) = self.reconcile(order, &mut done).await {
-                    tracing::warn!(%order_no, %error, "an order could not be reconciled");
-                    done.failed += 1;
-                    if done.problems.len() < PROBLEMS_NAMED_MAX {
-                        done.problems.push((order_no, error));
-                    }
-                }
-            }
-            if is_last {
-                return Ok(done);
-            }
-        }
-    }
-
-    async fn reconcile(&self, order: Order, done: &mut Reconciled) -> Result<()> {
-        let is_over = self.now() >= order.expires_at;
-        match order.state.status {
-            OrderStatus::Created if is_over => {
-                self.close_order(order.order_no).await?;
-                done.closed += 1;
-                Ok(())
-            }
-            OrderStatus::Paying => {
-                let channel = self.channel(&order.channel)?;
-                match channel.query(&order, self.now()).await? {
-                    Standing::Paid(payment) => {
-                        self.settle(&order, payment).await?;
-                        done.settled += 1;
-                    }
-                    Standing::Closed => {
-                        let step = OrderStep::Close { channel_agrees: true };
-                        self.step(order.user_id, order.order_no, step, None).await?;
-                        done.closed += 1;
-                    }
-                    Standing::Unknown | Standing::Unpaid if is_over => {
-                        match self.close_order(order.order_no).await?.state.status {
-                            OrderStatus::Closed => done.closed += 1,
-                            _ => done.settled += 1,
-                        }
-                    }
-                    Standing::Unknown | Standing::Unpaid => {}
-                    Standing::Returned => return Err(returned(&order)),
-                }
-                Ok(())
-            }
-            OrderStatus::Refunding => {
-                let pending = |order: &Order| {
-                    let refunds = order.state.refunds.iter();
-                    refunds
-                        .filter(|refund| refund.status == RefundStatus::Pending)
-                        .count()
-                };
-                let before = pending(&order);
-                let pushed = self.push_refunds(order).await;
-                let ended = before.saturating_sub(pending(&pushed.order));
-                done.refunds += u64::try_from(ended).unwrap_or(0);
-                pushed.problem.map_or(Ok(()), Err)
-            }
-            _ => Ok(()),
         }
     }
 
@@ -744,17 +663,17 @@ impl Ledger {
 
     async fn push_refund(&self, order: &Order, refund: &OrderRefund) -> Result<Order> {
         let channel = self.channel(&order.channel)?;
-        let known = channel.query_refund(order, refund, self.now()).await?;
+        let known = asked(&*channel, channel.query_refund(order, refund, self.now())).await?;
         if known.standing != RefundStanding::Unknown {
             return self.note(order, &known).await;
         }
-        let (reason, message) = match channel.refund(order, refund, self.now()).await {
+        let (reason, message) = match asked(&*channel, channel.refund(order, refund, self.now())).await {
             Ok(notice) => return self.note(order, &notice).await,
             Err(Error::PaymentChannel { reason, message, .. }) => (reason, message),
             Err(error) => return Err(error),
         };
         // A refusal counts as one only where the channel, asked once more, still does not know of the refund.
-        let notice = channel.query_refund(order, refund, self.now()).await?;
+        let notice = asked(&*channel, channel.query_refund(order, refund, self.now())).await?;
         if notice.standing != RefundStanding::Unknown {
             return self.note(order, &notice).await;
         }
@@ -794,6 +713,13 @@ struct Pushed {
     order: Order,
     /// What went wrong with one of them, which is still pending.
     problem: Option<Error>,
+}
+
+fn pending_refunds(order: &Order) -> usize {
+    let refunds = order.state.refunds.iter();
+    refunds
+        .filter(|refund| refund.status == RefundStatus::Pending)
+        .count()
 }
 
 /// The channel's own code stands before what it says, where it gave one.

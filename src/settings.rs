@@ -4,7 +4,7 @@ use crate::cache::Cache;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::EngineSettings;
 use crate::error::{Error, Result};
-use crate::ledger::limits::{GRACE_MAX, ORDER_TTL_MAX, ORDER_TTL_MIN, TTL_MAX, TTL_MIN};
+use crate::ledger::limits::{GRACE_MAX, OPEN_ORDERS_MAX, ORDER_TTL_MAX, ORDER_TTL_MIN, TTL_MAX, TTL_MIN};
 use crate::ledger::{LatePayment, OnLotExpiredWhileHeld, Rules, check_ttl};
 use crate::payments::{Channel, Manual};
 use crate::url::{Location, Target};
@@ -188,6 +188,14 @@ impl Settings {
         self
     }
 
+    /// How many orders of an account may wait for a payment at once: 20 by default, 1 to
+    /// [`OPEN_ORDERS_MAX`](crate::limits::OPEN_ORDERS_MAX). A further one is refused. Orders whose time is over do not count.
+    #[must_use]
+    pub fn max_open_orders(mut self, orders: u32) -> Self {
+        self.rules.max_open_orders = orders;
+        self
+    }
+
     /// Connections for reads; committers have their own, and on PostgreSQL so has what listens for changes of prices. 8 by
     /// default.
     #[must_use]
@@ -287,6 +295,11 @@ impl Settings {
             ("committers", self.committers, 64),
             ("batch_limit", self.batch_limit, 10_000),
             ("queue_limit", self.queue_limit, 10_000_000),
+            (
+                "max_open_orders",
+                self.rules.max_open_orders as usize,
+                OPEN_ORDERS_MAX as usize,
+            ),
         ];
         for (field, n, most) in counts {
             if n == 0 || n > most {

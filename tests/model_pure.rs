@@ -38,6 +38,7 @@ use proptest::test_runner::Config;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use support::auditor::Auditor;
+use support::auditor::shop::ShopAuditor;
 use support::history::{History, Rng, Step};
 use support::render::{self, Names};
 use support::subject::{PureSubject, Subject};
@@ -639,8 +640,33 @@ fn clocks_may_differ(seed: u64, steps: &[u64]) -> Result<(), String> {
     Ok(())
 }
 
+/// Whoever pays for what, late, twice or with somebody else's payment: what is settled, sent back and refused.
+fn orders_agree(seed: u64, steps: &[u64]) -> Result<(), String> {
+    let mut history = History::of_a_shop(seed);
+    let mut subject = PureSubject::new(history.rules);
+    let mut auditor = ShopAuditor::new(history.rules);
+    let mut log = OnPanic(Log::new(&history));
+    for &number in steps {
+        let mut rng = Rng::new(number);
+        let step = history.next(&mut rng);
+        log.0.asked(&step);
+        let answer = subject.run(&step.command, step.now);
+        log.0.answered(&answer);
+        auditor
+            .check(&step.command, step.now, &answer)
+            .map_err(|problem| format!("{}\n{problem}", log.0.tail()))?;
+        history.answered(&step, &answer);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(config())]
+
+    #[test]
+    fn orders_are_settled_as_the_auditor_expects((seed, steps) in histories(STEPS / 2)) {
+        orders_agree(seed, &steps).map_err(TestCaseError::fail)?;
+    }
 
     #[test]
     fn the_rules_and_the_auditor_agree((seed, steps) in histories(STEPS)) {

@@ -79,6 +79,8 @@ class Settings(TypedDict, total=False):
     #: What becomes of a payment that arrives when its order is closed: the order is settled after all (the default), or
     #: the money goes back.
     late_payment: Literal["settle", "refund"]
+    #: How many orders of an account may wait for a payment at once: 20 by default, 1,000 at the most.
+    max_open_orders: int
     #: Whether a pooler in transaction mode (PgBouncer) stands before PostgreSQL.
     pgbouncer: bool
     #: A cache for `balance`: ``"process"``, or the URL of a Redis or Valkey (``redis://host:6379/0``, ``rediss://``).

@@ -135,12 +135,14 @@ class HoldExpiredError(CreditsError):
 
 
 class InvalidStateError(CreditsError):
-    """The consumption, or the order, is in a state that does not allow this.
+    """The consumption, or the order, is in a state that does not allow this; or too many orders wait for a payment.
 
     Attributes:
         consumption_id: The consumption.
         order_no: The order.
         state: ``pending``, ``confirmed``, ``refunded`` or ``expired``; of an order see :class:`Order`.
+        open_orders: How many orders of the account wait for a payment, where these are too many.
+        limit: How many may.
     """
 
     code = "invalid_state"
@@ -152,11 +154,15 @@ class InvalidStateError(CreditsError):
         consumption_id: UUID | None = None,
         order_no: str | None = None,
         state: str | None = None,
+        open_orders: int | None = None,
+        limit: int | None = None,
     ) -> None:
         super().__init__(message)
         self.consumption_id = consumption_id
         self.order_no = order_no
         self.state = state
+        self.open_orders = open_orders
+        self.limit = limit
 
 
 class IdempotencyConflictError(CreditsError):

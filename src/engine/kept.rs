@@ -98,6 +98,7 @@ fn worth_keeping(mut state: State, holds_max: usize) -> Option<Box<State>> {
             .retain(|id, lot| lot.remaining > 0 || pinned.contains(id));
     }
     state.orders.clear();
+    state.claims.clear();
     (state.lots.len() <= LOTS_MAX).then(|| Box::new(state))
 }
 

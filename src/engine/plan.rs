@@ -5,7 +5,7 @@ use crate::ledger::{
     Target, Timestamp, apply, decide, mature_loaded,
 };
 use crate::store::{
-    AccountWrite, GiftRow, KeyScope, Loaded, LoadedAccount, Needs, OrderNeed, StoreError, Writes,
+    AccountWrite, Claim, GiftRow, KeyScope, Loaded, LoadedAccount, Needs, OrderNeed, StoreError, Writes,
 };
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -20,7 +20,7 @@ pub(crate) fn needs<'a>(commands: impl Iterator<Item = &'a Command>, now: Timest
         ..Needs::default()
     };
     let (mut accounts, mut consumptions, mut lots) = (HashSet::new(), HashSet::new(), HashSet::new());
-    let (mut keys, mut orders) = (HashSet::new(), HashSet::new());
+    let (mut keys, mut orders, mut payments) = (HashSet::new(), HashSet::new(), HashSet::new());
     for command in commands {
         let scope = match command.target() {
             Target::Account(user_id) => {
@@ -33,10 +33,17 @@ pub(crate) fn needs<'a>(commands: impl Iterator<Item = &'a Command>, now: Timest
                 if let Some((order_no, package_id)) = command.order() {
                     let number = OrderNeed::Number(order_no);
                     let package = package_id.map(OrderNeed::OfPackage);
-                    for order in [Some(number), package].into_iter().flatten() {
+                    let waiting = command.opens_an_order().then_some(OrderNeed::Waiting);
+                    for order in [Some(number), package, waiting].into_iter().flatten() {
                         if orders.insert((user_id, order)) {
                             needs.orders.push((user_id, order));
                         }
+                    }
+                }
+                if let Some((order_no, transaction_id)) = command.payment() {
+                    let payment = (user_id, order_no, transaction_id.to_owned());
+                    if payments.insert(payment.clone()) {
+                        needs.payments.push(payment);
                     }
                 }
                 KeyScope::Account(user_id)
@@ -65,8 +72,8 @@ pub(crate) enum Answer {
     Done(Outcome),
     /// It is refused.
     Refused(Refusal),
-    /// To be decided again: its account has more due holds than were loaded, and a first part is written down now. Or it
-    /// is unclear, and nothing is.
+    /// To be decided again: its account has more due holds than were loaded, and a first part is written down now. Or its
+    /// payment settles another account's order in this batch. Or it is unclear, and nothing is.
     Postponed,
     /// The books don't fit together.
     Damaged(StoreError),
@@ -119,9 +126,11 @@ struct AccountBooks {
     new_holds: Vec<Uuid>,
     holds: Vec<Uuid>,
     orders: Vec<OrderNo>,
+    /// Of the orders that the batch has settled.
+    claims: Vec<Claim>,
     /// Keys of its commands that nobody has looked up.
     keys: Vec<String>,
-    /// Holds beyond those loaded are due: the account's commands wait.
+    /// Holds beyond those loaded are due, or a payment was claimed in this batch: the account's commands wait.
     postponed: bool,
     /// A sweep came by and found nothing due: the bounds that brought it here are written anew.
     swept: bool,
@@ -138,6 +147,8 @@ pub(crate) struct Books<'r> {
     unclear: HashSet<Uuid>,
     /// Hashes of the keys used within this batch, each with its account.
     used: HashSet<u64>,
+    /// Payments that have settled an order within this batch, and whose.
+    claimed: HashMap<(String, String), Uuid>,
 }
 
 impl<'r> Books<'r> {
@@ -150,6 +161,7 @@ impl<'r> Books<'r> {
             priors: HashMap::new(),
             unclear: HashSet::new(),
             used: HashSet::new(),
+            claimed: HashMap::new(),
         }
     }
 
@@ -260,7 +272,17 @@ impl<'r> Books<'r> {
             let replayed = prior.replay(&command.fingerprint());
             return replayed.map_or_else(Answer::Refused, Answer::Done);
         }
+        // Whether another account's settlement is written is known after this batch, and only then can this one be refused.
+        if let Some(payment) = account.payment(command)
+            && self.claimed.get(&payment).is_some_and(|owner| *owner != user_id)
+        {
+            account.postponed = true;
+        }
+        let before = account.claims.len();
         let answer = account.answer(command, self.now, self.rules);
+        let claims = account.claims.get(before..).unwrap_or_default();
+        self.claimed
+            .extend(claims.iter().map(|claim| (claim.payment(), user_id)));
         self.used.extend(used);
         answer
     }
@@ -317,6 +339,7 @@ impl AccountBooks {
             new_holds: Vec::new(),
             holds: Vec::new(),
             orders: Vec::new(),
+            claims: Vec::new(),
             keys: Vec::new(),
             postponed: false,
             swept: false,
@@ -332,6 +355,13 @@ impl AccountBooks {
             entry: entry.clone(),
             hold: hold.map(|hold| Hold::clone(hold)),
         })
+    }
+
+    /// The payment that the command is to settle an order with, where the order is known.
+    fn payment(&self, command: &Command) -> Option<(String, String)> {
+        let (order_no, transaction_id) = command.payment()?;
+        let order = self.state.orders.get(&order_no)?;
+        Some((order.channel.clone(), transaction_id.to_owned()))
     }
 
     fn answer(&mut self, command: &Command, now: Timestamp, rules: &Rules) -> Answer {
@@ -362,10 +392,15 @@ impl AccountBooks {
 
     fn take(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
         for entry in &entries {
+            let claim = self.new_claim(entry);
             apply(&mut self.state, entry).map_err(|problem| StoreError::Failed {
                 problem: problem.to_string(),
                 remedy: "run verify() and restore what it names",
             })?;
+            if let Some(claim) = claim {
+                self.state.claims.insert(claim.payment(), claim.order_no);
+                self.claims.push(claim);
+            }
             let effects = &entry.effects;
             self.new_lots
                 .extend(effects.new_lots.iter().map(|lot| lot.lot_id));
@@ -388,6 +423,14 @@ impl AccountBooks {
             self.entries.extend(entries);
         }
         Ok(())
+    }
+
+    /// The claim of the payment that the entry settles its order with; before it is applied.
+    fn new_claim(&self, entry: &Entry) -> Option<Claim> {
+        let order = entry.effects.order.as_deref()?;
+        let before = self.state.orders.get(&order.order_no);
+        let was_settled = before.is_some_and(|before| before.state.transaction_id.is_some());
+        Claim::of(order).filter(|claim| !was_settled && !self.state.claims.contains_key(&claim.payment()))
     }
 
     /// Adds what is to be written of the account, if anything is; then, how it stands.
@@ -420,6 +463,7 @@ impl AccountBooks {
         writes
             .orders
             .extend(orders.filter_map(|number| state.orders.get(number).cloned()));
+        writes.claims.extend(self.claims);
         writes.gifts.extend(self.entries.iter().filter_map(GiftRow::of));
         writes
             .keys

@@ -256,8 +256,9 @@ impl Hold {
 /// What a store must load: every lot with something left; every lot that a loaded hold is pinned to; the holds and
 /// lots that commands name; every pending hold that is due (or, with `due_end`, the first of them); and, where
 /// `account.borrowed > 0`, every pending hold that borrowed. For an order that a command names: the order, and its lots.
-/// For a new order of a package that can't be bought without limit: the account's orders of that package that are not
-/// closed.
+/// For a new order: the account's orders that wait for a payment and whose time is not over. For one of a package that can't
+/// be bought without limit, and for a late payment of one: the account's orders of that package that are not closed. For a
+/// payment: whether it was claimed before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// The figures.
@@ -270,6 +271,8 @@ pub struct State {
     pub floating: BTreeSet<Uuid>,
     /// Orders by number.
     pub orders: BTreeMap<OrderNo, Order>,
+    /// Payments that settled an order before, whosever: channel and transaction, and the order. Of those that commands name.
+    pub claims: BTreeMap<(String, String), OrderNo>,
     /// Where more holds are due than were loaded: deadline and id of the last that was, in order of these. Others
     /// that are due may have been loaded for another reason; only [`super::mature_loaded`] may be done.
     pub due_end: Option<(Timestamp, Uuid)>,
@@ -285,6 +288,7 @@ impl State {
             holds: BTreeMap::new(),
             floating: BTreeSet::new(),
             orders: BTreeMap::new(),
+            claims: BTreeMap::new(),
             due_end: None,
         }
     }

@@ -746,6 +746,25 @@ impl Command {
         }
     }
 
+    /// The payment that is to settle an order: the order, and the channel's own name for the payment.
+    #[must_use]
+    pub fn payment(&self) -> Option<(OrderNo, &str)> {
+        match &self.action {
+            Action::Order(OrderCommand {
+                order_no,
+                step: OrderStep::Settle(payment),
+                ..
+            }) => Some((*order_no, &payment.transaction_id)),
+            _ => None,
+        }
+    }
+
+    /// Whether it makes an order.
+    #[must_use]
+    pub fn opens_an_order(&self) -> bool {
+        matches!(&self.action, Action::Order(c) if matches!(c.step, OrderStep::Open(_)))
+    }
+
     /// Whether it is well formed; needs no books, so it is asked before anything else.
     ///
     /// # Errors

@@ -30,5 +30,7 @@ pub const VALIDITY_DAYS_MAX: u32 = 36_600;
 pub const ORDER_TTL_MIN: Duration = Duration::from_secs(60);
 /// The longest time an order can be paid.
 pub const ORDER_TTL_MAX: Duration = Duration::from_secs(15 * 24 * 3600);
+/// The most orders of an account that wait for a payment at once, whatever a ledger's settings say.
+pub const OPEN_ORDERS_MAX: u32 = 1_000;
 /// The most refunds of one order: WeChat Pay takes no more.
 pub const REFUNDS_MAX: usize = 50;

@@ -113,6 +113,8 @@ pub struct Rules {
     pub order_ttl: Duration,
     /// What becomes of a payment that arrives when its order is closed.
     pub late_payment: LatePayment,
+    /// How many orders of an account may wait for a payment at once.
+    pub max_open_orders: u32,
 }
 
 impl Default for Rules {
@@ -124,6 +126,7 @@ impl Default for Rules {
             reversal_grace: Duration::from_secs(30 * 24 * 3600),
             order_ttl: Duration::from_secs(30 * 60),
             late_payment: LatePayment::Settle,
+            max_open_orders: 20,
         }
     }
 }

@@ -14,9 +14,11 @@
 //! | failure | what prevents it |
 //! | --- | --- |
 //! | a payment is settled twice | an order is settled by the command that finds it unsettled, in the same write as its lots |
+//! | one payment settles two orders | a payment is claimed, in the same write; the claim names the order ([`State::claims`](super::State::claims)) |
 //! | a payment is lost | whatever state it finds, a payment leads to lots or to a refund; a second transaction is an error that names both |
 //! | a wrong amount buys a package | amount and currency are the order's, or the payment is refused |
-//! | the package changes while somebody pays | price and credits are the order's own |
+//! | the package changes while somebody pays | price, credits and purchase limit are the order's own |
+//! | several closed orders are paid late, past a purchase limit | paid late, an order needs its place anew; where there is none, the money goes back |
 //! | credits are spent while their money goes back | they are taken back before the channel is asked for the refund |
 //! | the channel refuses the refund | the credits come back; a later refund takes them again |
 //! | a refund is made twice | each has its number, which is the channel's idempotency key |
@@ -236,6 +238,9 @@ pub struct Order {
     /// How long these live, from the day they are granted on; for ever where `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validity_days: Option<u32>,
+    /// How many such packages the account may have; any number where `None`. Orders made before it was kept have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purchase_limit: Option<u32>,
     /// When it was made.
     #[serde(rename = "created_at_us")]
     pub created_at: Timestamp,
@@ -256,13 +261,25 @@ impl Order {
         with_other_state == *other
     }
 
+    /// Whether it waits for a payment, and its time is not over.
+    pub(crate) fn can_be_paid(&self, now: Timestamp) -> bool {
+        matches!(self.state.status, OrderStatus::Created | OrderStatus::Paying) && now < self.expires_at
+    }
+
     /// Whether somebody can still pay it, or has.
     pub(super) fn counts(&self, now: Timestamp) -> bool {
         match self.state.status {
-            OrderStatus::Created | OrderStatus::Paying => now < self.expires_at,
+            OrderStatus::Created | OrderStatus::Paying => self.can_be_paid(now),
             OrderStatus::Closed | OrderStatus::Refunded => false,
             OrderStatus::Paid | OrderStatus::Refunding | OrderStatus::PartiallyRefunded => true,
         }
+    }
+
+    /// The purchase limit, where it is for a payment at `now` to keep: the order was not paid, and has not counted since it
+    /// was closed or its time was over.
+    pub(crate) fn limit_when_late(&self, now: Timestamp) -> Option<u32> {
+        let is_unpaid = self.state.transaction_id.is_none();
+        self.purchase_limit.filter(|_| is_unpaid && !self.counts(now))
     }
 
     /// Money that is on its way back or is back, in minor units.

@@ -54,6 +54,16 @@ pub enum Refusal {
         /// What can't be done, and what to do.
         problem: &'static str,
     },
+    /// The account has too many orders that wait for a payment.
+    #[error(
+        "{open} orders of this account wait for a payment, and {limit} may; pay or close one, or wait until its time is over"
+    )]
+    TooManyOrders {
+        /// How many wait.
+        open: usize,
+        /// How many may ([`Rules::max_open_orders`](super::Rules::max_open_orders)).
+        limit: u32,
+    },
     /// A payment does not fit the order that it names.
     #[error(
         "the payment of order {order_no} {problem} (expected {expected}, got {value}); somebody has to look into it"
@@ -105,7 +115,9 @@ impl Refusal {
             Refusal::Invalid { .. } => "validation",
             Refusal::IdempotencyConflict { .. } => "idempotency_conflict",
             Refusal::NotFound { .. } => "not_found",
-            Refusal::InvalidState { .. } | Refusal::InvalidOrder { .. } => "invalid_state",
+            Refusal::InvalidState { .. } | Refusal::InvalidOrder { .. } | Refusal::TooManyOrders { .. } => {
+                "invalid_state"
+            }
             Refusal::WrongPayment { .. } => "payment_verification",
             Refusal::HoldExpired { .. } => "hold_expired",
             Refusal::Insufficient { .. } => "insufficient_credits",

@@ -43,6 +43,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 /// A call to a channel that is under way.
 pub type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
@@ -255,6 +256,18 @@ pub trait Channel: Send + Sync + 'static {
         refund: &'a OrderRefund,
         now: Timestamp,
     ) -> Asking<'a, RefundNotice>;
+
+    /// How many questions [`reconcile_orders`](crate::Ledger::reconcile_orders) may have under way at once; 8 unless the channel
+    /// says otherwise.
+    fn questions_at_once(&self) -> usize {
+        8
+    }
+
+    /// How long the ledger waits for the channel, whatever it asks; 30 s unless the channel says otherwise. What it does when the
+    /// time is over is what it does when the channel can't be reached, and can't tell whether it has got the request.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(30)
+    }
 
     /// Reads a notification: verified, decrypted, of our app and merchant; or an error. Pure.
     ///

@@ -5,7 +5,8 @@ use crate::archive::{Archive, ArchiveError, Segment};
 use crate::ledger::{Account, Checkpoint, Entry, Hash, Hold, Lot, OrderNo};
 use crate::store::retention::{ArchiveFile, ArchiveKind};
 use crate::store::{
-    DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums,
+    Claim, DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder,
+    Sums,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -256,6 +257,10 @@ impl Snapshot for Archived {
 
     fn orders(&mut self, after: Option<(Uuid, OrderNo)>, limit: usize) -> Reading<'_, Page<StoredOrder>> {
         self.inner.orders(after, limit)
+    }
+
+    fn claims(&mut self, after: Option<(Uuid, OrderNo)>, limit: usize) -> Reading<'_, Page<Claim>> {
+        self.inner.claims(after, limit)
     }
 
     fn gifts(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<GiftRow>> {

@@ -5,9 +5,9 @@ mod retention;
 
 use super::retention::ArchiveFile;
 use super::{
-    CatalogueChange, CatalogueRows, Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter,
-    Inspected, KeyScope, Loaded, LoadedAccount, Needs, OrderFilter, OrderNeed, Page, Reader, Reading,
-    Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums, Writes,
+    CatalogueChange, CatalogueRows, Claim, Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter,
+    Inspected, KeyScope, Loaded, LoadedAccount, Needs, OpenOrderRow, OrderFilter, OrderNeed, Page, Reader,
+    Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums, Writes,
 };
 use crate::catalogue::Package;
 use crate::ledger::{
@@ -50,6 +50,8 @@ pub(crate) struct Books {
     keys: HashMap<(Uuid, String), i64>,
     pub(crate) gifts: BTreeMap<(Uuid, Uuid), GiftRow>,
     pub(crate) orders: BTreeMap<(Uuid, OrderNo), Order>,
+    /// By channel and transaction.
+    pub(crate) claims: BTreeMap<(String, String), Claim>,
     checkpoints: BTreeMap<Uuid, Checkpoint>,
     /// The hash of the entry before each one that stayed.
     kept: BTreeMap<(Uuid, i64), Hash>,
@@ -197,16 +199,13 @@ impl Books {
                     account.state.put_lot(lot.clone());
                 }
             }
+            let now = needs.now.unwrap_or(Timestamp::MIN);
             for (_, need) in needs.orders.iter().filter(|(owner, _)| *owner == user_id) {
-                for order in self.needed_orders(user_id, *need) {
-                    let lots = [order.state.lot_id, order.state.bonus_lot_id];
-                    for lot_id in lots.into_iter().flatten() {
-                        if let Some(lot) = self.lots.get(&(user_id, lot_id)) {
-                            account.state.put_lot(lot.clone());
-                        }
-                    }
-                    account.state.orders.insert(order.order_no, order.clone());
-                }
+                self.put_orders(*need, now, &mut account.state);
+            }
+            for (_, order_no, transaction_id) in needs.payments.iter().filter(|(owner, ..)| *owner == user_id)
+            {
+                self.put_payment(*order_no, transaction_id, now, &mut account.state);
             }
             loaded.accounts.insert(user_id, account);
         }
@@ -237,7 +236,36 @@ impl Books {
         loaded
     }
 
-    fn needed_orders(&self, user_id: Uuid, need: OrderNeed) -> impl Iterator<Item = &Order> {
+    /// Adds the orders that are needed, and their lots.
+    fn put_orders(&self, need: OrderNeed, now: Timestamp, state: &mut State) {
+        let user_id = state.account.user_id;
+        for order in self.needed_orders(user_id, need, now) {
+            let lots = [order.state.lot_id, order.state.bonus_lot_id];
+            for lot_id in lots.into_iter().flatten() {
+                if let Some(lot) = self.lots.get(&(user_id, lot_id)) {
+                    state.put_lot(lot.clone());
+                }
+            }
+            state.orders.insert(order.order_no, order.clone());
+        }
+    }
+
+    /// Adds what a payment of an order, which is there already, asks for.
+    fn put_payment(&self, order_no: OrderNo, transaction_id: &str, now: Timestamp, state: &mut State) {
+        let Some(order) = state.orders.get(&order_no) else {
+            return;
+        };
+        let payment = (order.channel.clone(), transaction_id.to_owned());
+        let of_package = order.limit_when_late(now).map(|_| order.package_id);
+        if let Some(claim) = self.claims.get(&payment) {
+            state.claims.insert(payment, claim.order_no);
+        }
+        if let Some(package_id) = of_package {
+            self.put_orders(OrderNeed::OfPackage(package_id), now, state);
+        }
+    }
+
+    fn needed_orders(&self, user_id: Uuid, need: OrderNeed, now: Timestamp) -> impl Iterator<Item = &Order> {
         let range = (user_id, OrderNo(Uuid::nil()))..=(user_id, OrderNo(Uuid::max()));
         let orders = self.orders.range(range).map(|(_, order)| order);
         orders.filter(move |order| match need {
@@ -245,6 +273,7 @@ impl Books {
             OrderNeed::OfPackage(package_id) => {
                 order.package_id == package_id && order.state.status != OrderStatus::Closed
             }
+            OrderNeed::Waiting => order.can_be_paid(now),
         })
     }
 
@@ -333,6 +362,9 @@ impl Books {
                 stale.insert(key.0);
             }
         }
+        let claimed = writes.claims.iter();
+        let claimed = claimed.filter(|claim| self.claims.contains_key(&claim.payment()));
+        stale.extend(claimed.map(|claim| claim.user_id));
         let fresh = |user_id: &Uuid| !stale.contains(user_id);
         for write in writes
             .accounts
@@ -365,6 +397,9 @@ impl Books {
         let orders = writes.orders.iter().filter(|order| fresh(&order.user_id));
         self.orders
             .extend(orders.map(|order| ((order.user_id, order.order_no), order.clone())));
+        let claims = writes.claims.iter().filter(|claim| fresh(&claim.user_id));
+        self.claims
+            .extend(claims.map(|claim| (claim.payment(), claim.clone())));
         for entry in writes.entries.iter().filter(|entry| fresh(&entry.user_id)) {
             if let Some(key) = &entry.idempotency_key {
                 self.keys.insert((entry.user_id, key.clone()), entry.seq);
@@ -518,16 +553,27 @@ impl Reader for MemoryStore {
         })
     }
 
-    fn open_orders(&self, until: Timestamp, after: Option<OrderNo>, limit: usize) -> Reading<'_, Vec<Order>> {
+    fn open_orders(
+        &self,
+        until: Timestamp,
+        before: Option<OrderNo>,
+        limit: usize,
+    ) -> Reading<'_, Vec<OpenOrderRow>> {
         self.read(|books| {
-            let mut orders: Vec<Order> = books
+            let mut orders: Vec<OpenOrderRow> = books
                 .orders
                 .values()
-                .filter(|order| order.state.status.is_open())
-                .filter(|order| order.created_at <= until && after.is_none_or(|after| order.order_no > after))
-                .cloned()
+                .filter(|order| order.state.status.is_open() && order.created_at <= until)
+                .filter(|order| before.is_none_or(|before| order.order_no < before))
+                .map(|order| OpenOrderRow {
+                    order_no: order.order_no,
+                    user_id: order.user_id,
+                    channel: order.channel.clone(),
+                    status: order.state.status,
+                    expires_at: order.expires_at,
+                })
                 .collect();
-            orders.sort_by_key(|order| order.order_no);
+            orders.sort_by_key(|order| std::cmp::Reverse(order.order_no));
             orders.truncate(limit);
             orders
         })
@@ -689,6 +735,14 @@ impl Snapshot for Books {
                 .take(limit)
                 .map(|(_, order)| Ok(order.clone())),
         )
+    }
+
+    fn claims(&mut self, after: Option<(Uuid, OrderNo)>, limit: usize) -> Reading<'_, Page<Claim>> {
+        let place = |claim: &Claim| (claim.user_id, claim.order_no);
+        let mut claims: Vec<Claim> = self.claims.values().cloned().collect();
+        claims.retain(|claim| after.is_none_or(|after| place(claim) > after));
+        claims.sort_by_key(place);
+        page(claims.into_iter().take(limit))
     }
 
     fn gifts(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<GiftRow>> {

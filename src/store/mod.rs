@@ -109,6 +109,51 @@ pub(crate) enum OrderNeed {
     Number(OrderNo),
     /// Those of this package that are not closed.
     OfPackage(Uuid),
+    /// Those that wait for a payment and whose time is not over.
+    Waiting,
+}
+
+/// Greater than every order's number, as text.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn after_every_number() -> String {
+    "g".into()
+}
+
+/// A payment, and the order that it settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) channel: String,
+    /// The channel's own name for the payment.
+    pub(crate) transaction_id: String,
+    pub(crate) order_no: OrderNo,
+    pub(crate) user_id: Uuid,
+}
+
+impl Claim {
+    /// The claim of a settled order; `None` where it is not settled.
+    pub(crate) fn of(order: &Order) -> Option<Self> {
+        Some(Claim {
+            channel: order.channel.clone(),
+            transaction_id: order.state.transaction_id.clone()?,
+            order_no: order.order_no,
+            user_id: order.user_id,
+        })
+    }
+
+    /// What no other claim has.
+    pub(crate) fn payment(&self) -> (String, String) {
+        (self.channel.clone(), self.transaction_id.clone())
+    }
+}
+
+/// What a sweep has to know of an order that waits for a payment or a refund.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OpenOrderRow {
+    pub(crate) order_no: OrderNo,
+    pub(crate) user_id: Uuid,
+    pub(crate) channel: String,
+    pub(crate) status: OrderStatus,
+    pub(crate) expires_at: Timestamp,
 }
 
 /// What a batch needs to know. Lists hold no duplicates.
@@ -127,6 +172,9 @@ pub(crate) struct Needs {
     pub(crate) lots: Vec<(Uuid, Uuid)>,
     /// Orders, by account.
     pub(crate) orders: Vec<(Uuid, OrderNeed)>,
+    /// Payments that are to settle an order, which is among `orders`: whether its channel's payment of this name is claimed,
+    /// and, where the order is paid late, what counts against its purchase limit.
+    pub(crate) payments: Vec<(Uuid, OrderNo, String)>,
     /// Keys that may be there already.
     pub(crate) keys: Vec<(KeyScope, String)>,
     /// Lock the accounts, so that the `append` can't find them stale. For accounts that lost too many races.
@@ -228,6 +276,9 @@ pub(crate) struct Writes {
     pub(crate) gifts: Vec<GiftRow>,
     /// New ones, and others of which only `state` differs from what is stored.
     pub(crate) orders: Vec<Order>,
+    /// Of orders that are settled. Never written twice: an account with one that is there already is stale, or nothing is
+    /// written and the store is busy.
+    pub(crate) claims: Vec<Claim>,
     pub(crate) entries: Vec<Entry>,
     /// Keys of these accounts that were not looked up.
     pub(crate) keys: Vec<(Uuid, String)>,
@@ -371,8 +422,13 @@ pub(crate) trait Reader: Retention + Send + Sync + 'static {
     /// Orders, newest first.
     fn orders(&self, filter: OrderFilter) -> Reading<'_, Vec<Order>>;
 
-    /// Orders that wait for a payment or a refund, made at or before `until`, oldest number first, after the given one.
-    fn open_orders(&self, until: Timestamp, after: Option<OrderNo>, limit: usize) -> Reading<'_, Vec<Order>>;
+    /// Orders that wait for a payment or a refund, made at or before `until`, newest number first, before the given one.
+    fn open_orders(
+        &self,
+        until: Timestamp,
+        before: Option<OrderNo>,
+        limit: usize,
+    ) -> Reading<'_, Vec<OpenOrderRow>>;
 
     /// The entry that carries a key of an account.
     fn prior(&self, user_id: Uuid, key: String) -> Reading<'_, Option<Prior>>;
@@ -523,6 +579,8 @@ pub(crate) trait Snapshot: Send {
     fn holds(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<Hold>>;
     /// Orders after the given (account, number), by account and number.
     fn orders(&mut self, after: Option<(Uuid, OrderNo)>, limit: usize) -> Reading<'_, Page<StoredOrder>>;
+    /// Claims of payments after the given (account, order), by account and order.
+    fn claims(&mut self, after: Option<(Uuid, OrderNo)>, limit: usize) -> Reading<'_, Page<Claim>>;
     /// Gifts after the given (account, lot), by account and lot.
     fn gifts(&mut self, after: Option<(Uuid, Uuid)>, limit: usize) -> Reading<'_, Page<GiftRow>>;
     /// Checkpoints of accounts with an id greater than `after`.

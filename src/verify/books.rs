@@ -5,8 +5,8 @@ use super::{Fault, FaultKind, Past, Verification};
 use crate::ledger::{
     Account, Checkpoint, Entry, Hash, Hold, Lot, OpenLot, OrderNo, Source, State, Status, Timestamp, apply,
 };
-use crate::store::{CLOCKS_APART, GiftRow, StoreResult, StoredEntry, StoredOrder};
-use std::collections::{BTreeMap, HashMap};
+use crate::store::{CLOCKS_APART, Claim, GiftRow, StoreResult, StoredEntry, StoredOrder};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use uuid::Uuid;
 
@@ -90,8 +90,10 @@ pub(super) struct Books {
     state: State,
     /// Of those of these holds that have metadata or a quote: what their entries tell of them.
     texts: HashMap<Uuid, Texts>,
-    /// Lots whose reference is an order's number, that no order has named yet.
-    unnamed: BTreeMap<(OrderNo, Uuid), Lot>,
+    /// The last entry that granted lots with an order's number, and these: the order is in that entry, or in the next one.
+    bought: (i64, Vec<(OrderNo, Lot)>),
+    /// Orders whose payment is claimed for them.
+    claimed: BTreeSet<OrderNo>,
     /// The gifts that are not put aside.
     gifts: BTreeMap<Uuid, GiftRow>,
     /// What was found to be as its row says, and is not kept any more.
@@ -171,7 +173,8 @@ impl Books {
             to_stay,
             state: State::new(user_id, Timestamp::MIN),
             texts: HashMap::new(),
-            unnamed: BTreeMap::new(),
+            bought: (0, Vec::new()),
+            claimed: BTreeSet::new(),
             gifts: BTreeMap::new(),
             aside: Aside::default(),
             not_kept: Aside::default(),
@@ -382,14 +385,31 @@ impl Books {
         Ok(())
     }
 
-    /// A settled order names its lots, each of which was granted with it.
+    /// A settled order names its lots, each of which was granted with it: in the entry that names it, or, where a second
+    /// one follows, in the entry before. Which lots are an order's the entries say. That a lot has its number for a reference
+    /// says nothing: anybody may grant credits with that.
     fn match_order(&mut self, entry: &Entry, found: &mut Verification) {
-        for (order_no, lot) in entry.lots_bought() {
-            self.unnamed.insert((order_no, lot.lot_id), lot.clone());
+        let (before, mut granted) = std::mem::take(&mut self.bought);
+        if before + 1 != entry.seq {
+            granted.clear();
         }
+        let just_now: Vec<_> = entry
+            .lots_bought()
+            .map(|(order_no, lot)| (order_no, lot.clone()))
+            .collect();
+        granted.extend(just_now.iter().cloned());
         let Some(order) = &entry.effects.order else {
+            self.bought = (entry.seq, just_now);
             return;
         };
+        let names = |lot: &Lot| [order.state.lot_id, order.state.bonus_lot_id].contains(&Some(lot.lot_id));
+        for (_, lot) in just_now.iter().filter(|(_, lot)| !names(lot)) {
+            let detail = format!(
+                "a {} lot was granted with order {}, which does not name it",
+                lot.source, order.order_no
+            );
+            found.fault(self.fault(Some(entry.seq), Some(lot.lot_id), FaultKind::Lot, detail));
+        }
         let before = self.state.orders.get(&order.order_no).map(|order| &order.state);
         for (named, known, source, credits) in [
             (
@@ -407,10 +427,12 @@ impl Books {
         ] {
             let lot = match (named, known) {
                 (named, known) if named == known => continue,
-                (Some(lot_id), None) => self.unnamed.remove(&(order.order_no, lot_id)),
+                (Some(lot_id), None) => granted
+                    .iter()
+                    .find(|(order_no, lot)| *order_no == order.order_no && lot.lot_id == lot_id),
                 _ => None,
             };
-            if lot.is_none_or(|lot| lot.source != source || lot.amount != credits) {
+            if lot.is_none_or(|(_, lot)| lot.source != source || lot.amount != credits) {
                 let detail =
                     format!("it names no {source} lot of {credits} credits that was granted with it");
                 let id = Some(order.order_no.0);
@@ -582,6 +604,23 @@ impl Books {
         found.fault(self.fault(None, Some(row.lot_id), FaultKind::Gift, detail));
     }
 
+    /// Before the orders are checked.
+    pub(super) fn check_claim(&mut self, claim: &Claim, found: &mut Verification) {
+        if self.broken {
+            return;
+        }
+        let order = self.state.orders.get(&claim.order_no);
+        if order.and_then(Claim::of).as_ref() == Some(claim) {
+            self.claimed.insert(claim.order_no);
+            return;
+        }
+        let detail = format!(
+            "payment {} of {} is claimed for it, and its entries settle it with no such payment",
+            claim.transaction_id, claim.channel
+        );
+        found.fault(self.fault(None, Some(claim.order_no.0), FaultKind::Order, detail));
+    }
+
     pub(super) fn check_order(&mut self, row: StoredOrder, found: &mut Verification) {
         let derived = self.state.orders.remove(&place(&row).1);
         let row = match row {
@@ -594,13 +633,13 @@ impl Books {
         if self.broken {
             return;
         }
-        let names = |lot_id: &Uuid| [row.state.lot_id, row.state.bonus_lot_id].contains(&Some(*lot_id));
-        let of_order = (row.order_no, Uuid::nil())..=(row.order_no, Uuid::max());
-        for ((_, lot_id), lot) in self.unnamed.range(of_order) {
-            if !names(lot_id) {
-                let detail = format!("a {} lot has its number, and it does not name that", lot.source);
-                found.fault(self.fault(None, Some(*lot_id), FaultKind::Lot, detail));
-            }
+        let claim = derived.as_ref().and_then(Claim::of);
+        if let Some(claim) = claim.filter(|claim| !self.claimed.contains(&claim.order_no)) {
+            let detail = format!(
+                "payment {} of {}, which settled it, is not claimed for it: it has settled another order too, or the claim is gone",
+                claim.transaction_id, claim.channel
+            );
+            found.fault(self.fault(None, Some(row.order_no.0), FaultKind::Order, detail));
         }
         let detail = match derived {
             Some(derived) if derived == row => return,

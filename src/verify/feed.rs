@@ -6,7 +6,9 @@
 
 use super::sha256::Messages;
 use crate::ledger::{Account, Checkpoint, Hash, Hold, Lot, OrderNo};
-use crate::store::{GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder};
+use crate::store::{
+    Claim, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder,
+};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -23,6 +25,7 @@ enum Request {
     Holds(Option<(Uuid, Uuid)>, Reply<Hold>),
     Gifts(Option<(Uuid, Uuid)>, Reply<GiftRow>),
     Orders(Option<(Uuid, OrderNo)>, Reply<StoredOrder>),
+    Claims(Option<(Uuid, OrderNo)>, Reply<Claim>),
     Checkpoints(Option<Uuid>, Reply<Checkpoint>),
     Kept(Option<(Uuid, i64)>, Reply<(Uuid, i64, Hash)>),
     LotsOf(Uuid, Vec<Uuid>, Reply<(Uuid, Lot)>),
@@ -59,6 +62,7 @@ impl Server {
                 Request::Holds(after, reply) => answer(reply, snapshot.holds(after, PAGE)).await,
                 Request::Gifts(after, reply) => answer(reply, snapshot.gifts(after, PAGE)).await,
                 Request::Orders(after, reply) => answer(reply, snapshot.orders(after, PAGE)).await,
+                Request::Claims(after, reply) => answer(reply, snapshot.claims(after, PAGE)).await,
                 Request::Checkpoints(after, reply) => answer(reply, snapshot.checkpoints(after, PAGE)).await,
                 Request::Kept(after, reply) => answer(reply, snapshot.kept(after, PAGE)).await,
                 Request::LotsOf(user_id, ids, reply) => answer(reply, snapshot.lots_of(user_id, ids)).await,
@@ -243,6 +247,7 @@ pub(super) struct Tables {
     pub(super) holds: Ahead<(Uuid, Uuid), Hold>,
     pub(super) gifts: Ahead<(Uuid, Uuid), GiftRow>,
     pub(super) orders: Ahead<(Uuid, OrderNo), StoredOrder>,
+    pub(super) claims: Ahead<(Uuid, OrderNo), Claim>,
     pub(super) checkpoints: Ahead<Uuid, Checkpoint>,
     pub(super) kept: Ahead<(Uuid, i64), (Uuid, i64, Hash)>,
     pub(super) rows: Rows,
@@ -267,6 +272,7 @@ impl Tables {
             }),
             gifts: Ahead::new(&client, Request::Gifts, |gift| (gift.user_id, gift.lot_id)),
             orders: Ahead::new(&client, Request::Orders, place),
+            claims: Ahead::new(&client, Request::Claims, |claim| (claim.user_id, claim.order_no)),
             checkpoints: Ahead::new(&client, Request::Checkpoints, |checkpoint| {
                 checkpoint.account.user_id
             }),

@@ -3,8 +3,8 @@
 //! For each account, in order of id, its entries are replayed. Checked are, entry by entry, the number, the hash chain
 //! and that the balance follows; and at the end that the account's figures, every lot, every consumption and every line
 //! in the register of gifts are what the entries made them, that nothing is there without an entry, and that the
-//! figures agree with one another. So is every order; and that each settled one has the lots that it was paid for, and
-//! no others.
+//! figures agree with one another. So is every order; that each settled one has the lots that it was paid for, and
+//! no others; and that its payment is claimed for it, and for no other order.
 //!
 //! # What runs beside what
 //!
@@ -75,7 +75,7 @@ pub enum FaultKind {
     Hold,
     /// A line in the register of gifts is not what the entries make it.
     Gift,
-    /// An order is not what the entries make it, or has not the lots that it was paid for.
+    /// An order is not what the entries make it, has not the lots that it was paid for, or its payment is not claimed for it.
     Order,
     /// A file of the archive is gone, or not what was written.
     Archive,
@@ -245,6 +245,9 @@ fn audit(mut tables: Tables, past: Past, kept_max: usize) -> StoreResult<Verific
         while let Some(gift) = tables.gifts.take(|gift| gift.user_id == user_id)? {
             books.check_gift(&gift, &mut found);
         }
+        while let Some(claim) = tables.claims.take(|claim| claim.user_id == user_id)? {
+            books.check_claim(&claim, &mut found);
+        }
         while let Some(order) = tables.orders.take(|order| feed::place(order).0 == user_id)? {
             found.orders += 1;
             books.check_order(order, &mut found);
@@ -265,6 +268,7 @@ fn next_user(tables: &mut Tables) -> StoreResult<Option<Uuid>> {
         tables.holds.peek()?.map(|hold| hold.user_id),
         tables.gifts.peek()?.map(|gift| gift.user_id),
         tables.orders.peek()?.map(|order| feed::place(order).0),
+        tables.claims.peek()?.map(|claim| claim.user_id),
         tables
             .checkpoints
             .peek()?

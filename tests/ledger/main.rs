@@ -51,6 +51,8 @@ mod render;
 #[allow(dead_code)]
 #[path = "../support/script.rs"]
 mod script;
+#[path = "../support/auditor/shop.rs"]
+mod shop_auditor;
 #[allow(dead_code)]
 #[path = "../support/subject.rs"]
 mod subject;

@@ -2,6 +2,7 @@
 
 use crate::database::{Database, Kind};
 use crate::history::{History, Rng};
+use crate::shop_auditor::ShopAuditor;
 use crate::subject::{PureSubject, Subject};
 use jointo_credits::ledger::{Command, Rules};
 use jointo_credits::{Error, Ledger, ManualClock, Outcome, Refusal, Settings, Timestamp};
@@ -58,6 +59,7 @@ pub fn by_rules(settings: Settings, rules: &Rules) -> Settings {
         .reversal_grace(rules.reversal_grace)
         .order_ttl(rules.order_ttl)
         .late_payment(rules.late_payment)
+        .max_open_orders(rules.max_open_orders)
 }
 
 /// Nothing else is expected to go wrong.
@@ -72,6 +74,7 @@ async fn agree(seed: u64, steps: usize) {
     let mut history = History::of_a_shop(seed);
     let (mut rng, mut turns) = (Rng::new(seed), Rng::new(!seed));
     let mut model = PureSubject::new(history.rules);
+    let mut auditor = ShopAuditor::new(history.rules);
     let mut stores = Vec::new();
     for kind in [Kind::Memory, Kind::SqliteFile, Kind::Postgres] {
         stores.push(Store::open(kind, &history.rules, history.now()).await);
@@ -79,6 +82,8 @@ async fn agree(seed: u64, steps: usize) {
     for n in 0..steps {
         let step = history.next(&mut rng);
         let expected = model.run(&step.command, step.now);
+        let checked = auditor.check(&step.command, step.now, &expected);
+        assert_eq!(checked, Ok(()), "seed {seed}, step {n}: {:?}", step.command);
         if turns.percent(25) {
             stores.iter_mut().for_each(Store::turn);
         }

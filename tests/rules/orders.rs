@@ -2,15 +2,16 @@
 
 use crate::support::subject::{PureSubject, Subject};
 use jointo_credits::ledger::{
-    Action, Adjust, Balance, Command, Confirm, Consume, LatePayment, Money, OpenOrder, Order, OrderCommand,
-    OrderNo, OrderPayment, OrderRefundRequest, OrderStatus, OrderStep, Outcome, Refund, RefundNote,
-    RefundStatus, Refusal, Rules, Shortfall, Source, Timestamp,
+    Action, Adjust, Balance, Command, Confirm, Consume, Grant, LatePayment, Money, OpenOrder, Order,
+    OrderCommand, OrderNo, OrderPayment, OrderRefundRequest, OrderStatus, OrderStep, Outcome, Refund,
+    RefundNote, RefundStatus, Refusal, Rules, Shortfall, Source, Timestamp,
 };
 use proptest::prelude::*;
 use std::time::Duration;
 use uuid::Uuid;
 
 const ALICE: Uuid = Uuid::from_u128(1);
+const BOB: Uuid = Uuid::from_u128(2);
 const PACKAGE: Uuid = Uuid::from_u128(77);
 
 /// Books at a time that moves on.
@@ -105,6 +106,19 @@ impl Shop {
 
     fn step(&mut self, n: u128, step: OrderStep) -> Result<Order, Refusal> {
         self.keyed(n, step, None)
+    }
+
+    /// A step of an order of another account.
+    fn of_bob(&mut self, n: u128, step: OrderStep) -> Result<Order, Refusal> {
+        let command = OrderCommand {
+            user_id: BOB,
+            order_no: number(n),
+            step,
+        };
+        match self.run(Action::Order(command), None)? {
+            Outcome::Order(order) => Ok(*order),
+            other => panic!("{other:?}"),
+        }
     }
 
     fn paid(late_payment: LatePayment) -> Self {
@@ -498,6 +512,240 @@ fn a_package_with_a_limit_is_bought_so_often() {
     assert_eq!(shop.step(4, open.clone()).unwrap_err().code(), "validation");
     shop.step(2, note(1, RefundStatus::Succeeded)).unwrap();
     shop.step(4, open).unwrap();
+}
+
+fn once() -> OpenOrder {
+    OpenOrder {
+        purchase_limit: Some(1),
+        ..package()
+    }
+}
+
+/// Orders of a package that may be bought once, none of which counts any more.
+fn over(late_payment: LatePayment, numbers: &[u128]) -> Shop {
+    let mut shop = Shop::new(late_payment);
+    for (i, n) in numbers.iter().enumerate() {
+        shop.step(*n, OrderStep::Open(once())).unwrap();
+        if i % 2 == 0 {
+            shop.step(*n, CLOSE).unwrap();
+        } else {
+            shop.step(*n, OrderStep::Begin).unwrap();
+            shop.now = shop.now.plus(Duration::from_secs(30 * 60));
+        }
+    }
+    shop
+}
+
+#[test]
+fn a_purchase_limit_holds_for_late_payments() {
+    // In whatever order they are paid, and whether they were closed or their time was over.
+    for paid in [[1, 2, 3, 4, 5], [5, 4, 3, 2, 1], [2, 4, 1, 3, 5]] {
+        let mut shop = over(LatePayment::Settle, &[1, 2, 3, 4, 5]);
+        for (i, n) in paid.into_iter().enumerate() {
+            let order = shop
+                .step(n, OrderStep::Settle(payment(&format!("t{n}"))))
+                .unwrap();
+            if i == 0 {
+                assert_eq!(
+                    (order.state.status, order.state.lot_id.is_some()),
+                    (OrderStatus::Paid, true)
+                );
+                continue;
+            }
+            assert_eq!(
+                (order.state.status, order.state.lot_id),
+                (OrderStatus::Refunding, None),
+                "{n}"
+            );
+            let refund = &order.state.refunds[0];
+            assert_eq!((refund.number, refund.minor, refund.lots.len()), (1, 990, 0));
+            assert_eq!(
+                refund.reason.as_deref(),
+                Some("paid late, when the package could not be bought any more")
+            );
+            // Told once more, it is the same.
+            assert_eq!(
+                shop.step(n, OrderStep::Settle(payment(&format!("t{n}")))),
+                Ok(order)
+            );
+        }
+        assert_eq!(shop.balance().available, 110);
+    }
+}
+
+#[test]
+fn a_late_payment_finds_its_place_anew() {
+    // Another order has taken the place, and can still be paid: the late one goes back.
+    let mut shop = over(LatePayment::Settle, &[1]);
+    shop.step(2, OrderStep::Open(once())).unwrap();
+    let late = shop.step(1, OrderStep::Settle(payment("t1"))).unwrap();
+    assert_eq!(late.state.status, OrderStatus::Refunding);
+    // The one that is in time has its place.
+    shop.step(1, note(1, RefundStatus::Succeeded)).unwrap();
+    let in_time = shop.step(2, OrderStep::Settle(payment("t2"))).unwrap();
+    assert_eq!(in_time.state.status, OrderStatus::Paid);
+    assert_eq!(shop.balance().available, 110);
+
+    // Late, and there is room: it is settled, or sent back because all late payments are.
+    for (policy, status) in [
+        (LatePayment::Settle, OrderStatus::Paid),
+        (LatePayment::Refund, OrderStatus::Refunding),
+    ] {
+        let mut shop = over(policy, &[1]);
+        let order = shop.step(1, OrderStep::Settle(payment("t1"))).unwrap();
+        assert_eq!(order.state.status, status);
+    }
+
+    // The limit that counts is the order's own, and an order without one has none.
+    let mut shop = Shop::new(LatePayment::Settle);
+    for n in [1, 2] {
+        shop.step(n, OrderStep::Open(package())).unwrap();
+        shop.step(n, CLOSE).unwrap();
+        let order = shop
+            .step(n, OrderStep::Settle(payment(&format!("t{n}"))))
+            .unwrap();
+        assert_eq!(order.state.status, OrderStatus::Paid);
+    }
+
+    // Where the channel can't send it back, the money buys what it was paid for.
+    let mut shop = over(LatePayment::Settle, &[1, 2]);
+    shop.step(1, OrderStep::Settle(payment("t1"))).unwrap();
+    shop.step(2, OrderStep::Settle(payment("t2"))).unwrap();
+    let order = shop.step(2, note(1, RefundStatus::Failed)).unwrap();
+    assert_eq!(
+        (order.state.status, shop.balance().available),
+        (OrderStatus::Paid, 220)
+    );
+}
+
+#[test]
+fn a_late_order_that_costs_nothing_does_not_pass_the_limit() {
+    let free = OpenOrder {
+        price: cny(0),
+        ..once()
+    };
+    let nothing = |transaction: &str| {
+        OrderStep::Settle(OrderPayment {
+            amount: cny(0),
+            ..payment(transaction)
+        })
+    };
+    let mut shop = Shop::new(LatePayment::Refund);
+    for n in [1, 2] {
+        shop.step(n, OrderStep::Open(free.clone())).unwrap();
+        shop.step(n, CLOSE).unwrap();
+    }
+    shop.step(1, nothing("t1")).unwrap();
+    let refusal = shop.step(2, nothing("t2")).unwrap_err();
+    assert_eq!(refusal.code(), "invalid_state", "{refusal}");
+    assert_eq!(shop.balance().available, 110);
+}
+
+#[test]
+fn one_payment_settles_one_order() {
+    let mut shop = Shop::new(LatePayment::Settle);
+    for n in [1, 2] {
+        shop.step(n, OrderStep::Open(package())).unwrap();
+    }
+    shop.of_bob(3, OrderStep::Open(package())).unwrap();
+    shop.step(1, OrderStep::Settle(payment("4200"))).unwrap();
+    // Not another order of the same account, nor one of another.
+    let refusals = [
+        shop.step(2, OrderStep::Settle(payment("4200"))).unwrap_err(),
+        shop.of_bob(3, OrderStep::Settle(payment("4200"))).unwrap_err(),
+    ];
+    for refusal in refusals {
+        assert_eq!(refusal.code(), "payment_verification");
+        let expected = format!("4200 of order {}", number(1));
+        assert!(
+            matches!(&refusal, Refusal::WrongPayment { value, .. } if *value == expected),
+            "{refusal}"
+        );
+    }
+    // The first order may hear of it again, another channel may use the same name, and another payment settles the second.
+    shop.step(1, OrderStep::Settle(payment("4200"))).unwrap();
+    let elsewhere = OpenOrder {
+        channel: "alipay".into(),
+        ..package()
+    };
+    shop.of_bob(4, OrderStep::Open(elsewhere)).unwrap();
+    shop.of_bob(4, OrderStep::Settle(payment("4200"))).unwrap();
+    shop.step(2, OrderStep::Settle(payment("4201"))).unwrap();
+
+    // One that was sent back has had its payment.
+    let mut shop = Shop::new(LatePayment::Refund);
+    shop.step(1, OrderStep::Open(package())).unwrap();
+    shop.step(1, CLOSE).unwrap();
+    shop.step(1, OrderStep::Settle(payment("4200"))).unwrap();
+    shop.of_bob(3, OrderStep::Open(package())).unwrap();
+    let refusal = shop.of_bob(3, OrderStep::Settle(payment("4200"))).unwrap_err();
+    assert_eq!(refusal.code(), "payment_verification");
+}
+
+#[test]
+fn so_many_orders_wait_for_a_payment_at_once() {
+    let mut shop = Shop::new(LatePayment::Settle);
+    for n in 1..=20 {
+        shop.step(n, OrderStep::Open(package())).unwrap();
+    }
+    shop.step(1, OrderStep::Begin).unwrap();
+    let entries = shop.entries();
+    let refusal = shop.step(21, OrderStep::Open(package())).unwrap_err();
+    assert_eq!(refusal, Refusal::TooManyOrders { open: 20, limit: 20 });
+    assert_eq!((refusal.code(), shop.entries()), ("invalid_state", entries));
+    // Another account has its own; one that is paid or closed waits no more; nor does one whose time is over.
+    shop.of_bob(22, OrderStep::Open(package())).unwrap();
+    shop.step(1, OrderStep::Settle(payment("t1"))).unwrap();
+    shop.step(21, OrderStep::Open(package())).unwrap();
+    shop.step(2, CLOSE).unwrap();
+    shop.step(23, OrderStep::Open(package())).unwrap();
+    shop.step(24, OrderStep::Open(package())).unwrap_err();
+    shop.now = shop.now.plus(Duration::from_secs(30 * 60));
+    shop.step(24, OrderStep::Open(package())).unwrap();
+}
+
+#[test]
+fn a_reference_that_is_an_order_s_number_makes_no_lot_the_order_s() {
+    let mut shop = Shop::new(LatePayment::Settle);
+    // Credits of a day with the number of an order, which come back in a lot of their own.
+    let granted = Grant::new(ALICE, 50, Source::Purchase)
+        .priority(1)
+        .expires_at(shop.now.plus(Duration::from_secs(24 * 3600)))
+        .reference(number(1).to_string());
+    shop.run(Action::Grant(granted), None).unwrap();
+    let job = shop.use_up(50);
+    shop.now = shop.now.plus(Duration::from_secs(2 * 24 * 3600));
+    shop.run(Action::Refund(Refund::all(job)), None).unwrap();
+    shop.step(1, OrderStep::Open(package())).unwrap();
+    shop.step(1, OrderStep::Settle(payment("4200"))).unwrap();
+    shop.use_up(110);
+    assert_eq!(shop.balance().available, 50);
+    let order = shop
+        .step(1, OrderStep::Refund(OrderRefundRequest::default()))
+        .unwrap();
+    assert_eq!(
+        (order.state.refunds[0].shortfall(), shop.balance().available),
+        (110, 50)
+    );
+}
+
+/// Credits that moved twice are still known by where they were granted.
+#[test]
+fn credits_that_moved_twice_are_found() {
+    let mut shop = Shop::paid(LatePayment::Settle);
+    for _ in 0..2 {
+        let job = shop.use_up(110);
+        shop.now = shop.now.plus(Duration::from_secs(366 * 24 * 3600));
+        shop.run(Action::Refund(Refund::all(job)), None).unwrap();
+    }
+    assert_eq!(shop.balance().available, 110);
+    let order = shop
+        .step(1, OrderStep::Refund(OrderRefundRequest::default()))
+        .unwrap();
+    assert_eq!(
+        (shop.balance().available, order.state.refunds[0].shortfall()),
+        (0, 0)
+    );
 }
 
 #[test]

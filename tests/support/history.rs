@@ -108,6 +108,7 @@ impl History {
             } else {
                 LatePayment::Refund
             },
+            max_open_orders: if seed.is_multiple_of(3) { 3 } else { 20 },
         };
         let users = (0..rng.pick(&[1, 1, 2, 4]))
             .map(|i| Uuid::from_u64_pair(rng.next(), 0x8000_0000_0000_0000 | i))
@@ -437,7 +438,7 @@ impl History {
             Some(known) if rng.percent(75) => known,
             _ => {
                 let number = Uuid::from_u64_pair(self.now.as_micros() as u64, rng.next());
-                let opened = (self.user(rng), OrderNo(number), rng.pick(&[1, 99, 990]));
+                let opened = (self.user(rng), OrderNo(number), rng.pick(&[0, 1, 99, 990]));
                 self.orders.push(opened);
                 let step = OrderStep::Open(OpenOrder {
                     channel: "wechat".to_owned(),
@@ -448,7 +449,7 @@ impl History {
                     credits: self.amount(rng),
                     bonus_credits: if rng.percent(40) { 0 } else { self.amount(rng) },
                     validity_days: rng.pick(&[None, Some(1), Some(30)]),
-                    purchase_limit: rng.pick(&[None, None, Some(1), Some(2)]),
+                    purchase_limit: rng.pick(&[None, Some(1), Some(1), Some(2)]),
                 });
                 return Action::Order(OrderCommand {
                     user_id: opened.0,
@@ -460,7 +461,12 @@ impl History {
         let step = match rng.below(20) {
             0..3 => OrderStep::Begin,
             3..10 => OrderStep::Settle(OrderPayment {
-                transaction_id: rng.pick(&["4200", "4200", "4200", "4201"]).to_owned(),
+                // Its own; now and then another one of its own, or one that others are paid with too.
+                transaction_id: match rng.below(20) {
+                    0..16 => format!("t-{order_no}"),
+                    16 => format!("u-{order_no}"),
+                    _ => rng.pick(&["4200", "4201", "4202"]).to_owned(),
+                },
                 amount: cny(if rng.percent(95) { price } else { price + 1 }),
                 paid_at: Some(self.now),
             }),

@@ -35,6 +35,8 @@ pub struct PureSubject {
     pub journals: BTreeMap<Uuid, Vec<Entry>>,
     /// Where a key was recorded: the index into the account's journal.
     keys: HashMap<(Uuid, String), usize>,
+    /// Payments that have settled an order, whosever.
+    claims: BTreeMap<(String, String), OrderNo>,
 }
 
 impl PureSubject {
@@ -45,6 +47,7 @@ impl PureSubject {
             owners: HashMap::new(),
             journals: BTreeMap::new(),
             keys: HashMap::new(),
+            claims: BTreeMap::new(),
         }
     }
 
@@ -104,6 +107,13 @@ impl PureSubject {
             if let Some(hold) = &entry.effects.new_hold {
                 self.owners.insert(hold.consumption_id, user_id);
             }
+            if let Some(order) = &entry.effects.order
+                && let Some(transaction) = &order.state.transaction_id
+            {
+                let payment = (order.channel.clone(), transaction.clone());
+                let first = *self.claims.entry(payment).or_insert(order.order_no);
+                assert_eq!(first, order.order_no, "a payment settles one order");
+            }
             if let Some(key) = &entry.idempotency_key {
                 let before = self.keys.insert((user_id, key.clone()), journal.len());
                 assert_eq!(before, None, "a key is recorded once per account");
@@ -131,7 +141,13 @@ impl Subject for PureSubject {
         }
         let nobody = State::new(user_id, now);
         let state = self.states.get(&user_id).unwrap_or(&nobody);
-        let decision = decide(state, command, now, &self.rules)?;
+        let decision = if command.payment().is_some() {
+            let mut state = state.clone();
+            state.claims.clone_from(&self.claims);
+            decide(&state, command, now, &self.rules)?
+        } else {
+            decide(state, command, now, &self.rules)?
+        };
         if decision.entries.is_empty() {
             return Ok(decision.outcome);
         }

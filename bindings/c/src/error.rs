@@ -17,7 +17,8 @@ pub const CREDITS_NOT_FOUND: i32 = 2;
 pub const CREDITS_INSUFFICIENT_CREDITS: i32 = 3;
 /// The hold's deadline has passed. Consume again, or confirm with CREDITS_LATE_RECHARGE.
 pub const CREDITS_HOLD_EXPIRED: i32 = 4;
-/// The consumption or order is in a state that does not allow it. The facts name the `state`.
+/// The consumption or order is in a state that does not allow it: the facts name the `state`. Or too many orders of the account
+/// wait for a payment: the facts name `open_orders` and `limit`.
 pub const CREDITS_INVALID_STATE: i32 = 5;
 /// The idempotency key was used before for another request.
 pub const CREDITS_IDEMPOTENCY_CONFLICT: i32 = 6;
@@ -242,6 +243,10 @@ fn of_refusal(refusal: &Refusal) -> (credits_code, Map<String, Value>) {
                 ("order_no", json!(order_no.to_string())),
                 ("state", json!(state.as_str())),
             ]),
+        ),
+        Refusal::TooManyOrders { open, limit } => (
+            CREDITS_INVALID_STATE,
+            facts([("open_orders", json!(open)), ("limit", json!(limit))]),
         ),
         Refusal::WrongPayment {
             order_no,

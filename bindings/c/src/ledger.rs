@@ -76,8 +76,8 @@ pub struct credits_settings {
     pub order_ttl: i64,
     /// CREDITS_LATE_PAYMENT_SETTLE or CREDITS_LATE_PAYMENT_REFUND.
     pub late_payment: i32,
-    /// Zero.
-    pub reserved: i32,
+    /// How many orders of an account may wait for a payment at once: 20 by default, 1,000 at the most.
+    pub max_open_orders: u32,
     /// How much memory, in bytes, the ledger has to keep accounts in from one command to the next: 32 MiB by default; less
     /// than 0 keeps none. A command of a kept account needs no read. No answer depends on it.
     pub account_memory: i64,
@@ -188,6 +188,9 @@ unsafe fn chosen(url: &str, given: credits_settings) -> Result<Settings, credits
     }
     if given.max_connections > 0 {
         chosen = chosen.max_connections(given.max_connections);
+    }
+    if given.max_open_orders > 0 {
+        chosen = chosen.max_open_orders(given.max_open_orders);
     }
     let numbers: [(u32, Set<usize>); 3] = [
         (given.committers, Settings::committers),

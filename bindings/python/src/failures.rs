@@ -163,6 +163,11 @@ fn refusal_facts(py: Python<'_>, refusal: &Refusal, facts: &Bound<'_, PyDict>) -
             facts.set_item("state", state.as_str())?;
             "InvalidStateError"
         }
+        Refusal::TooManyOrders { open, limit } => {
+            facts.set_item("open_orders", open)?;
+            facts.set_item("limit", limit)?;
+            "InvalidStateError"
+        }
         Refusal::WrongPayment {
             order_no,
             problem,

@@ -15,7 +15,7 @@ const WHEN_EXPIRED: [OnLotExpiredWhileHeld; 2] =
 
 const SETTINGS: &str = "hold_ttl, on_lot_expired_while_held, release_grace, reversal_grace, max_connections, committers, \
      batch_limit, queue_limit, account_memory_bytes, patience, connect_timeout, pgbouncer, order_ttl, late_payment, \
-     channels, cache, cache_prefix, cache_max_age, cache_timeout, cache_accounts";
+     max_open_orders, channels, cache, cache_prefix, cache_max_age, cache_timeout, cache_accounts";
 
 /// Everything that is asked for.
 pub(crate) fn chosen(
@@ -68,6 +68,7 @@ pub(crate) fn chosen(
             "connect_timeout" => chosen.connect_timeout(duration("connect_timeout", value)?),
             "channels" => crate::channels::add(chosen, value)?,
             "order_ttl" => chosen.order_ttl(duration("order_ttl", value)?),
+            "max_open_orders" => chosen.max_open_orders(integer("max_open_orders", value)?),
             "late_payment" => {
                 chosen.late_payment(word("late_payment", value, &LATE_PAYMENTS, LatePayment::as_str)?)
             }

@@ -143,6 +143,11 @@ impl Draft<'_> {
                 _ => 0,
             };
             let (priority, reference) = (lot.priority, lot.reference.clone());
+            // Where the credits were granted: that stays known, however often they move.
+            let origin = match lot.source {
+                Source::Reversal => lot.origin.unwrap_or(pin.lot_id),
+                _ => pin.lot_id,
+            };
             if moved < pin.amount {
                 let remaining = pin.amount - moved;
                 self.change_lot(LotChange {
@@ -153,7 +158,7 @@ impl Draft<'_> {
             }
             if let (Some(grace), 1..) = (grace, moved) {
                 let until = Some(t.plus(grace));
-                self.add_reversal_lot(moved, t, until, priority, reference, Some(pin.lot_id));
+                self.add_reversal_lot(moved, t, until, priority, reference, Some(origin));
             }
         }
         returned

@@ -11,7 +11,14 @@ use crate::ledger::{
     Account, Command, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, LotChange, Order, OrderNo, Pin,
     Refusal, Rules, State, Status, Timestamp, id,
 };
-use alloc::{borrow::Cow, boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use alloc::{
+    borrow::{Cow, ToOwned},
+    boxed::Box,
+    collections::BTreeMap,
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
 use uuid::Uuid;
 
 pub(super) struct Draft<'a> {
@@ -95,6 +102,12 @@ impl<'a> Draft<'a> {
 
     pub(super) fn orders(&self) -> impl Iterator<Item = &Order> {
         self.base.orders.values()
+    }
+
+    /// The order that a payment has settled.
+    pub(super) fn claimed_by(&self, channel: &str, transaction_id: &str) -> Option<OrderNo> {
+        let payment = (channel.to_owned(), transaction_id.to_owned());
+        self.base.claims.get(&payment).copied()
     }
 
     pub(super) fn lots(&self) -> impl Iterator<Item = &Arc<Lot>> {

@@ -149,14 +149,14 @@ fn most_to_take(draft: &Draft<'_>, lot: &Lot) -> i64 {
         .max(0)
 }
 
-/// Takes up to `wanted` credits of an order's lot back, also out of the lots that came of it: those have the order's
-/// number as their reference.
+/// Takes up to `wanted` credits of one of an order's `lots` back, also out of those that came of these. (That a lot has the
+/// order's number as its reference tells nothing: anybody may grant credits with that.)
 pub(super) fn take_back(
     draft: &mut Draft<'_>,
     lot_id: Uuid,
     wanted: i64,
     shortfall: Shortfall,
-    order_no: &str,
+    lots: &[Uuid],
 ) -> Result<TakenBack, Refusal> {
     let Some(lot) = draft.lot(lot_id) else {
         return Err(Refusal::NotFound {
@@ -167,7 +167,7 @@ pub(super) fn take_back(
     let wanted = wanted.min(most_to_take(draft, lot));
     let mut came_of_it: Vec<(Timestamp, Uuid)> = draft
         .lots()
-        .filter(|lot| lot.source == Source::Reversal && lot.reference.as_deref() == Some(order_no))
+        .filter(|lot| lot.source == Source::Reversal && lot.origin.is_some_and(|id| lots.contains(&id)))
         .map(|lot| (lot.created_at, lot.lot_id))
         .collect();
     came_of_it.sort_unstable();

@@ -61,10 +61,7 @@ fn written(draft: &mut Draft<'_>, order: Order) -> Outcome {
 
 fn open(draft: &mut Draft<'_>, c: &OrderCommand, new: &OpenOrder) -> Result<Outcome, Refusal> {
     if let Some(limit) = new.purchase_limit {
-        let bought = draft
-            .orders()
-            .filter(|order| order.package_id == new.package_id && order.counts(draft.now))
-            .count();
+        let bought = bought(draft, new.package_id);
         if bought >= limit as usize {
             return Err(invalid(
                 "package_id",
@@ -73,6 +70,11 @@ fn open(draft: &mut Draft<'_>, c: &OrderCommand, new: &OpenOrder) -> Result<Outc
                 bought + 1,
             ));
         }
+    }
+    let waiting = draft.orders().filter(|order| order.can_be_paid(draft.now));
+    let (open, limit) = (waiting.count(), draft.rules.max_open_orders);
+    if open >= limit as usize {
+        return Err(Refusal::TooManyOrders { open, limit });
     }
     let order = Order {
         order_no: c.order_no,
@@ -85,6 +87,7 @@ fn open(draft: &mut Draft<'_>, c: &OrderCommand, new: &OpenOrder) -> Result<Outc
         credits: new.credits,
         bonus_credits: new.bonus_credits,
         validity_days: new.validity_days,
+        purchase_limit: new.purchase_limit,
         created_at: draft.now,
         expires_at: draft.now.plus(draft.rules.order_ttl),
         state: OrderState {
@@ -98,6 +101,12 @@ fn open(draft: &mut Draft<'_>, c: &OrderCommand, new: &OpenOrder) -> Result<Outc
         },
     };
     Ok(written(draft, order))
+}
+
+/// How many of a package the account has bought, or can still pay in time.
+fn bought(draft: &Draft<'_>, package_id: Uuid) -> usize {
+    let of_package = draft.orders().filter(|order| order.package_id == package_id);
+    of_package.filter(|order| order.counts(draft.now)).count()
 }
 
 fn begin(draft: &mut Draft<'_>, mut order: Order) -> Result<Outcome, Refusal> {
@@ -153,17 +162,38 @@ fn settle(draft: &mut Draft<'_>, mut order: Order, payment: &OrderPayment) -> Re
         }
         return mismatch("is a second one", known, &payment.transaction_id);
     }
+    let claimed = draft.claimed_by(&order.channel, &payment.transaction_id);
+    if let Some(other) = claimed.filter(|other| *other != order.order_no) {
+        let value = format!("{} of order {other}", payment.transaction_id);
+        return mismatch("has settled another order", &"a transaction of its own", &value);
+    }
+    // An order that did not count any more has to find its place anew.
+    let limit = order.limit_when_late(draft.now);
+    let is_over_limit = limit.is_some_and(|limit| bought(draft, order.package_id) >= limit as usize);
+    if is_over_limit && order.price.minor == 0 {
+        return Err(wrong(
+            &order,
+            "its package can't be bought any more by this account, and nothing was paid for it",
+        ));
+    }
     let was_closed = order.state.status == OrderStatus::Closed;
+    let sent_back = if is_over_limit {
+        Some("paid late, when the package could not be bought any more")
+    } else if was_closed && draft.rules.late_payment == LatePayment::Refund && order.price.minor > 0 {
+        Some("paid after it was closed")
+    } else {
+        None
+    };
     order.state.transaction_id = Some(payment.transaction_id.clone());
     order.state.paid_at = payment.paid_at;
-    if was_closed && draft.rules.late_payment == LatePayment::Refund && order.price.minor > 0 {
+    if let Some(reason) = sent_back {
         order.state.status = OrderStatus::Refunding;
         order.state.refunds.push(OrderRefund {
             number: 1,
             minor: order.price.minor,
             status: RefundStatus::Pending,
             lots: Vec::new(),
-            reason: Some("paid after it was closed".into()),
+            reason: Some(reason.into()),
             operator: None,
             channel_id: None,
             problem: None,
@@ -243,13 +273,13 @@ fn refund(draft: &mut Draft<'_>, mut order: Order, request: &OrderRefundRequest)
     }
     let refunded = order.refunded() + minor;
     let mut lots = Vec::new();
+    let all: Vec<Uuid> = order_lots(&order).into_iter().map(|(lot_id, _)| lot_id).collect();
     for (lot_id, credits) in order_lots(&order) {
         let before: i64 = taken_so_far(&order, lot_id);
         // In proportion to the money, over all refunds together: the last one takes what rounding left.
         let due = i128::from(credits) * i128::from(refunded) / i128::from(order.price.minor);
         let wanted = i64::try_from(due).unwrap_or(credits) - before;
-        let reference = order.order_no.to_string();
-        let taken = take_back(draft, lot_id, wanted.max(0), request.shortfall, &reference)?;
+        let taken = take_back(draft, lot_id, wanted.max(0), request.shortfall, &all)?;
         if taken.taken + taken.forgiven + taken.debt == 0 {
             continue;
         }
@@ -257,7 +287,7 @@ fn refund(draft: &mut Draft<'_>, mut order: Order, request: &OrderRefundRequest)
         draft.effects().operator.clone_from(&request.operator);
         let about = About {
             lot_id: Some(lot_id),
-            reference: Some(reference),
+            reference: Some(order.order_no.to_string()),
             ..About::default()
         };
         let source = draft.lot(lot_id).map_or(Source::Purchase, |lot| lot.source);

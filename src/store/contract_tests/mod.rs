@@ -16,8 +16,8 @@ mod writing;
 pub(crate) use {loading::*, orders::*, reading::*, rows::*, snapshots::*, writing::*};
 
 use super::{
-    AccountWrite, Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter, KeyScope, LoadedAccount,
-    Needs, OrderNeed, Reader, StoreError, StoreResult, Writes,
+    AccountWrite, Claim, Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter, KeyScope,
+    LoadedAccount, Needs, OrderNeed, Reader, StoreError, StoreResult, Writes,
 };
 use crate::ledger::{
     Account, Action, Clawback, Command, Confirm, Consume, Effects, Entry, Extend, Gift, Grant, Hash, Hold,
@@ -73,6 +73,9 @@ macro_rules! contract_tests {
             orders_come_back_with_their_lots,
             orders_are_read_in_pages_and_filtered,
             an_order_of_a_stale_account_is_not_written,
+            a_payment_is_claimed_once,
+            late_payments_bring_what_counts_against_the_limit,
+            orders_that_wait_are_loaded_for_a_new_one,
             a_closed_store_is_lost,
         }
     };
@@ -97,6 +100,7 @@ const RULES: Rules = Rules {
     reversal_grace: Duration::from_secs(30 * 24 * 3600),
     order_ttl: Duration::from_secs(30 * 60),
     late_payment: crate::ledger::LatePayment::Settle,
+    max_open_orders: 20,
 };
 
 /// What an append returns where no account is stale.
@@ -203,11 +207,21 @@ fn writes(before: &LoadedAccount, entries: &[Entry]) -> Writes {
             .iter()
             .filter_map(|entry| entry.effects.order.as_deref().cloned())
             .collect(),
+        claims: entries
+            .iter()
+            .filter_map(|entry| newly_settled(before, entry))
+            .collect(),
         entries: entries.to_vec(),
         keys: Vec::new(),
         only_remaining: false,
         clock: None,
     }
+}
+
+fn newly_settled(before: &LoadedAccount, entry: &Entry) -> Option<Claim> {
+    let order = entry.effects.order.as_deref()?;
+    let known = before.state.orders.get(&order.order_no);
+    Claim::of(order).filter(|_| known.and_then(Claim::of).is_none())
 }
 
 fn together(all: impl IntoIterator<Item = Writes>) -> Writes {
@@ -220,6 +234,7 @@ fn together(all: impl IntoIterator<Item = Writes>) -> Writes {
         sum.holds.extend(writes.holds);
         sum.gifts.extend(writes.gifts);
         sum.orders.extend(writes.orders);
+        sum.claims.extend(writes.claims);
         sum.entries.extend(writes.entries);
         sum.keys.extend(writes.keys);
     }
@@ -246,6 +261,12 @@ fn needs(command: &Command, now: Timestamp) -> Needs {
                 needs
                     .orders
                     .extend(package_id.map(|id| (user_id, OrderNeed::OfPackage(id))));
+                let payment = command.payment();
+                needs.payments.extend(
+                    payment.map(|(order_no, transaction)| (user_id, order_no, transaction.to_owned())),
+                );
+                let waiting = command.opens_an_order().then_some((user_id, OrderNeed::Waiting));
+                needs.orders.extend(waiting);
             }
         }
         Target::Consumption(id) => needs.consumptions.push(id),

@@ -14,7 +14,9 @@ pub(crate) async fn absent_things_are_absent(store: impl Subject) {
         orders: vec![
             (user, OrderNeed::Number(OrderNo(id(4)))),
             (user, OrderNeed::OfPackage(id(5))),
+            (user, OrderNeed::Waiting),
         ],
+        payments: vec![(user, OrderNo(id(4)), "4200".into())],
         keys: vec![
             (KeyScope::Account(user), "key".into()),
             (KeyScope::Consumption(id(2)), "key".into()),

@@ -19,7 +19,7 @@
 use super::columns::{Columns, From, Texts, Values, array_literal};
 use super::{Statements, during_write};
 use crate::ledger::{Account, Entry, Hold, Lot, Status, Timestamp};
-use crate::store::{AccountWrite, GiftRow, OrderRow, StoreResult, Writes};
+use crate::store::{AccountWrite, Claim, GiftRow, OrderRow, StoreResult, Writes};
 use sqlx::{PgConnection, Row};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -59,6 +59,10 @@ const TIMES: u32 = 1 << 17;
 
 /// Nothing is written unless the server's clock is within bounds.
 const CLOCK: u32 = 1 << 18;
+
+/// Orders are settled. A payment that is claimed already undoes the whole statement: a unique violation, for which the batch
+/// is decided again, and the claim is found by the load then.
+const CLAIMS: u32 = 1 << 19;
 
 fn text(mask: u32) -> String {
     let lone = mask & LONE != 0;
@@ -222,6 +226,10 @@ fn text(mask: u32) -> String {
         );
         with.push(format!("orders AS ({write})"));
     }
+    if mask & CLAIMS != 0 {
+        let from = texts.from(|c| claims(c, &[]));
+        with.push(insert("claims", "credit_payment_claims", &from, &[]));
+    }
     format!(
         "WITH {} SELECT array_agg(user_id), statement_timestamp() FROM won",
         with.join(", ")
@@ -240,6 +248,7 @@ fn mask_of(writes: &Writes, made: usize, changed: &[&AccountWrite]) -> u32 {
         (writes.holds.len(), HOLDS),
         (writes.gifts.len(), GIFTS),
         (writes.orders.len(), ORDERS),
+        (writes.claims.len(), CLAIMS),
         (writes.keys.len(), KEYS),
     ];
     let flag = |is_set: bool, bit: u32| if is_set { bit } else { 0 };
@@ -331,6 +340,9 @@ pub(super) async fn append(
     }
     if mask & ORDERS != 0 {
         orders(&mut values, &order_rows);
+    }
+    if mask & CLAIMS != 0 {
+        claims(&mut values, &writes.claims);
     }
     let arguments = values.finish().map_err(during_write)?;
     let row = sqlx::query_with(statements.text("append", mask, || text(mask)), arguments)
@@ -537,4 +549,11 @@ fn orders(c: &mut impl Columns, rows: &[OrderRow]) {
     c.column("created_at", rows, |o| o.created_at);
     c.column("expires_at", rows, |o| o.expires_at);
     c.column("paid_at", rows, |o| o.paid_at);
+}
+
+fn claims(c: &mut impl Columns, rows: &[Claim]) {
+    c.column("channel", rows, |claim| claim.channel.as_str());
+    c.column("transaction_id", rows, |claim| claim.transaction_id.as_str());
+    c.column("order_no", rows, |claim| claim.order_no.to_string());
+    c.column("user_id", rows, |claim| claim.user_id);
 }

@@ -13,9 +13,10 @@ use super::rows::{
     Packed, account_columns, clock_columns, deadline_columns, entry_columns, hold_columns, lot_columns,
 };
 use super::{Statements, during_read};
-use crate::ledger::{Hash, Hold, Order, Prior, State, Timestamp};
+use crate::ledger::{Hash, Hold, Order, OrderNo, OrderStatus, Prior, State, Timestamp};
 use crate::store::{
-    DUE_HOLDS_MAX, KeyScope, Loaded, LoadedAccount, Needs, OrderNeed, OrderRow, StoreError, StoreResult,
+    Claim, DUE_HOLDS_MAX, KeyScope, Loaded, LoadedAccount, Needs, OpenOrderRow, OrderNeed, OrderRow,
+    StoreError, StoreResult,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -297,7 +298,15 @@ pub(super) async fn load_with(
     }
     name_holds_of_priors(connection, statements, &mut loaded).await?;
     if !needs.orders.is_empty() {
-        load_orders(connection, statements, needs, &mut loaded).await?;
+        let now = needs.now.unwrap_or(Timestamp::MIN);
+        load_orders(connection, statements, &needs.orders, now, &mut loaded).await?;
+        if !needs.payments.is_empty() {
+            load_claims(connection, statements, needs, &mut loaded).await?;
+            let late = of_late_payments(needs, now, &loaded);
+            if !late.is_empty() {
+                load_orders(connection, statements, &late, now, &mut loaded).await?;
+            }
+        }
     }
     Ok(loaded)
 }
@@ -340,6 +349,7 @@ fn more_to_know(needs: &Needs, loaded: &Loaded) -> Needs {
         accounts,
         known: Vec::new(),
         orders: Vec::new(),
+        payments: Vec::new(),
         lock: needs.lock,
         clock: None,
     }
@@ -589,13 +599,28 @@ pub(super) fn order(row: &PgRow) -> StoreResult<Order> {
     order_row(row)?.sound()
 }
 
+pub(super) fn open_order(row: &PgRow) -> StoreResult<OpenOrderRow> {
+    let status: String = row.try_get(3).map_err(during_read)?;
+    Ok(OpenOrderRow {
+        order_no: number(row, 0)?,
+        user_id: row.try_get(1).map_err(during_read)?,
+        channel: row.try_get(2).map_err(during_read)?,
+        status: OrderStatus::parse(&status).ok_or_else(|| StoreError::Failed {
+            problem: format!("`{status}` is no state of an order"),
+            remedy: "the books are damaged; restore them from a backup",
+        })?,
+        expires_at: row.try_get(4).map_err(during_read)?,
+    })
+}
+
 /// Orders are rare beside consumptions, so they are read in statements of their own. Every change of an order moves its
 /// account's journal on: what is read here is at least as new as the account's row, and where it is newer the write finds
 /// the account stale.
 async fn load_orders(
     connection: &mut PgConnection,
     statements: &Statements,
-    needs: &Needs,
+    needs: &[(Uuid, OrderNeed)],
+    now: Timestamp,
     loaded: &mut Loaded,
 ) -> StoreResult<()> {
     let text = statements.text("orders", 0, || {
@@ -604,12 +629,15 @@ async fn load_orders(
              (SELECT * FROM {{s}}credit_orders o WHERE o.order_no = n.number AND o.user_id = n.owner LIMIT 1) o \
              UNION ALL SELECT {ORDER} FROM unnest($3::uuid[], $4::uuid[]) AS n(owner, package) CROSS JOIN LATERAL \
              (SELECT * FROM {{s}}credit_orders o WHERE o.user_id = n.owner AND o.package_id = n.package \
-              AND o.status <> 'closed' OFFSET 0) o"
+              AND o.status <> 'closed' OFFSET 0) o \
+             UNION ALL SELECT {ORDER} FROM unnest($5::uuid[]) AS n(owner) CROSS JOIN LATERAL \
+             (SELECT * FROM {{s}}credit_orders o WHERE o.user_id = n.owner AND o.status IN ('created', 'paying') \
+              AND o.expires_at > $6 OFFSET 0) o"
         )
     });
     let (mut owners, mut numbers) = (Vec::new(), Vec::new());
-    let (mut buyers, mut packages) = (Vec::new(), Vec::new());
-    for (user_id, need) in &needs.orders {
+    let (mut buyers, mut packages, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+    for (user_id, need) in needs {
         match need {
             OrderNeed::Number(order_no) => {
                 owners.push(*user_id);
@@ -619,6 +647,7 @@ async fn load_orders(
                 buyers.push(*user_id);
                 packages.push(*package_id);
             }
+            OrderNeed::Waiting => waiting.push(*user_id),
         }
     }
     let rows = sqlx::query(text)
@@ -627,6 +656,8 @@ async fn load_orders(
         .bind(numbers)
         .bind(buyers)
         .bind(packages)
+        .bind(waiting)
+        .bind(now)
         .fetch_all(&mut *connection)
         .await
         .map_err(during_read)?;
@@ -668,6 +699,86 @@ async fn load_orders(
         }
     }
     Ok(())
+}
+
+/// What counts against the purchase limits of orders that are paid late.
+fn of_late_payments(needs: &Needs, now: Timestamp, loaded: &Loaded) -> Vec<(Uuid, OrderNeed)> {
+    let mut late = Vec::new();
+    for (user_id, order_no, _) in &needs.payments {
+        let account = loaded.accounts.get(user_id);
+        let order = account.and_then(|account| account.state.orders.get(order_no));
+        if let Some(order) = order.filter(|order| order.limit_when_late(now).is_some()) {
+            let need = (*user_id, OrderNeed::OfPackage(order.package_id));
+            if !late.contains(&need) {
+                late.push(need);
+            }
+        }
+    }
+    late
+}
+
+/// Which of the payments have settled an order. An account's own claims are as new as its orders. Another's may be newer than
+/// what is found here: then the write finds them.
+async fn load_claims(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    needs: &Needs,
+    loaded: &mut Loaded,
+) -> StoreResult<()> {
+    let text = statements.text("claims", 0, || {
+        "SELECT n.owner, c.channel::text, c.transaction_id::text, c.order_no::text \
+         FROM unnest($1::uuid[], $2::text[], $3::text[]) AS n(owner, channel, transaction) CROSS JOIN LATERAL \
+         (SELECT * FROM {s}credit_payment_claims c WHERE c.channel = n.channel \
+          AND c.transaction_id = n.transaction LIMIT 1) c"
+            .into()
+    });
+    let (mut owners, mut channels, mut transactions) = (Vec::new(), Vec::new(), Vec::new());
+    for (user_id, order_no, transaction_id) in &needs.payments {
+        let account = loaded.accounts.get(user_id);
+        if let Some(order) = account.and_then(|account| account.state.orders.get(order_no)) {
+            owners.push(*user_id);
+            channels.push(order.channel.clone());
+            transactions.push(transaction_id.clone());
+        }
+    }
+    let rows = sqlx::query(text)
+        .persistent(statements.persistent)
+        .bind(owners)
+        .bind(channels)
+        .bind(transactions)
+        .fetch_all(connection)
+        .await
+        .map_err(during_read)?;
+    for row in &rows {
+        let owner: Uuid = row.try_get(0).map_err(during_read)?;
+        let payment = (
+            row.try_get(1).map_err(during_read)?,
+            row.try_get(2).map_err(during_read)?,
+        );
+        let order_no = number(row, 3)?;
+        if let Some(account) = loaded.accounts.get_mut(&owner) {
+            account.state.claims.insert(payment, order_no);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn claim(row: &PgRow) -> StoreResult<Claim> {
+    Ok(Claim {
+        channel: row.try_get(0).map_err(during_read)?,
+        transaction_id: row.try_get(1).map_err(during_read)?,
+        order_no: number(row, 2)?,
+        user_id: row.try_get(3).map_err(during_read)?,
+    })
+}
+
+/// The number of an order in a column.
+pub(super) fn number(row: &PgRow, column: usize) -> StoreResult<OrderNo> {
+    let text: String = row.try_get(column).map_err(during_read)?;
+    text.parse().map_err(|_| StoreError::Failed {
+        problem: format!("`{text}` is no order's number"),
+        remedy: "the books are damaged; restore them from a backup",
+    })
 }
 
 /// Waits until the server process `pid` is gone, so that no write of it can land any more.

@@ -11,7 +11,8 @@ use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Status, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
     CatalogueChange, CatalogueRows, Changed, ClockBound, Due, EntryFilter, HoldFilter, Inspected, Loaded,
-    LoadedAccount, Needs, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry,
+    LoadedAccount, Needs, OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry,
+    after_every_number,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -264,23 +265,27 @@ impl Reader for PostgresStore {
         })
     }
 
-    fn open_orders(&self, until: Timestamp, after: Option<OrderNo>, count: usize) -> Reading<'_, Vec<Order>> {
+    fn open_orders(
+        &self,
+        until: Timestamp,
+        before: Option<OrderNo>,
+        count: usize,
+    ) -> Reading<'_, Vec<OpenOrderRow>> {
         Box::pin(async move {
             let text = self.statements.text("open_orders", 0, || {
-                format!(
-                    "SELECT {} FROM {{s}}credit_orders WHERE status IN ('created', 'paying', 'refunding') \
-                     AND order_no > $1 AND created_at <= $2 ORDER BY order_no LIMIT $3",
-                    load::ORDER
-                )
+                "SELECT order_no::text, user_id, channel::text, status::text, expires_at FROM {s}credit_orders \
+                 WHERE status IN ('created', 'paying', 'refunding') AND order_no < $1 AND created_at <= $2 \
+                 ORDER BY order_no DESC LIMIT $3"
+                    .into()
             });
-            let after = after.map(|order_no| order_no.to_string()).unwrap_or_default();
+            let before = before.map_or_else(after_every_number, |order_no| order_no.to_string());
             let make = || {
                 self.query(text.clone())
-                    .bind(after.clone())
+                    .bind(before.clone())
                     .bind(until)
                     .bind(limit(count))
             };
-            self.rows(make).await?.iter().map(load::order).collect()
+            self.rows(make).await?.iter().map(load::open_order).collect()
         })
     }
 

@@ -23,6 +23,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "retention",
         sql: include_str!("../../../migrations/postgres/0003_retention.sql"),
     },
+    Migration {
+        version: 4,
+        name: "payments",
+        sql: include_str!("../../../migrations/postgres/0004_payments.sql"),
+    },
 ];
 
 /// PostgreSQL 14, as `server_version_num` says it.

@@ -11,7 +11,8 @@ use crate::ledger::{
     Status,
 };
 use crate::store::{
-    DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums,
+    Claim, DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder,
+    Sums,
 };
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -344,6 +345,24 @@ impl Snapshot for PostgresSnapshot {
             Ok(Page::of(move || {
                 rows.iter().map(|row| load::order_row(row)?.stored()).collect()
             }))
+        })
+    }
+
+    fn claims(&mut self, after: Option<(Uuid, OrderNo)>, count: usize) -> Reading<'_, Page<Claim>> {
+        Box::pin(async move {
+            let text = self.statements.text("all_claims", 0, || {
+                "SELECT channel::text, transaction_id::text, order_no::text, user_id FROM {s}credit_payment_claims \
+                 WHERE (user_id, order_no) > ($1, $2::text) ORDER BY user_id, order_no LIMIT $3"
+                    .into()
+            });
+            let (user_id, order_no) = after.unzip();
+            let order_no = order_no.map(|order_no| order_no.to_string()).unwrap_or_default();
+            let query = sqlx::query(text)
+                .bind(user_id.unwrap_or_default())
+                .bind(order_no)
+                .bind(limit(count));
+            let rows = self.rows(query).await?;
+            Ok(Page::of(move || rows.iter().map(load::claim).collect()))
         })
     }
 

@@ -3,7 +3,7 @@
 use super::failure::{self, Attempt, Failure};
 use super::rows::{blob, micros};
 use crate::ledger::{Entry, Hold, Lot, Order, Timestamp};
-use crate::store::{GiftRow, OrderRow, StoreResult, Writes};
+use crate::store::{Claim, GiftRow, OrderRow, StoreResult, Writes};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, params};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -31,6 +31,7 @@ pub(super) fn append(
 fn write(connection: &Connection, writes: &Writes, except: BTreeSet<Uuid>) -> Attempt<Appended> {
     let mut stale = except;
     keys(connection, writes, &mut stale)?;
+    claimed(connection, writes, &mut stale)?;
     accounts(connection, writes, &mut stale)?;
     let fresh = |user_id: &Uuid| stale.is_empty() || !stale.contains(user_id);
     if !entries(
@@ -63,6 +64,10 @@ fn write(connection: &Connection, writes: &Writes, except: BTreeSet<Uuid>) -> At
     orders(
         connection,
         writes.orders.iter().filter(|order| fresh(&order.user_id)),
+    )?;
+    claims(
+        connection,
+        writes.claims.iter().filter(|claim| fresh(&claim.user_id)),
     )?;
     Ok(Appended::But(stale))
 }
@@ -118,6 +123,21 @@ fn keys(connection: &Connection, writes: &Writes, stale: &mut BTreeSet<Uuid>) ->
     for (user_id, key) in &writes.keys {
         if look_up.exists(params![blob(user_id), key])? {
             stale.insert(*user_id);
+        }
+    }
+    Ok(())
+}
+
+/// Accounts are stale whose payments are claimed already.
+fn claimed(connection: &Connection, writes: &Writes, stale: &mut BTreeSet<Uuid>) -> Attempt<()> {
+    const SQL: &str = "SELECT 1 FROM credit_payment_claims WHERE channel = ?1 AND transaction_id = ?2";
+    if writes.claims.is_empty() {
+        return Ok(());
+    }
+    let mut look_up = connection.prepare_cached(SQL)?;
+    for claim in &writes.claims {
+        if look_up.exists(params![claim.channel, claim.transaction_id])? {
+            stale.insert(claim.user_id);
         }
     }
     Ok(())
@@ -421,6 +441,22 @@ fn orders<'a>(connection: &Connection, rows: impl Iterator<Item = &'a Order>) ->
             micros(row.created_at),
             micros(row.expires_at),
             row.paid_at.map(micros),
+        ])?;
+    }
+    Ok(())
+}
+
+const INSERT_CLAIM: &str = "INSERT INTO credit_payment_claims (channel, transaction_id, order_no, user_id) \
+     VALUES (?1, ?2, ?3, ?4)";
+
+fn claims<'a>(connection: &Connection, rows: impl Iterator<Item = &'a Claim>) -> Attempt<()> {
+    let mut insert = Prepared::new(connection, INSERT_CLAIM);
+    for claim in rows {
+        insert.execute(params![
+            claim.channel,
+            claim.transaction_id,
+            claim.order_no.to_string(),
+            blob(&claim.user_id),
         ])?;
     }
     Ok(())

@@ -98,6 +98,7 @@ impl Books<'_> {
             }
         }
         let known: HashMap<Uuid, Hash> = needs.known.iter().copied().collect();
+        let now = needs.now.unwrap_or(Timestamp::MIN);
         for (user_id, named) in wanted {
             if let Some(hash) = known.get(&user_id).filter(|_| named.is_empty())
                 && self.is_as_known(user_id, hash)?
@@ -106,7 +107,11 @@ impl Books<'_> {
             }
             let mut account = self.account(user_id, needs.now, named, &needs.lots, DUE_HOLDS_MAX)?;
             for (_, need) in needs.orders.iter().filter(|(owner, _)| *owner == user_id) {
-                self.orders(*need, &mut account.state)?;
+                self.orders(*need, now, &mut account.state)?;
+            }
+            for (_, order_no, transaction_id) in needs.payments.iter().filter(|(owner, ..)| *owner == user_id)
+            {
+                self.payment(*order_no, transaction_id, now, &mut account.state)?;
             }
             loaded.accounts.insert(user_id, account);
         }
@@ -197,11 +202,18 @@ impl Books<'_> {
     }
 
     /// Adds the orders that are needed, and their lots.
-    fn orders(&self, need: OrderNeed, state: &mut State) -> Attempt<()> {
+    fn orders(&self, need: OrderNeed, now: Timestamp, state: &mut State) -> Attempt<()> {
         const OF_PACKAGE: &str = concat!(
             "SELECT ",
             order_columns!(),
             " FROM credit_orders WHERE user_id = ?1 AND package_id = ?2 AND status <> 'closed'"
+        );
+        // By `credit_orders_waiting`; without statistics the planner may think that an account has few orders.
+        const WAITING: &str = concat!(
+            "SELECT ",
+            order_columns!(),
+            " FROM credit_orders INDEXED BY credit_orders_waiting \
+              WHERE user_id = ?1 AND status IN ('created', 'paying') AND expires_at > ?2"
         );
         let user_id = state.account.user_id;
         let orders = match need {
@@ -213,6 +225,12 @@ impl Books<'_> {
                 self.connection,
                 OF_PACKAGE,
                 [blob(&user_id), blob(&package_id)],
+                rows::ORDER,
+            )?,
+            OrderNeed::Waiting => many(
+                self.connection,
+                WAITING,
+                params![blob(&user_id), micros(now)],
                 rows::ORDER,
             )?,
         };
@@ -228,6 +246,35 @@ impl Books<'_> {
             state.orders.insert(order.order_no, order);
         }
         Ok(())
+    }
+
+    /// Adds what a payment of an order, which is there already, asks for.
+    fn payment(
+        &self,
+        order_no: OrderNo,
+        transaction_id: &str,
+        now: Timestamp,
+        state: &mut State,
+    ) -> Attempt<()> {
+        const CLAIM: &str = "SELECT channel, transaction_id, order_no, user_id FROM credit_payment_claims \
+             WHERE channel = ?1 AND transaction_id = ?2";
+        let Some(order) = state.orders.get(&order_no) else {
+            return Ok(());
+        };
+        let of_package = order.limit_when_late(now).map(|_| order.package_id);
+        let claim = one(
+            self.connection,
+            CLAIM,
+            params![order.channel, transaction_id],
+            rows::CLAIM,
+        )?;
+        if let Some(claim) = claim {
+            state.claims.insert(claim.payment(), claim.order_no);
+        }
+        match of_package {
+            Some(package_id) => self.orders(OrderNeed::OfPackage(package_id), now, state),
+            None => Ok(()),
+        }
     }
 
     fn is_as_known(&self, user_id: Uuid, hash: &Hash) -> Attempt<bool> {

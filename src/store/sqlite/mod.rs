@@ -52,8 +52,8 @@ use crate::catalogue::Package;
 use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
-    CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, Inspected, LoadedAccount, OrderFilter,
-    Reader, Reading, Snapshot, StoreError, StoreResult,
+    CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, Inspected, LoadedAccount, OpenOrderRow,
+    OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult,
 };
 use failure::Attempt;
 use fork::Counted;
@@ -303,8 +303,13 @@ impl Reader for SqliteStore {
         self.read(move |connection| read::orders(connection, &filter))
     }
 
-    fn open_orders(&self, until: Timestamp, after: Option<OrderNo>, limit: usize) -> Reading<'_, Vec<Order>> {
-        self.read(move |connection| read::open_orders(connection, until, after, limit))
+    fn open_orders(
+        &self,
+        until: Timestamp,
+        before: Option<OrderNo>,
+        limit: usize,
+    ) -> Reading<'_, Vec<OpenOrderRow>> {
+        self.read(move |connection| read::open_orders(connection, until, before, limit))
     }
 
     fn prior(&self, user_id: Uuid, key: String) -> Reading<'_, Option<Prior>> {

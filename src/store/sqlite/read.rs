@@ -5,7 +5,7 @@ use super::load::many;
 use super::rows::{self, blob, entry_columns, hold_columns, micros, order_columns};
 use crate::ledger::{Entry, Hold, Order, OrderNo, Status, Timestamp};
 use crate::stats::PendingHolds;
-use crate::store::{Due, EntryFilter, HoldFilter, OrderFilter};
+use crate::store::{Due, EntryFilter, HoldFilter, OpenOrderRow, OrderFilter, after_every_number};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
@@ -118,21 +118,18 @@ pub(super) fn orders(connection: &Connection, filter: &OrderFilter) -> Attempt<V
 pub(super) fn open_orders(
     connection: &Connection,
     until: Timestamp,
-    after: Option<OrderNo>,
+    before: Option<OrderNo>,
     limit: usize,
-) -> Attempt<Vec<Order>> {
-    const SQL: &str = concat!(
-        "SELECT ",
-        order_columns!(),
-        " FROM credit_orders WHERE status IN ('created', 'paying', 'refunding') AND order_no > ?1 \
-          AND created_at <= ?2 ORDER BY order_no LIMIT ?3"
-    );
-    let after = after.map(|order_no| order_no.to_string()).unwrap_or_default();
+) -> Attempt<Vec<OpenOrderRow>> {
+    const SQL: &str = "SELECT order_no, user_id, channel, status, expires_at FROM credit_orders \
+         WHERE status IN ('created', 'paying', 'refunding') AND order_no < ?1 AND created_at <= ?2 \
+         ORDER BY order_no DESC LIMIT ?3";
+    let before = before.map_or_else(after_every_number, |order_no| order_no.to_string());
     many(
         connection,
         SQL,
-        params![after, micros(until), rows_max(limit)],
-        rows::ORDER,
+        params![before, micros(until), rows_max(limit)],
+        rows::OPEN_ORDER,
     )
 }
 

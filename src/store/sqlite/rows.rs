@@ -5,12 +5,12 @@
 use super::failure::{Attempt, Failure};
 use crate::catalogue::Package;
 use crate::ledger::{
-    Account, Checkpoint, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Order, Source,
-    Status, Timestamp,
+    Account, Checkpoint, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Order,
+    OrderStatus, Source, Status, Timestamp,
 };
 use crate::pricing::Decimal;
 use crate::store::retention::{ArchiveFile, ArchiveKind};
-use crate::store::{CardRow, DamagedEntry, GiftRow, OrderRow, StoredEntry, StoredOrder};
+use crate::store::{CardRow, Claim, DamagedEntry, GiftRow, OpenOrderRow, OrderRow, StoredEntry, StoredOrder};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, ToSql};
 use std::borrow::Cow;
@@ -128,6 +128,33 @@ pub(super) const ORDER: Shape<Order> = Shape {
 pub(super) const STORED_ORDER: Shape<StoredOrder> = Shape {
     what: "order",
     decode: |row| order_row(row)?.stored().map_err(|e| Damage(e.to_string())),
+};
+/// `order_no, user_id, channel, status, expires_at`
+pub(super) const OPEN_ORDER: Shape<OpenOrderRow> = Shape {
+    what: "order",
+    decode: |row| {
+        let mut f = Fields::of(row);
+        Ok(OpenOrderRow {
+            order_no: f.word(|text| text.parse().ok())?,
+            user_id: f.id()?,
+            channel: f.text()?.to_owned(),
+            status: f.word(OrderStatus::parse)?,
+            expires_at: f.time()?,
+        })
+    },
+};
+/// `channel, transaction_id, order_no, user_id`
+pub(super) const CLAIM: Shape<Claim> = Shape {
+    what: "claim of a payment",
+    decode: |row| {
+        let mut f = Fields::of(row);
+        Ok(Claim {
+            channel: f.text()?.to_owned(),
+            transaction_id: f.text()?.to_owned(),
+            order_no: f.word(|text| text.parse().ok())?,
+            user_id: f.id()?,
+        })
+    },
 };
 /// [`card_columns`]
 pub(super) const CARD: Shape<CardRow> = Shape {

@@ -24,9 +24,14 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "retention",
         sql: include_str!("../../../migrations/sqlite/0003_retention.sql"),
     },
+    Migration {
+        version: 4,
+        name: "payments",
+        sql: include_str!("../../../migrations/sqlite/0004_payments.sql"),
+    },
 ];
 
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "credit_accounts",
     "credit_archived_sums",
     "credit_archives",
@@ -37,6 +42,7 @@ const TABLES: [&str; 14] = [
     "credit_transactions",
     "credit_gifts",
     "credit_orders",
+    "credit_payment_claims",
     "credit_catalogue",
     "credit_package_versions",
     "credit_packages",

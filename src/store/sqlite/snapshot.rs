@@ -14,7 +14,8 @@ use super::rows::{
 };
 use crate::ledger::{Account, Checkpoint, Entry, Hash, Hold, Lot, OrderNo};
 use crate::store::{
-    DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums,
+    Claim, DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder,
+    Sums,
 };
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, params};
@@ -184,6 +185,18 @@ impl Snapshot for SqliteSnapshot {
         self.page(move |connection| {
             let values = params![key(user_id.as_ref()), order_no, rows_max(limit)];
             many(connection, SQL, values, rows::STORED_ORDER)
+        })
+    }
+
+    /// By `credit_payment_claims_order`.
+    fn claims(&mut self, after: Option<(Uuid, OrderNo)>, limit: usize) -> Reading<'_, Page<Claim>> {
+        const SQL: &str = "SELECT channel, transaction_id, order_no, user_id FROM credit_payment_claims \
+             WHERE (user_id, order_no) > (?1, ?2) ORDER BY user_id, order_no LIMIT ?3";
+        let (user_id, order_no) = after.unzip();
+        let order_no = order_no.map(|order_no| order_no.to_string()).unwrap_or_default();
+        self.page(move |connection| {
+            let values = params![key(user_id.as_ref()), order_no, rows_max(limit)];
+            many(connection, SQL, values, rows::CLAIM)
         })
     }
 

@@ -293,6 +293,11 @@ impl Book {
         origin: Option<usize>,
         names: &mut Names,
     ) {
+        // Where the credits were granted, however often they have moved.
+        let origin = origin.map(|o| match self.lots[o].source {
+            Source::Reversal => self.lots[o].origin.unwrap_or(o),
+            _ => o,
+        });
         let origin_id = origin.and_then(|o| self.lots[o].id);
         self.lots.push(LotPlaces {
             id: names.reversal(amount, t, origin_id),

@@ -13,6 +13,7 @@
 
 mod book;
 mod malformed;
+pub mod shop;
 
 use book::{Book, LotPlaces, Names, Passed, Use, splice};
 use jointo_credits::Timestamp;

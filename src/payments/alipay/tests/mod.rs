@@ -58,6 +58,7 @@ fn order() -> Order {
         credits: 1000,
         bonus_credits: 0,
         validity_days: None,
+        purchase_limit: None,
         created_at: now(),
         expires_at: t("2026-11-22T08:30:00Z"),
         state: OrderState {

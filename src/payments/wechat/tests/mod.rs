@@ -191,6 +191,7 @@ fn order() -> Order {
         credits: 1000,
         bonus_credits: 0,
         validity_days: None,
+        purchase_limit: None,
         created_at: NOW,
         expires_at: Timestamp::from_micros((NOW_S + 1800) * 1_000_000 + 999_999),
         state: OrderState {
