@@ -123,6 +123,11 @@ static void test_what_can_t_be_opened(void) {
     settings.account_memory = -1;
     OK(credits_open("memory:", &settings, &opened, &error));
     credits_close(opened);
+    settings.max_clock_skew = 999999;
+    REFUSED(CREDITS_VALIDATION, "max_clock_skew", credits_open("memory:", &settings, &opened, &error));
+    settings.max_clock_skew = 1000000;
+    OK(credits_open("memory:", &settings, &opened, &error));
+    credits_close(opened);
 }
 
 static void test_a_cache(void) {
