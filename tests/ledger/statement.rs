@@ -5,12 +5,12 @@ use crate::history::{History, Rng};
 use crate::model::{by_rules, refusal};
 use crate::on_every_database;
 use crate::subject::{PureSubject, Subject};
+use jointo_credits::ledger::{Rules, State, apply, mature};
 use jointo_credits::{
     Clawback, Confirm, Consume, Entry, Error, Gift, Grant, Kind as EntryKind, Ledger, ManualClock, Outcome,
     Refund, Refusal, STATEMENT_ENTRIES_MAX, Source, Statement, StatementBalance, StatementTotals, Timestamp,
     TransactionFilter,
 };
-use jointo_credits::ledger::{Rules, State, apply, mature};
 use std::time::Duration;
 use uuid::Uuid;
 

@@ -178,11 +178,7 @@ unsafe fn chosen(url: &str, given: credits_settings) -> Result<Settings, credits
         ("release_grace", given.release_grace, Settings::release_grace),
         ("reversal_grace", given.reversal_grace, Settings::reversal_grace),
         ("patience", given.patience, Settings::patience),
-        (
-            "max_clock_skew",
-            given.max_clock_skew,
-            Settings::max_clock_skew,
-        ),
+        ("max_clock_skew", given.max_clock_skew, Settings::max_clock_skew),
         (
             "connect_timeout",
             given.connect_timeout,
