@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -912,7 +913,7 @@ static void test_closing_gives_back(void) {
         credits_close(opened);
         if (round < 2) {
             /* What is made once for the process. */
-            usleep(100000);
+            nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
             threads = count("/proc/self/task");
             descriptors = count("/proc/self/fd");
         }
@@ -920,7 +921,7 @@ static void test_closing_gives_back(void) {
     /* The last ones may still be on their way out. */
     for (int tries = 0; tries < 1000; tries++) {
         if (count("/proc/self/task") <= threads && count("/proc/self/fd") <= descriptors) return;
-        usleep(10000);
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     }
     CHECK(count("/proc/self/task") <= threads);
     CHECK(count("/proc/self/fd") <= descriptors);

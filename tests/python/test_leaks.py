@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from jointo_credits import AsyncLedger, CreditsError, Ledger
 
 CALLS = 1_000_000
