@@ -649,6 +649,9 @@ typedef struct credits_settings {
     int64_t cache_timeout;
     // How many accounts are remembered with "process": 100,000 by default.
     uint64_t cache_accounts;
+    // How far the database's clock may be from the process's, before or behind: 1 s to 3,650 d, 5 min by default; with a
+    // clock of your own none, unless it is set. Beyond it no command is done. docs/clocks.md.
+    int64_t max_clock_skew;
 } credits_settings;
 
 // The holds of all accounts that wait for their job's end.

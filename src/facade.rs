@@ -12,6 +12,7 @@ use crate::ledger::{
 use crate::payments::Channel;
 use crate::prices::Prices;
 use crate::settings::Settings;
+use crate::statement::last_before;
 use crate::store::{ClockBound, Due, EntryFilter, HoldFilter, Reader, Snapshot, StoreResult};
 use crate::url::Location;
 use crate::verify::{self, TrialBalance, Verification};
@@ -41,9 +42,10 @@ pub struct Page<T> {
 pub struct TransactionFilter {
     /// Only this kind.
     pub kind: Option<Kind>,
-    /// From this time on.
+    /// From this time on: after the last entry from before it.
     pub since: Option<Timestamp>,
-    /// Before this time.
+    /// Before this time: up to the last entry from before it. As in a [`Ledger::statement`], one with another time may stand
+    /// between two of the interval where clocks differ.
     pub until: Option<Timestamp>,
     /// How many, 1 to [`PAGE_LINES_MAX`].
     pub limit: usize,
@@ -535,15 +537,20 @@ impl Ledger {
 
     /// What an account had at a time, deadlines up to then included.
     ///
-    /// Derived from the journal: the cost grows with the account's entries.
+    /// Up to `at` is everything up to the last entry, by number, that was written at `at` or before; as in a
+    /// [`statement`](Ledger::statement). Derived from the journal: the cost grows with the account's entries.
     ///
     /// # Errors
     /// `validation` for a time whose entries are in the archive; `unavailable`.
     pub async fn balance_at(&self, user_id: Uuid, at: Timestamp) -> Result<Balance> {
         let mut state = self
             .read(move |reader| async move {
+                let after = at.plus(Duration::from_micros(1));
+                let last = last_before(reader.as_ref(), user_id, after, None).await?;
+                let last = last.map_or(0, |entry| entry.seq);
+                // Entries never change, so those up to this one are the same in a later picture.
                 let mut snapshot = reader.snapshot().await?;
-                verify::state_at(snapshot.as_mut(), user_id, at, JOURNAL_PAGE).await
+                verify::state_at(snapshot.as_mut(), user_id, at, last, JOURNAL_PAGE).await
             })
             .await?
             .map_err(|since| Error::archived("at", since, at))?;
@@ -580,15 +587,18 @@ impl Ledger {
         let TransactionFilter {
             kind, since, until, ..
         } = filter;
-        let wanted = EntryFilter {
-            kind,
-            since,
-            until,
-            before,
-            limit: limit + 1,
-        };
         let items = self
-            .read(move |reader| async move { reader.entries(user_id, wanted).await })
+            .read(move |reader| async move {
+                let piece = Piece::of(reader.as_ref(), user_id, since, until).await?;
+                let wanted = EntryFilter {
+                    kind,
+                    after: piece.after,
+                    before: Some(before.unwrap_or(i64::MAX).min(piece.end.saturating_add(1))),
+                    until: None,
+                    limit: limit + 1,
+                };
+                reader.entries(user_id, wanted).await
+            })
             .await?;
         Ok(page(items, limit, |entry| entry.seq.to_string()))
     }
@@ -776,6 +786,56 @@ impl Ledger {
     #[cfg(feature = "postgres")]
     pub(crate) fn pgbouncer(&self) -> bool {
         self.inner.pgbouncer
+    }
+}
+
+/// The entries that were written in an interval: a piece of the journal without gaps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    /// It begins after this number.
+    pub(crate) after: i64,
+    /// It ends with this one.
+    pub(crate) end: i64,
+}
+
+impl Piece {
+    /// As far as the database has the entries.
+    pub(crate) async fn of(
+        reader: &dyn Reader,
+        user_id: Uuid,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> StoreResult<Self> {
+        let number = |entry: Option<Entry>| entry.map_or(0, |entry| entry.seq);
+        Ok(Piece {
+            after: match since {
+                Some(since) => number(last_before(reader, user_id, since, None).await?),
+                None => 0,
+            },
+            end: match until {
+                Some(until) => number(last_before(reader, user_id, until, None).await?),
+                None => i64::MAX,
+            },
+        })
+    }
+
+    /// With entries that have left the database.
+    #[cfg(feature = "archive")]
+    pub(crate) fn with<'e>(
+        mut self,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+        entries: impl Iterator<Item = &'e Entry>,
+    ) -> Self {
+        for entry in entries {
+            if since.is_some_and(|since| entry.created_at < since) {
+                self.after = self.after.max(entry.seq);
+            }
+            if until.is_some_and(|until| entry.created_at < until) {
+                self.end = self.end.max(entry.seq);
+            }
+        }
+        self
     }
 }
 

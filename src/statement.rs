@@ -8,6 +8,7 @@
 //! - **A statement is a piece of the journal without gaps.** It begins after the last entry from before `since` and ends with
 //!   the last entry from before `until`, in the order of their numbers. Where the clocks of processes differ, entries are not
 //!   quite in order of time; then one with a time outside the interval may stand between two that are inside.
+//!   [`Ledger::transactions`] and [`Ledger::balance_at`] go by the same rule ([`last_before`]), so all three agree.
 //! - **Opening and closing are the journal's**: `available` and `held` as those two entries left them, nothing where there is
 //!   none. They are read, not replayed; every entry's figures are compared with those of the entry before.
 //! - **`change` is the change of `available`, `held_change` that of `held`.** A hold moves credits from the one to the other
@@ -175,6 +176,25 @@ async fn excerpt(
     }
 }
 
+/// The last entry, by number, from before `at`; of those before number `before`.
+///
+/// That is what "until `at`" means, for statements, balances and pages alike: everything up to that entry. Where clocks
+/// differ or step back, it may stand behind others with a later time, which were written before it all the same.
+pub(crate) async fn last_before(
+    reader: &dyn Reader,
+    user_id: Uuid,
+    at: Timestamp,
+    before: Option<i64>,
+) -> StoreResult<Option<Entry>> {
+    let last = EntryFilter {
+        until: Some(at),
+        before,
+        limit: 1,
+        ..EntryFilter::default()
+    };
+    Ok(reader.entries(user_id, last).await?.pop())
+}
+
 async fn excerpt_after(
     reader: &dyn Reader,
     checkpoint: Option<Checkpoint>,
@@ -187,18 +207,9 @@ async fn excerpt_after(
         let first = checkpoint.account.updated_at.plus(Duration::from_micros(1));
         return Ok(Err(first));
     }
-    let last_before = |at: Timestamp, before: Option<i64>| EntryFilter {
-        until: Some(at),
-        before,
-        limit: 1,
-        ..EntryFilter::default()
-    };
-    let last = reader.entries(user_id, last_before(until, None)).await?.pop();
+    let last = last_before(reader, user_id, until, None).await?;
     let end = last.map_or(1, |entry| entry.seq + 1);
-    let before = reader
-        .entries(user_id, last_before(since, Some(end)))
-        .await?
-        .pop();
+    let before = last_before(reader, user_id, since, Some(end)).await?;
     let mut before = before.map_or((0, StatementBalance::default()), |entry| {
         (entry.seq, StatementBalance::after(&entry))
     });

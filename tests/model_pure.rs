@@ -139,7 +139,8 @@ fn checks_of_the_tables(state: &State) -> Result<(), String> {
             lot.amount,
         )?;
         within("a lot's expired", lot.expired, 0, lot.amount)?;
-        within("a lot's clawed", lot.clawed, 0, 2 * lot.amount)?;
+        within("a lot's clawed", lot.clawed, 0, CREDITS_MAX)?;
+        within("a lot's clawed and claim", lot.clawed + lot.claim, 0, CREDITS_MAX)?;
         within("a lot's claim", lot.claim, 0, lot.amount)?;
     }
     for hold in state.holds.values() {

@@ -35,7 +35,7 @@ mod merged;
 use crate::archive::{Archive, ArchiveError, Sealed, SegmentWriter};
 use crate::clock::Moment;
 use crate::error::{Error, Result, Written};
-use crate::facade::{Ledger, Page, TransactionFilter, page_limit};
+use crate::facade::{Ledger, Page, Piece, TransactionFilter, page_limit};
 use crate::ledger::{Checkpoint, Entry, Hash, Hold, Refusal, Timestamp};
 use crate::store::retention::{AccountRemoval, ArchiveFile, ArchiveKind, Removal};
 use crate::store::{Reader, StoreError, StoreResult, StoredEntry};
@@ -202,17 +202,21 @@ impl Ledger {
         let stored = self.transactions(user_id, filter.clone()).await?;
         let files = self.archives().await?;
         let before = filter.cursor.as_deref().and_then(|cursor| cursor.parse().ok());
+        let (since, until) = (filter.since, filter.until);
+        let piece = self
+            .read(move |reader| async move { Piece::of(reader.as_ref(), user_id, since, until).await })
+            .await?;
+        let mut entries = entries_of(&archive, &files, user_id).await?;
+        let piece = piece.with(since, until, entries.values());
         let wanted = |entry: &Entry| {
             filter.kind.is_none_or(|kind| entry.kind == kind)
-                && filter.since.is_none_or(|since| entry.created_at >= since)
-                && filter.until.is_none_or(|until| entry.created_at < until)
+                && (entry.seq > piece.after && entry.seq <= piece.end)
                 && before.is_none_or(|before: i64| entry.seq < before)
         };
-        let mut entries = entries_of(&archive, &files, user_id).await?;
-        entries.retain(|_, entry| wanted(entry));
         let more_stored = stored.next_cursor.is_some();
         let last_stored = stored.items.last().map_or(0, |entry| entry.seq);
         entries.extend(stored.items.into_iter().map(|entry| (entry.seq, entry)));
+        entries.retain(|_, entry| wanted(entry));
         if more_stored {
             // What is older than this page of the journal may have newer entries of the journal before it.
             entries.retain(|seq, _| *seq >= last_stored);

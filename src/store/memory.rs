@@ -493,7 +493,7 @@ impl Reader for MemoryStore {
     fn entries(&self, user_id: Uuid, filter: EntryFilter) -> Reading<'_, Vec<Entry>> {
         let wanted = |entry: &&Entry| {
             filter.kind.is_none_or(|kind| entry.kind == kind)
-                && filter.since.is_none_or(|since| entry.created_at >= since)
+                && entry.seq > filter.after
                 && filter.until.is_none_or(|until| entry.created_at < until)
                 && filter.before.is_none_or(|before| entry.seq < before)
         };

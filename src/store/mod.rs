@@ -362,9 +362,9 @@ pub(crate) type Changed = Box<dyn Fn() + Send + Sync>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EntryFilter {
     pub(crate) kind: Option<Kind>,
-    /// `created_at >= since`.
-    pub(crate) since: Option<Timestamp>,
-    /// `created_at < until`.
+    /// `seq > after`; all where it is 0.
+    pub(crate) after: i64,
+    /// `created_at < until`: for the last one from before then.
     pub(crate) until: Option<Timestamp>,
     /// `seq < before`.
     pub(crate) before: Option<i64>,

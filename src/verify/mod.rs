@@ -278,11 +278,12 @@ fn next_user(tables: &mut Tables) -> StoreResult<Option<Uuid>> {
     Ok(heads.into_iter().flatten().min())
 }
 
-/// The account as its entries up to `at` made it; or, where those have left the database, since when it can be told.
+/// The account as its entries up to number `last` made it, the last one from before or at `at`; or, where those have left the database, since when it can be told.
 pub(crate) async fn state_at(
     snapshot: &mut dyn Snapshot,
     user_id: Uuid,
     at: Timestamp,
+    last: i64,
     page: usize,
 ) -> StoreResult<Result<State, Timestamp>> {
     let checkpoint = snapshot.checkpoint(user_id).await?;
@@ -304,7 +305,7 @@ pub(crate) async fn state_at(
         let more = entries.len() == page;
         for entry in entries {
             let entry = entry.map_err(|damaged| damaged_books(user_id, damaged.seq, &damaged.problem))?;
-            if entry.created_at > at {
+            if entry.seq > last {
                 return Ok(Ok(state));
             }
             if !is_whole {

@@ -1,9 +1,11 @@
 /* Every function of libcredits but those about orders: what it does, and what it says to NULL, to text that is no UTF-8, to
  * wrong states. */
+#include <dirent.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -121,6 +123,11 @@ static void test_what_can_t_be_opened(void) {
     OK(credits_open("memory:", &settings, &opened, &error));
     credits_close(opened);
     settings.account_memory = -1;
+    OK(credits_open("memory:", &settings, &opened, &error));
+    credits_close(opened);
+    settings.max_clock_skew = 999999;
+    REFUSED(CREDITS_VALIDATION, "max_clock_skew", credits_open("memory:", &settings, &opened, &error));
+    settings.max_clock_skew = 1000000;
     OK(credits_open("memory:", &settings, &opened, &error));
     credits_close(opened);
 }
@@ -880,6 +887,46 @@ static void test_a_fork(void) {
     CHECK(available(id_of(1)) == 100);
 }
 
+/* How many there are: of "fd" descriptors, of "task" threads. */
+static int count(const char *path) {
+    int n = 0;
+    DIR *folder = opendir(path);
+    CHECK(folder != NULL);
+    while (readdir(folder) != NULL) n++;
+    closedir(folder);
+    return n;
+}
+
+static void test_closing_gives_back(void) {
+    credits_settings settings = CREDITS_SETTINGS_INIT;
+    int threads = 0, descriptors = 0;
+    for (int round = 0; round < 12; round++) {
+        const char *urls[] = {"memory:", "sqlite::memory:"};
+        credits_ledger *opened = NULL;
+        credits_balance balance;
+        OK(credits_open(urls[round % 2], &settings, &opened, &error));
+        OK(credits_migrate(opened, &error));
+        OK(credits_get_balance(opened, id_of(1), 0, &balance, &error));
+        credits_close(opened);
+        opened = open_anew();
+        OK(credits_get_balance(opened, id_of(1), 0, &balance, &error));
+        credits_close(opened);
+        if (round < 2) {
+            /* What is made once for the process. */
+            nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+            threads = count("/proc/self/task");
+            descriptors = count("/proc/self/fd");
+        }
+    }
+    /* The last ones may still be on their way out. */
+    for (int tries = 0; tries < 1000; tries++) {
+        if (count("/proc/self/task") <= threads && count("/proc/self/fd") <= descriptors) return;
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    CHECK(count("/proc/self/task") <= threads);
+    CHECK(count("/proc/self/fd") <= descriptors);
+}
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void logger(int32_t level, const char *target, const char *message, void *context) {
@@ -935,6 +982,7 @@ const struct test LEDGER_TESTS[] = {
     TEST(audits_and_figures),
     TEST(no_ledger),
     TEST(eight_threads_on_one_handle),
+    TEST(closing_gives_back),
     TEST(a_fork),
     TEST(records_reach_the_logger),
     {NULL, NULL},

@@ -5,9 +5,11 @@ use crate::history::{History, Rng};
 use crate::model::{by_rules, refusal};
 use crate::on_every_database;
 use crate::subject::{PureSubject, Subject};
+use jointo_credits::ledger::{Rules, State, apply, mature};
 use jointo_credits::{
     Clawback, Confirm, Consume, Entry, Error, Gift, Grant, Kind as EntryKind, Ledger, ManualClock, Outcome,
     Refund, Refusal, STATEMENT_ENTRIES_MAX, Source, Statement, StatementBalance, StatementTotals, Timestamp,
+    TransactionFilter,
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -295,6 +297,48 @@ struct Books {
     kind: Kind,
 }
 
+/// The balance as of the end, and the pages of the interval, are of the same entries as the statement.
+async fn assert_agrees(books: &Books, rules: &Rules, statement: &Statement, journal: &[Entry], told: &str) {
+    let Statement {
+        user_id,
+        since,
+        until,
+        ..
+    } = *statement;
+    let at = Timestamp::from_micros(until.as_micros() - 1);
+    let mut state = State::new(user_id, at);
+    for entry in &journal[..cut(journal, until)] {
+        apply(&mut state, entry).unwrap();
+    }
+    for entry in mature(&state, at, rules) {
+        apply(&mut state, &entry).unwrap();
+    }
+    let found = books.ledger.balance_at(user_id, at).await.unwrap();
+    let account = &state.account;
+    assert_eq!(
+        (found.available, found.held, found.debt, found.spent),
+        (account.available, account.held, account.debt, account.spent),
+        "{told}"
+    );
+    let mut filter = TransactionFilter {
+        since: Some(since),
+        until: Some(until),
+        limit: 100,
+        ..TransactionFilter::default()
+    };
+    let mut entries = Vec::new();
+    loop {
+        let page = books.ledger.transactions(user_id, filter.clone()).await.unwrap();
+        entries.extend(page.items);
+        filter.cursor = page.next_cursor;
+        if filter.cursor.is_none() {
+            break;
+        }
+    }
+    entries.reverse();
+    assert_eq!(entries, statement.entries, "{told}");
+}
+
 /// A random history; with `skew`, of processes whose clocks differ. Then statements of any intervals.
 async fn adds_up(database: &Database, seed: u64, steps: usize, skew: bool) {
     let mut history = History::of_a_shop(seed);
@@ -347,6 +391,7 @@ async fn adds_up(database: &Database, seed: u64, steps: usize, skew: bool) {
                     balance(account.available, account.held)
                 });
                 assert_eq!(statement.effective, effective, "{told}");
+                assert_agrees(&books, &history.rules, &statement, journal, &told).await;
                 parts.push(statement);
             }
             let [first, second, whole] = &parts[..] else {
@@ -383,6 +428,36 @@ async fn statements_of_many_histories_add_up() {
     for seed in 1..=30 {
         let database = Database::fresh(Kind::Memory).await;
         adds_up(&database, seed, 300, seed % 3 == 0).await;
+    }
+}
+
+on_every_database! {
+    /// Until a time is up to the last entry from before it, whatever the times of those between.
+    async fn a_clock_that_steps_back_has_one_answer(database: Database) {
+        // The times of ten grants of 1, 2, 4 ...; then up to which of them there is what, until a time.
+        let times = [0, 10, 900, 20, 30, 20, 5, 40, 1_000, 50];
+        let clock = clock();
+        let ledger = database.open(database.settings().clock(clock.clone())).await;
+        for (n, time) in times.iter().enumerate() {
+            clock.set(later(*time));
+            ledger.grant(Grant::new(ALICE, 1 << n, Source::Purchase), None).await.unwrap();
+        }
+        clock.set(later(2_000));
+        for (until, entries) in [
+            (0, 0), (1, 1), (5, 1), (6, 7), (10, 7), (20, 7), (21, 7), (30, 7), (31, 7), (40, 7), (41, 8),
+            (50, 8), (51, 10), (900, 10), (1_000, 10), (1_001, 10), (2_000, 10),
+        ] {
+            let (until, sum) = (later(until), (1 << entries) - 1);
+            let at = Timestamp::from_micros(until.as_micros() - 1);
+            let statement = ledger.statement(ALICE, START, until).await.unwrap();
+            assert_eq!((statement.closing.available, statement.entries.len()), (sum, entries), "{until}");
+            assert_eq!(ledger.balance_at(ALICE, at).await.unwrap().available, sum, "{until}");
+            let filter = TransactionFilter { until: Some(until), ..TransactionFilter::default() };
+            let page = ledger.transactions(ALICE, filter).await.unwrap();
+            assert_eq!(page.items.first().map_or(0, |entry| entry.available), sum, "{until}");
+            assert_eq!(page.items.len(), entries, "{until}");
+        }
+        ledger.close().await;
     }
 }
 

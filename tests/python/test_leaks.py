@@ -13,6 +13,8 @@ import weakref
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from jointo_credits import AsyncLedger, CreditsError, Ledger
 
 CALLS = 1_000_000
@@ -62,6 +64,68 @@ def test_a_million_calls() -> None:
     # A leak of 24 bytes a call would be 23 MiB.
     assert memory < 16
     assert opened == 0
+
+
+def left(url: str, closed: bool, asynchronous: bool) -> tuple[int, int]:
+    """How many threads and descriptors ledgers leave behind that come and go."""
+
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    def use() -> None:
+        ledger = Ledger.connect(url)
+        ledger.migrate()
+        ledger.balance(uuid.uuid4())
+        if closed:
+            ledger.close()
+            KEPT.append(ledger)  # closed is enough: nobody has to forget it as well
+
+    async def use_async() -> None:
+        ledger = await AsyncLedger.connect(url)
+        await ledger.migrate()
+        await ledger.balance(uuid.uuid4())
+        if closed:
+            await ledger.close()
+            KEPT.append(ledger)
+
+    def round_() -> None:
+        if asynchronous:
+            asyncio.run(use_async())
+        else:
+            use()
+        gc.collect()
+
+    def settled(most: tuple[int, int] | None) -> tuple[int, int]:
+        """When those on their way out are gone; without `most`, when nothing has changed for a while."""
+        last, same = (threads(), descriptors()), 0
+        for _ in range(3_000):
+            now = (threads(), descriptors())
+            same = same + 1 if now == last else 0
+            last = now
+            if same > 30 if most is None else now[0] <= most[0] and now[1] <= most[1]:
+                break
+            time.sleep(0.01)
+        return last
+
+    round_()
+    before = settled(None)
+    for _ in range(10):
+        round_()
+    after = settled(before)
+    return after[0] - before[0], after[1] - before[1]
+
+
+KEPT: list[object] = []
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "dropped"])
+@pytest.mark.parametrize("url", ["memory:", "sqlite::memory:", "file"])
+def test_ledgers_give_back_threads_and_descriptors(url: str, closed: bool, asynchronous: bool, sqlite: str) -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        threads, opened = process.submit(left, sqlite if url == "file" else url, closed, asynchronous).result()
+    assert threads <= 0
+    assert opened <= 0
 
 
 def test_a_refused_call_keeps_nothing_alive() -> None:

@@ -212,3 +212,23 @@ fn a_clawback_keeps_the_debt_within_the_limit() {
         ",
     );
 }
+
+/// What is taken back of a lot is counted, whatever came back to it in between.
+#[test]
+fn no_figure_passes_the_limit() {
+    check(
+        "
+        at 0s grant    alice 9007199254740991 purchase as a      -> ok available 9007199254740991
+        at 0s grant    alice 1 purchase                          -> refused validation field amount limit 9007199254740991 value 1
+        at 0s consume  alice 9007199254740991 as h               -> pending
+        at 0s confirm  h                                         -> confirmed
+        at 0s grant    alice 1 purchase                          -> refused validation field amount limit 9007199254740991 value 1
+        at 0s clawback alice a shortfall debt                    -> ok debt 9007199254740991
+        at 0s grant    alice 9007199254740991 purchase           -> ok available 0 debt 0
+        at 0s refund   h                                         -> refunded available 9007199254740991
+        at 0s adjust   alice -9007199254740991                   -> refused validation field amount limit 9007199254740991 value 9007199254740991
+        at 0s adjust   alice -1                                  -> refused validation field amount limit 9007199254740991 value 1
+        at 0s consume  alice 9007199254740991                    -> pending available 0
+        ",
+    );
+}

@@ -92,6 +92,9 @@ pub struct credits_settings {
     pub cache_timeout: i64,
     /// How many accounts are remembered with "process": 100,000 by default.
     pub cache_accounts: u64,
+    /// How far the database's clock may be from the process's, before or behind: 1 s to 3,650 d, 5 min by default; with a
+    /// clock of your own none, unless it is set. Beyond it no command is done. docs/clocks.md.
+    pub max_clock_skew: i64,
 }
 
 // SAFETY: numbers and pointers; zeros are valid.
@@ -169,12 +172,13 @@ unsafe fn chosen(url: &str, given: credits_settings) -> Result<Settings, credits
         }
     }
     type Set<T> = fn(Settings, T) -> Settings;
-    let durations: [(&'static str, i64, Set<Duration>); 6] = [
+    let durations: [(&'static str, i64, Set<Duration>); 7] = [
         ("hold_ttl", given.hold_ttl, Settings::hold_ttl),
         ("order_ttl", given.order_ttl, Settings::order_ttl),
         ("release_grace", given.release_grace, Settings::release_grace),
         ("reversal_grace", given.reversal_grace, Settings::reversal_grace),
         ("patience", given.patience, Settings::patience),
+        ("max_clock_skew", given.max_clock_skew, Settings::max_clock_skew),
         (
             "connect_timeout",
             given.connect_timeout,

@@ -14,8 +14,8 @@ const WHEN_EXPIRED: [OnLotExpiredWhileHeld; 2] =
     [OnLotExpiredWhileHeld::Expire, OnLotExpiredWhileHeld::Grace];
 
 const SETTINGS: &str = "hold_ttl, on_lot_expired_while_held, release_grace, reversal_grace, max_connections, committers, \
-     batch_limit, queue_limit, account_memory_bytes, patience, connect_timeout, pgbouncer, order_ttl, late_payment, \
-     max_open_orders, channels, cache, cache_prefix, cache_max_age, cache_timeout, cache_accounts";
+     batch_limit, queue_limit, account_memory_bytes, patience, connect_timeout, max_clock_skew, pgbouncer, order_ttl, \
+     late_payment, max_open_orders, channels, cache, cache_prefix, cache_max_age, cache_timeout, cache_accounts";
 
 /// Everything that is asked for.
 pub(crate) fn chosen(
@@ -66,6 +66,7 @@ pub(crate) fn chosen(
             "account_memory_bytes" => chosen.account_memory_bytes(integer("account_memory_bytes", value)?),
             "patience" => chosen.patience(duration("patience", value)?),
             "connect_timeout" => chosen.connect_timeout(duration("connect_timeout", value)?),
+            "max_clock_skew" => chosen.max_clock_skew(duration("max_clock_skew", value)?),
             "channels" => crate::channels::add(chosen, value)?,
             "order_ttl" => chosen.order_ttl(duration("order_ttl", value)?),
             "max_open_orders" => chosen.max_open_orders(integer("max_open_orders", value)?),

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import CreditsError, Ledger, NotFoundError, Page, UnavailableError, ValidationError
+from .._arguments import Settings
 from .._plain import as_json
 
 WRONG_ARGUMENTS, REFUSED, NOT_FOUND, UNAVAILABLE, DOES_NOT_ADD_UP = 2, 3, 4, 5, 6
@@ -45,12 +46,16 @@ class Frame:
     schema: str | None
     pgbouncer: bool
     json: bool
+    max_clock_skew: float | None = None
 
     def open(self) -> Ledger:
         """The ledger that the options name."""
         if not self.database:
             raise click.UsageError("Say which database: --database URL, or JOINTO_CREDITS_URL in the environment.")
-        return Ledger.connect(self.database, schema=self.schema, pgbouncer=self.pgbouncer)
+        settings: Settings = {"pgbouncer": self.pgbouncer}
+        if self.max_clock_skew is not None:
+            settings["max_clock_skew"] = self.max_clock_skew
+        return Ledger.connect(self.database, schema=self.schema, **settings)
 
     def show(self, result: Any, text: Callable[[Console], None]) -> None:
         """A result: as JSON, or as `text` writes it."""
@@ -135,8 +140,15 @@ def command(group: click.Group, name: str) -> Callable[[Callable[..., None]], cl
 
     def decorate(function: Callable[..., None]) -> click.Command:
         @functools.wraps(function)
-        def run(database: str | None, schema: str | None, pgbouncer: bool, json: bool, **arguments: Any) -> None:
-            frame = Frame(database, schema, pgbouncer, json)
+        def run(
+            database: str | None,
+            schema: str | None,
+            pgbouncer: bool,
+            max_clock_skew: float | None,
+            json: bool,
+            **arguments: Any,
+        ) -> None:
+            frame = Frame(database, schema, pgbouncer, json, max_clock_skew)
             try:
                 function(frame, **arguments)
             except CreditsError as error:
@@ -147,6 +159,8 @@ def command(group: click.Group, name: str) -> Callable[[Callable[..., None]], cl
                          help="sqlite:///FILE or postgresql://user:password@host/database"),
             click.option("--schema", metavar="NAME", envvar="JOINTO_CREDITS_SCHEMA", help="PostgreSQL schema."),
             click.option("--pgbouncer", is_flag=True, help="A pooler in transaction mode stands before PostgreSQL."),
+            click.option("--max-clock-skew", type=float, metavar="SECONDS", envvar="JOINTO_CREDITS_MAX_CLOCK_SKEW",
+                         help="How far this machine's clock may be from the database's: 300 by default."),
             click.option("--json", is_flag=True, help="Print JSON, for programs."),
         ]  # fmt: skip
         for option in reversed(options):

@@ -313,6 +313,35 @@ impl<'a> Draft<'a> {
         self.entries.push(entry.seal(&mut self.account));
     }
 
+    /// Refuses what would take any figure past 2^53 - 1: what no rule has foreseen must not get into the books. What becomes
+    /// due later takes none there: it moves credits between figures whose sums are looked at here.
+    pub(super) fn check_figures(&self) -> Result<(), Refusal> {
+        let a = &self.account;
+        let account = [
+            a.available,
+            a.held,
+            a.available.saturating_add(a.held),
+            a.debt,
+            a.borrowed,
+            a.credit_limit,
+            a.granted,
+            a.spent,
+        ];
+        let lots = self.lots.values().map(|lot| lot.clawed.saturating_add(lot.claim));
+        let holds = self.holds.values().map(|hold| &hold.state);
+        let holds = holds.flat_map(|state| [state.captured, state.reversed, state.borrowed]);
+        let past = |figure: &i64| figure.unsigned_abs() > CREDITS_MAX.unsigned_abs();
+        match account.into_iter().chain(lots).chain(holds).find(past) {
+            None => Ok(()),
+            Some(figure) => Err(invalid(
+                "amount",
+                "would take a figure of the account past the limit",
+                CREDITS_MAX,
+                figure,
+            )),
+        }
+    }
+
     /// Refuses what would take a figure past 2^53 - 1: not exact in JSON any more.
     pub(super) fn check_ceiling(&self, field: &'static str, figure: i64, more: i64) -> Result<(), Refusal> {
         if figure

@@ -94,6 +94,8 @@ pub(super) fn adjust(draft: &mut Draft<'_>, c: &Adjust) -> Result<Outcome, Refus
         }
         // Taken back, so that a later clawback of these lots does not take the same credits again.
         for pin in draft.burn(required, draft.now) {
+            let taken = draft.lot(pin.lot_id).map_or(0, |lot| lot.clawed + lot.claim);
+            draft.check_ceiling("amount", taken, pin.amount)?;
             draft.change_lot(LotChange {
                 clawed: pin.amount,
                 ..LotChange::of(pin.lot_id)

@@ -53,6 +53,7 @@ pub fn decide(state: &State, command: &Command, now: Timestamp, rules: &Rules) -
             Outcome::Matured(matured)
         }
     };
+    draft.check_figures()?;
     Ok(Decision {
         entries: draft.finish(),
         outcome,

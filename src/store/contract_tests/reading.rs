@@ -74,7 +74,7 @@ pub(crate) async fn journals_are_read_in_pages_and_filtered(store: impl Subject)
     );
     assert_eq!(
         read(EntryFilter {
-            since: Some(at(6)),
+            after: 6,
             ..every_entry()
         })
         .await,
@@ -90,7 +90,7 @@ pub(crate) async fn journals_are_read_in_pages_and_filtered(store: impl Subject)
     );
     let all = EntryFilter {
         kind: Some(Kind::Grant),
-        since: Some(at(1)),
+        after: 1,
         until: Some(at(7)),
         before: Some(7),
         limit: 5,

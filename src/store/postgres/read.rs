@@ -159,7 +159,7 @@ impl Reader for PostgresStore {
             let text = self.statements.text("entries", 0, || {
                 format!(
                     "SELECT {} FROM {{s}}credit_transactions e WHERE e.user_id = $1 AND e.seq < $2 \
-                     AND ($3::text IS NULL OR e.kind = $3) AND ($4::timestamptz IS NULL OR e.created_at >= $4) \
+                     AND ($3::text IS NULL OR e.kind = $3) AND e.seq > $4 \
                      AND ($5::timestamptz IS NULL OR e.created_at < $5) ORDER BY e.seq DESC LIMIT $6",
                     entry_columns(0, "e")
                 )
@@ -169,7 +169,7 @@ impl Reader for PostgresStore {
                     .bind(user_id)
                     .bind(filter.before.unwrap_or(i64::MAX))
                     .bind(filter.kind.map(|kind| kind.as_str()))
-                    .bind(filter.since)
+                    .bind(filter.after)
                     .bind(filter.until)
                     .bind(limit(filter.limit))
             };

@@ -23,13 +23,13 @@ pub(super) fn entries(connection: &Connection, user_id: Uuid, filter: &EntryFilt
         "SELECT ",
         entry_columns!(),
         " FROM credit_transactions WHERE user_id = ?1 AND seq < ?2 AND (?3 IS NULL OR kind = ?3) \
-          AND created_at >= ?4 AND created_at < ?5 ORDER BY seq DESC LIMIT ?6"
+          AND seq > ?4 AND created_at < ?5 ORDER BY seq DESC LIMIT ?6"
     );
     let values = params![
         blob(&user_id),
         filter.before.unwrap_or(i64::MAX),
         filter.kind.map(|kind| kind.as_str()),
-        filter.since.map_or(i64::MIN, micros),
+        filter.after,
         filter.until.map_or(i64::MAX, micros),
         rows_max(filter.limit),
     ];

@@ -182,6 +182,10 @@ impl Auditor {
                         available,
                     });
                 }
+                for (lot, n) in book.clone().burn(-c.amount, now) {
+                    let of_lot = &book.lots[lot];
+                    ceiling("amount", of_lot.taken + of_lot.booked + of_lot.claim, n)?;
+                }
                 for (lot, n) in book.burn(-c.amount, now) {
                     book.lots[lot].taken += n;
                 }
