@@ -229,7 +229,7 @@ class AsyncLedger:
             user_id: The account.
             since: From this time on.
             until: Before this time.
-            limit: The most entries that it may have, up to 100,000. Each takes about 1 KB of memory, and more as text.
+            limit: The most entries that it may have, up to 100,000. Each takes about 2 KB of memory.
 
         Raises:
             ValidationError: `since` is after `until`, or the interval has more entries than `limit`: then none is read.

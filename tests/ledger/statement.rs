@@ -183,6 +183,27 @@ async fn a_statement_has_a_limit() {
         (found.opening, found.entries.len()),
         (balance(900_000, 100_000), 1)
     );
+    // Whoever has less room says so.
+    clock.set(later(2));
+    ledger
+        .grant(Grant::new(ALICE, 1, Source::Gift), None)
+        .await
+        .unwrap();
+    let two = (ALICE, later(1), later(3));
+    let found = ledger.statement_within(two.0, two.1, two.2, 2).await.unwrap();
+    assert_eq!(found.entries.len(), 2);
+    for (entries_max, told) in [
+        (1, "2 entries"),
+        (0, "limit"),
+        (STATEMENT_ENTRIES_MAX + 1, "limit"),
+    ] {
+        let error = ledger
+            .statement_within(two.0, two.1, two.2, entries_max)
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), "validation");
+        assert!(error.to_string().contains(told), "{error}");
+    }
     ledger.close().await;
 }
 

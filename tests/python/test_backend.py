@@ -107,6 +107,7 @@ def test_a_day_in_the_life(stack: Stack, closing: ExitStack) -> None:
     video = {"prompt": "雪落在山上", "seconds": 10}
     poor = mia.refused(402, "/ai/videos", video)
     assert (poor["error"], poor["available"]) == ("insufficient_credits", 0)
+    assert mia.http.post("/ai/videos", json={**video, "prompt": "雪" * 100_000}).status_code == 413
     gift(stack, mia_id, 1000)
     price = mia.post("/credits/calculate", {"feature": "video_generation", "quantity": 10})["credits"]
 

@@ -19,7 +19,8 @@ OUTPUT = {
     ("docs/statements.md", 0): r"500 60 440\n\[\('image_generation', 60\)\]\n",
     ("docs/backend.md", 0): "",
     ("docs/backend.md", 1): "",
-    ("docs/backend.md", 2): r"64\ncharged\n",
+    ("docs/backend.md", 2): "",
+    ("docs/backend.md", 3): r"64\ncharged\n",
     ("docs/cache.md", 0): r"100\n70\n70\nCacheStats\(hits=1, misses=1, away=0\)\n",
     ("docs/retention.md", 0): r"0\n0\nTrue True\n\[\]\n",
 }

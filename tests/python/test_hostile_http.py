@@ -547,7 +547,9 @@ class Hostile:
                 "idempotencyKey": self.word,
             }
         )
-        return pick(["/credits/confirm", "/credits/refund"]), {"consumptionId": pick(self.holds), **asked}
+        if pick([True, False]):
+            asked = pick([{}, {"quantity": pick([1, 3, "4", 60, 10**6])}])
+        return pick(["/credits/confirm", "/credits/refund"]), {"consumptionId": pick(self.holds[-4:]), **asked}
 
     def order(self) -> tuple[str, dict[str, Any]]:
         pick = self.random.choice
@@ -593,28 +595,51 @@ class Hostile:
             assert answer.status_code in (400, 401, 402, 403, 404, 409, 413, 422), answer.text
 
 
+def host_works(http: TestClient, host: Ledger, turn: int) -> None:
+    """What the host does beside: with keys that everybody can guess."""
+    key = f"job:{turn}"
+    hold = {"userId": str(MIA), "feature": "video_generation", "quantity": 1, "idempotencyKey": key}
+    own = data(consume(http, SERVICE, **hold))
+    assert host.consume(MIA, "video_generation", 1, idempotency_key=key).status == "pending"
+    data(http.post("/credits/confirm", headers=SERVICE, json={"consumptionId": own["consumptionId"]}))
+
+
+def nothing_of_anybody_else(host: Ledger, leos: Any) -> None:
+    balance = host.balance(LEO)
+    assert (balance.available, balance.held, host.transactions(LEO).items) == leos
+    # Nobody paid for an order, so none has brought anything.
+    assert {order.status for order in host.orders(user_id=MIA)} <= {"created", "paying", "closed"}
+    assert not list(host.transactions(MIA, kind="adjust"))
+    assert host.clawback(MIA, host_lot(host), idempotency_key="chargeback:1", shortfall="debt").taken >= 0
+    assert host.verify().is_clean
+
+
+def host_lot(host: Ledger) -> uuid.UUID:
+    bought = [entry.lot_id for entry in host.transactions(MIA, kind="grant") if entry.reference == "bought"]
+    assert bought[0] is not None
+    return bought[0]
+
+
+def begin(http: TestClient, host: Ledger) -> Any:
+    gift(http, MIA, 5_000)
+    gift(http, LEO, 500)
+    host.grant(MIA, 100, source="purchase", reference="bought")
+    balance = host.balance(LEO)
+    return balance.available, balance.held, host.transactions(LEO).items
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_hostile_users_beside_a_working_host(sqlite: str, seed: int) -> None:
     """Whatever users ask: a job that ran is paid as its card says, no other account changes, no key of the host's is
     taken, and the books fit."""
-    app = backend(sqlite, service_or_user=service_or_user)
-    with TestClient(app) as http, Ledger.connect(sqlite) as host:
-        gift(http, MIA, 5_000)
-        gift(http, LEO, 500)
-        bought = host.grant(MIA, 100, source="purchase")
-        assert bought.lot is not None
-        leo = (host.balance(LEO), host.transactions(LEO).items)
+    with TestClient(backend(sqlite, service_or_user=service_or_user)) as http, Ledger.connect(sqlite) as host:
+        leos = begin(http, host)
         hostile, jobs, paid = Hostile(seed, http), Jobs(host), 0
         for turn in range(60):
             hostile.act()
             if turn % 10 == 5:
-                # The host has work of its own, with keys that everybody can guess.
-                key = f"job:{turn // 10}"
-                hold = {"userId": str(MIA), "feature": "video_generation", "quantity": 1, "idempotencyKey": key}
-                own = data(consume(http, SERVICE, **hold))
-                assert host.consume(MIA, "video_generation", 1, idempotency_key=key).status == "pending"
-                data(http.post("/credits/confirm", headers=SERVICE, json={"consumptionId": own["consumptionId"]}))
-            # And does the jobs that users hold credits for: as many seconds as were asked for.
+                host_works(http, host, turn // 10)
+            # The host does the jobs that users hold credits for: as many seconds as were asked for.
             for hold_id in hostile.holds[1:]:
                 held = host.explain(hold_id)
                 if held.consumption.status == "pending":
@@ -626,8 +651,27 @@ def test_hostile_users_beside_a_working_host(sqlite: str, seed: int) -> None:
                 assert host.get_consumption(hold_id).status == "confirmed"
                 assert host.get_consumption(hold_id).user_id == MIA
         assert paid > 0
-        assert host.clawback(MIA, bought.lot.id, idempotency_key="chargeback:1", shortfall="debt").taken >= 0
-        balance = host.balance(LEO)
-        assert (balance.available, balance.held, host.transactions(LEO).items) == (leo[0].available, 0, leo[1])
-        assert not [order for order in host.orders(user_id=MIA) if order.status not in ("created", "paying", "closed")]
-        assert host.verify().is_clean
+        nothing_of_anybody_else(host, leos)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_hostile_users_who_may_settle(sqlite: str, seed: int) -> None:
+    """Where users do the work themselves they say what was used, but no price, and they owe nothing."""
+    with all_may(sqlite) as http, Ledger.connect(sqlite) as host:
+        leos = begin(http, host)
+        hostile = Hostile(seed, http)
+        for turn in range(60):
+            hostile.act()
+            if turn % 20 == 5:
+                host_works(http, host, turn // 20)
+            assert (host.balance(MIA).debt, host.balance(MIA).available >= 0) == (0, True)
+        statuses = set[str]()
+        for hold_id in hostile.holds[1:]:
+            why = host.explain(hold_id)
+            statuses.add(why.consumption.status)
+            # What was charged is a price of the card's, be it of less.
+            if why.consumption.status == "confirmed":
+                assert why.held is not None
+                assert why.consumption.captured == (why.charged or why.held).credits
+        assert len(statuses) > 1
+        nothing_of_anybody_else(host, leos)

@@ -7,6 +7,7 @@ import json
 import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any
 
@@ -15,9 +16,17 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, Field
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from jointo_credits import AsyncLedger, Consumption
-from jointo_credits.fastapi import EnvelopeRoute, credits_router, health_router, metrics_router, recharge_router
+from jointo_credits.fastapi import (
+    EnvelopeRoute,
+    credits_router,
+    health_router,
+    idempotency_key,
+    metrics_router,
+    recharge_router,
+)
 from jointo_credits.jobs import AsyncJobs
 from jointo_credits.prometheus import CreditsCollector
 
@@ -46,6 +55,8 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
 app = FastAPI(title="A small AI product", lifespan=lifespan)
 # So that a refusal of the ledger's is told in the same way everywhere.
 app.router.route_class = EnvelopeRoute
+# The credits' routes have bounds of their own. FastAPI has none: it reads a body before it asks who sends it.
+app.add_middleware(RequestBodyLimitMiddleware, max_body_size=256 * 1024)
 
 
 # --- who is asking
@@ -132,7 +143,8 @@ async def sign_in(who: SignIn) -> JSONResponse:
     return success({"userId": str(user_id), "token": signing.token(settings.secret, user_id)})
 
 
-Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
+#: Not `Header(...)`: that would make another text of a key in Chinese, and take the first of two.
+Key = Annotated[str | None, Depends(idempotency_key)]
 
 
 def job_id_of(user: uuid.UUID, key: str | None) -> uuid.UUID:
@@ -244,7 +256,8 @@ async def callback(request: Request, ledger: Ledger, jobs: Jobs) -> JSONResponse
     body = await request.body()
     if not signing.is_genuine(settings.secret, body, request.headers):
         raise HTTPException(401, "this signature is not the AI service's")
-    message = json.loads(body)
+    # What was used is a price: no float comes of it.
+    message = json.loads(body, parse_float=Decimal)
     job = await jobs.get(uuid.UUID(message["jobId"]))
     if job is None:
         raise HTTPException(404, "no such job")

@@ -34,7 +34,14 @@ STATUS = {
     "unavailable": 503,
 }
 #: Words for what the host's own dependencies say.
-_WORDS = {400: "malformed", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 429: "too_many_requests"}
+_WORDS = {
+    400: "malformed",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    413: "too_large",
+    429: "too_many_requests",
+}
 #: Seconds after which a client may ask again when the database was away.
 RETRY_AFTER = {"Retry-After": "1"}
 

@@ -270,7 +270,7 @@ def credits_router(
         books: AsyncLedger = the_ledger,
         header: str | None = the_key,
     ) -> Response:
-        """Holds credits for a job that is about to begin."""
+        """Holds credits for a job that is about to begin. Users say what is used; a rate card what it costs."""
         user_id = acting_for(own, asked.user_id)
         if user_id is None:
             raise ValidationError("userId: say whose credits", field="user_id", problem="is missing")
