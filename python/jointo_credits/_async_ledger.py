@@ -502,7 +502,8 @@ class AsyncLedger:
 
         With an idempotency key the block runs once: where the key's hold is settled already, entering raises
         :class:`InvalidStateError` with its ``state``. So a job that was done is not done again, and one that failed
-        takes a new key to be tried again. A capture is never taken back, whatever the block raises.
+        takes a new key to be tried again. A capture is never taken back, whatever the block raises. The key names the
+        job: two blocks that have it at once both run, as runs of one job do, and are charged once.
 
         >>> async with ledger.hold(user, amount=50) as job:
         ...     job.used(amount=20)

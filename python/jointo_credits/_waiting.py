@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from ._native import Operation
+from ._greenlets import pause as pause
+from ._greenlets import run as run
 
 T = TypeVar("T")
-
-
-def run(operation: Operation[T]) -> T:
-    """The answer; the GIL is released meanwhile."""
-    return operation.wait()
-
-
-def pause() -> None:
-    """Nobody else waits for a sync ledger's thread."""
 
 
 def finish(result: T) -> T:

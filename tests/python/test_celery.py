@@ -16,12 +16,14 @@ HERE = Path(__file__).parent
 JOBS = 1000
 
 
-# Celery's own default, what it offers besides, and what needs no processes.
+# Celery's own default, what it offers besides, what needs no processes, and greenlets.
 POOLS = {
     "fork": ["--pool=prefork", "--concurrency=2"],
     "spawn": ["--pool=prefork", "--concurrency=2", "--pool-start-method=spawn"],
     "threads": ["--pool=threads", "--concurrency=4"],
     "solo": ["--pool=solo"],
+    "gevent": ["--pool=gevent", "--concurrency=20"],
+    "eventlet": ["--pool=eventlet", "--concurrency=20"],
 }
 
 

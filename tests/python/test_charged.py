@@ -132,6 +132,29 @@ def test_every_end(backend: Any, environment: dict[str, str], tmp_path: Path, us
     assert ledger.verify().is_clean
 
 
+@pytest.mark.parametrize("pool", ["gevent", "eventlet"])
+def test_workers_with_greenlets(
+    pool: str, backend: Any, environment: dict[str, str], tmp_path: Path, user: uuid.UUID
+) -> None:
+    """Many tasks of one thread, some of which wait for others of it."""
+    ledger: Ledger = backend.credits.ledger
+    marks = Path(environment["TEST_MARKS"])
+    ledger.grant(user, 2000, source="purchase")
+    waits = [backend.job.delay(str(user), "waits", f"waits {n}") for n in range(3)]
+    ends = [backend.job.delay(str(user), how, f"{how} {n}") for n in range(5) for how in ("uses", "fails", "retries")]
+    with worker(environment, tmp_path, f"--pool={pool}", "--concurrency=10"):
+        for result in ends:
+            result.get(timeout=60, propagate=False)
+        # All this time the first three were at work.
+        assert [result.state for result in waits] == ["PENDING"] * 3
+        for n in range(3):
+            (marks / f"waits {n} no more").touch()
+        assert [result.get(timeout=60) for result in waits] == ["waits"] * 3
+        eventually(lambda: ledger.balance(user).held == 0, "all are settled")
+    assert ledger.balance(user).spent == 3 * 100 + 5 * 30 + 5 * 100
+    assert ledger.verify().is_clean
+
+
 def test_before_anything_is_queued(backend: Any, user: uuid.UUID) -> None:
     ledger: Ledger = backend.credits.ledger
     with pytest.raises(InsufficientCreditsError) as poor:

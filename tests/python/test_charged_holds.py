@@ -336,6 +336,22 @@ def test_whoever_works_at_one_task_charges_it_once(url: str, user: uuid.UUID) ->
         assert ledger.verify().is_clean
 
 
+def test_a_hold_that_is_about_to_expire_gets_its_whole_time_again(url: str, user: uuid.UUID) -> None:
+    hour, now = timedelta(hours=1), datetime.now(UTC)
+    clock = ManualClock(now - timedelta(minutes=40))
+    with Ledger.connect(url, clock=clock) as ledger:
+        ledger.migrate()
+        ledger.grant(user, 100, source="purchase")
+        old = ledger.consume(user, amount=1, ttl=hour)
+        clock.set(now)
+        new = ledger.consume(user, amount=1, ttl=hour)
+        assert _holds.renewed(ledger, new) is new
+        assert _holds.renewed(ledger, old).expires_at == now + hour
+        clock.set(now + timedelta(hours=2))
+        with pytest.raises(HoldExpiredError):
+            _holds.renewed(ledger, old)
+
+
 def test_what_is_held_again_is_the_same(url: str, user: uuid.UUID) -> None:
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
     with Ledger.connect(url, clock=clock) as ledger:

@@ -303,6 +303,18 @@ def test_many_replay_what_was_answered(url: str, user: uuid.UUID) -> None:
         assert names == ["IdempotencyConflictError", "Consumption", "NotFoundError"]
 
 
+def test_a_quote_says_how_much_was_priced() -> None:
+    with Ledger.connect("memory:") as ledger:
+        ledger.seed_catalog()
+        tokens = {"input_tokens": 3000, "output_tokens": "500.5"}
+        assert ledger.calculate("text_processing", tokens).quantities == {
+            "input_tokens": 3000,
+            "output_tokens": Decimal("500.5"),
+        }
+        # Assumed where nothing was said.
+        assert ledger.calculate("video_generation", None).quantities == {"seconds": 5}
+
+
 def test_an_error_keeps_what_its_host_gave_it() -> None:
     class Special(jointo_credits.InsufficientCreditsError):
         def __init__(self) -> None:
