@@ -256,11 +256,13 @@ def test_a_header_that_could_mean_two_things_is_refused(http: TestClient, sent: 
     assert available(http) == 1_000
 
 
-def test_a_notification_has_one_signature(sqlite: str) -> None:
+def test_a_notification_has_one_signature(sqlite: str, caplog: pytest.LogCaptureFixture) -> None:
     with TestClient(backend(sqlite)) as http:
         twice = [("Wechatpay-Signature", "a"), ("Wechatpay-Signature", "a")]
         refused = http.post("/recharge/notify/manual", headers=twice, content=b"{}")
         assert (refused.status_code, refused.text) == (400, "")
+    # Before anything of it was looked at.
+    assert "came twice" in caplog.text
 
 
 # --- numbers
