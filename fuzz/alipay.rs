@@ -95,7 +95,10 @@ pub fn notification(body: &[u8]) {
 
 /// Any bytes: the lines of a bill, in their order, or a refusal; never a panic.
 pub fn bill(bytes: &[u8]) {
-    match CHANNEL.read_bill(bytes) {
+    match CHANNEL
+        .read_bill(bytes)
+        .and_then(|lines| lines.collect::<Result<Vec<_>, _>>())
+    {
         Ok(lines) => {
             let count = bytes.iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;
             let mut before = 0;

@@ -22,8 +22,8 @@ use crate::ledger::{
     OrderRefundRequest, OrderStatus, OrderStep, Outcome, RefundNote, RefundStatus, Refusal, Timestamp,
 };
 use crate::payments::{
-    BillLine, Channel, Checkout, Headers, NOTIFICATION_BYTES_MAX, Notice, Payment, Prepared, RefundNotice,
-    RefundStanding, Reply, Standing,
+    BILL_BYTES_MAX, BILL_LINES_MAX, BillLine, Channel, Checkout, Headers, NOTIFICATION_BYTES_MAX, Notice,
+    Payment, Prepared, RefundNotice, RefundStanding, Reply, Standing,
 };
 use crate::pricing::Decimal;
 use crate::store::OrderFilter as StoredFilter;
@@ -35,6 +35,8 @@ use uuid::Uuid;
 
 /// How many orders are read at a time to compare a bill with.
 const STATEMENT_PAGE: usize = 1_000;
+/// How many differences a report has room for.
+const DIFFERENCES_MAX: usize = 10_000;
 /// How many problems a reconciliation names; all are counted.
 const PROBLEMS_NAMED_MAX: usize = 100;
 /// An order is paid within this time of being made, or is looked for in vain in a day's bill.
@@ -121,6 +123,23 @@ pub struct StatementReport {
     pub matched: u64,
     /// What does not fit.
     pub differences: Vec<StatementDifference>,
+}
+
+impl StatementReport {
+    fn differ(&mut self, difference: StatementDifference) -> Result<()> {
+        if self.differences.len() >= DIFFERENCES_MAX {
+            let problem = "differs from the books in more places than can be told: it is of another time, or of another merchant";
+            let more = DIFFERENCES_MAX + 1;
+            return Err(Error::invalid(
+                "bill",
+                problem,
+                DIFFERENCES_MAX,
+                format!("{more} or more"),
+            ));
+        }
+        self.differences.push(difference);
+        Ok(())
+    }
 }
 
 /// One thing that a bill and the books say differently.
@@ -470,62 +489,84 @@ impl Ledger {
         from: Timestamp,
         until: Timestamp,
     ) -> Result<StatementReport> {
-        let lines = self.channel(channel)?.read_bill(bill)?;
-        let around = self.orders_around(channel, from, until).await?;
-        let mut report = StatementReport::default();
-        let mut billed = BTreeSet::new();
-        for line in lines {
-            let order = match line.order_no.parse() {
-                Ok(order_no) => match around.get(&order_no) {
-                    Some(order) => Some(order.clone()),
-                    None => self.find_order(order_no).await?,
-                },
-                Err(_) => None,
-            };
-            let Some(order) = order.filter(|order| order.channel == channel) else {
-                report.differences.push(StatementDifference::Unknown(line));
-                continue;
-            };
-            billed.insert((order.order_no, line.refund_no.clone()));
-            match compare(line, order) {
-                None => report.matched += 1,
-                Some(difference) => report.differences.push(difference),
-            }
+        let too_long = |limit: String, given: String| Error::invalid("bill", "is too long", limit, given);
+        let payments = self.channel(channel)?;
+        if bill.len() > BILL_BYTES_MAX {
+            let (limit, given) = (format!("{BILL_BYTES_MAX} bytes"), format!("{} bytes", bill.len()));
+            return Err(too_long(limit, given));
         }
-        let within = |at: Option<Timestamp>| at.is_some_and(|at| from <= at && at < until);
-        for (order_no, order) in around.into_iter().rev() {
-            for refund in &order.state.refunds {
-                let refund_no = refund.refund_no(order_no);
-                let is_due = refund.status == RefundStatus::Succeeded && within(refund.settled_at);
-                if is_due && !billed.contains(&(order_no, Some(refund_no.clone()))) {
-                    let missing = StatementDifference::MissingRefund(order.clone(), refund_no);
-                    report.differences.push(missing);
+        let mut lines = payments.read_bill(bill)?;
+        let (mut report, mut read) = (StatementReport::default(), 0);
+        // Payments and refunds of ours that it has, by order and number: 0 for the payment.
+        let mut billed = BTreeSet::new();
+        loop {
+            let page = lines.by_ref().take(STATEMENT_PAGE).collect::<Result<Vec<_>>>()?;
+            if page.is_empty() {
+                break;
+            }
+            read += page.len();
+            if read > BILL_LINES_MAX {
+                return Err(too_long(format!("{BILL_LINES_MAX} lines"), "more".into()));
+            }
+            let orders = self.orders_of(&page).await?;
+            for line in page {
+                let order = line
+                    .order_no
+                    .parse()
+                    .ok()
+                    .and_then(|order_no| orders.get(&order_no));
+                let Some(order) = order.filter(|order| order.channel == channel) else {
+                    report.differ(StatementDifference::Unknown(line))?;
+                    continue;
+                };
+                let number = match &line.refund_no {
+                    None => Some(0),
+                    Some(refund_no) => order.refund(refund_no).map(|refund| refund.number),
+                };
+                billed.extend(number.map(|number| (order.order_no, number)));
+                match compare(line, order) {
+                    None => report.matched += 1,
+                    Some(difference) => report.differ(difference)?,
                 }
             }
-            if within(order.state.paid_at) && !billed.contains(&(order_no, None)) {
-                report
-                    .differences
-                    .push(StatementDifference::MissingPayment(order));
-            }
         }
+        self.find_missing(channel, (from, until), &billed, &mut report)
+            .await?;
         Ok(report)
     }
 
-    /// A channel's orders that can have been paid in this time, by their numbers.
-    async fn orders_around(
+    /// Those of our orders that these lines name, by their numbers.
+    async fn orders_of(&self, lines: &[BillLine]) -> Result<BTreeMap<OrderNo, Order>> {
+        let numbers: BTreeSet<OrderNo> = lines
+            .iter()
+            .filter_map(|line| line.order_no.parse().ok())
+            .collect();
+        if numbers.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let numbers: Vec<OrderNo> = numbers.into_iter().collect();
+        let orders = self
+            .read(move |reader| async move { reader.orders_by_number(numbers).await })
+            .await?;
+        Ok(orders.into_iter().map(|order| (order.order_no, order)).collect())
+    }
+
+    /// What the books have of that time and the bill does not, the newest order first.
+    async fn find_missing(
         &self,
         channel: &str,
-        from: Timestamp,
-        until: Timestamp,
-    ) -> Result<BTreeMap<OrderNo, Order>> {
+        (from, until): (Timestamp, Timestamp),
+        billed: &BTreeSet<(OrderNo, u32)>,
+        report: &mut StatementReport,
+    ) -> Result<()> {
         let micros = i64::try_from(PAID_WITHIN.as_micros()).unwrap_or(i64::MAX);
         let oldest = first_number_at(Timestamp::from_micros(from.as_micros().saturating_sub(micros)));
+        let within = |at: Option<Timestamp>| at.is_some_and(|at| from <= at && at < until);
         let mut filter = StoredFilter {
             before: Some(first_number_at(until)),
             limit: STATEMENT_PAGE,
             ..StoredFilter::default()
         };
-        let mut around = BTreeMap::new();
         loop {
             let wanted = filter.clone();
             let orders = self
@@ -533,10 +574,20 @@ impl Ledger {
                 .await?;
             filter.before = orders.last().map(|order| order.order_no);
             let is_last = orders.len() < filter.limit || filter.before.is_none_or(|last| last < oldest);
-            let ours = orders.into_iter().filter(|order| order.channel == channel);
-            around.extend(ours.map(|order| (order.order_no, order)));
+            for order in orders.into_iter().filter(|order| order.channel == channel) {
+                for refund in &order.state.refunds {
+                    let is_due = refund.status == RefundStatus::Succeeded && within(refund.settled_at);
+                    if is_due && !billed.contains(&(order.order_no, refund.number)) {
+                        let refund_no = refund.refund_no(order.order_no);
+                        report.differ(StatementDifference::MissingRefund(order.clone(), refund_no))?;
+                    }
+                }
+                if within(order.state.paid_at) && !billed.contains(&(order.order_no, 0)) {
+                    report.differ(StatementDifference::MissingPayment(order))?;
+                }
+            }
             if is_last {
-                return Ok(around);
+                return Ok(());
             }
         }
     }
@@ -688,10 +739,10 @@ impl Ledger {
 }
 
 /// What a line of a bill says differently than its order.
-fn compare(line: BillLine, order: Order) -> Option<StatementDifference> {
+fn compare(line: BillLine, order: &Order) -> Option<StatementDifference> {
     let fits = match &line.refund_no {
         None if order.state.transaction_id.is_none() => {
-            return Some(StatementDifference::NotSettled(line, order));
+            return Some(StatementDifference::NotSettled(line, order.clone()));
         }
         None => {
             order.price == line.amount
@@ -705,7 +756,7 @@ fn compare(line: BillLine, order: Order) -> Option<StatementDifference> {
                 && refund.status == RefundStatus::Succeeded
         }
     };
-    (!fits).then_some(StatementDifference::Different(line, order))
+    (!fits).then(|| StatementDifference::Different(line, order.clone()))
 }
 
 /// What became of an order whose refunds were asked for.

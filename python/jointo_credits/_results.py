@@ -234,7 +234,7 @@ class Lot(_Result):
     cost: Money | None
     #: The caller's own name for it.
     reference: str | None
-    #: For a `reversal` lot, the lot whose credits these were.
+    #: For a `reversal` lot, the lot where these credits were granted.
     origin: UUID | None
     #: When it was granted.
     created_at: datetime

@@ -115,7 +115,7 @@ pub struct Lot {
     /// The caller's own name for it, such as an order number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// For a `reversal` lot, the lot whose credits these were.
+    /// For a `reversal` lot, the lot where these credits were granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Uuid>,
     /// When it was granted.

@@ -92,7 +92,7 @@ impl Ledger {
             .take_while(|_| !is_away())
             .inspect(|_| begun += 1);
         let ask = |order_no| async move { (order_no, self.look_at(order_no).await) };
-        side_by_side(to_ask, at_once.max(1), ask, |(order_no, found)| {
+        side_by_side(to_ask, at_once, ask, |(order_no, found)| {
             let found = found.inspect_err(|error| {
                 tracing::warn!(%order_no, %error, "an order could not be reconciled");
             });
@@ -243,6 +243,7 @@ async fn side_by_side<I, T, F: Future<Output = T>>(
     work: impl Fn(I) -> F,
     mut done: impl FnMut(T),
 ) {
+    let at_once = at_once.max(1);
     let mut under_way: Vec<Pin<Box<F>>> = Vec::new();
     let mut is_all_begun = false;
     poll_fn(|context| {
@@ -327,6 +328,8 @@ mod tests {
         done.sort_unstable();
         assert_eq!(done, (0..100).collect::<Vec<_>>());
         assert_eq!(most.load(Ordering::Relaxed), 8);
-        side_by_side(std::iter::empty(), 8, work, |_| panic!("there is nothing to do")).await;
+        for at_once in [0, 8] {
+            side_by_side(0..0, at_once, work, |_| panic!("there is nothing to do")).await;
+        }
     }
 }

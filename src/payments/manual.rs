@@ -2,7 +2,7 @@
 //! back has it refunded. Also what tests pay with.
 
 use super::{
-    Asking, BillLine, Channel, Checkout, Headers, Notice, Prepared, RefundNotice, RefundStanding, Reply,
+    Asking, BillLines, Channel, Checkout, Headers, Notice, Prepared, RefundNotice, RefundStanding, Reply,
     Standing,
 };
 use crate::Timestamp;
@@ -90,7 +90,7 @@ impl Channel for Manual {
         }
     }
 
-    fn read_bill(&self, _: &[u8]) -> Result<Vec<BillLine>> {
+    fn read_bill<'a>(&'a self, _: &'a [u8]) -> Result<BillLines<'a>> {
         Err(Error::invalid(
             "bill",
             "can't be: nobody publishes one",

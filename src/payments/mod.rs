@@ -51,6 +51,15 @@ pub type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 /// The largest body of a notification that is looked at, in bytes.
 pub const NOTIFICATION_BYTES_MAX: usize = 256 * 1024;
 
+/// The largest bill that is read, in bytes.
+pub const BILL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The most lines of a bill that are read.
+pub const BILL_LINES_MAX: usize = 1_000_000;
+
+/// The lines of a bill, read one after the other; where one can't be read, or the bill is not whole, the last is an error.
+pub type BillLines<'a> = Box<dyn Iterator<Item = Result<BillLine>> + Send + 'a>;
+
 /// How somebody is going to pay; each channel says what it understands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Checkout {
@@ -278,9 +287,9 @@ pub trait Channel: Send + Sync + 'static {
     /// What to answer to a notification: that it was taken, or that it shall come again.
     fn reply(&self, taken: bool) -> Reply;
 
-    /// Reads the bill of a day, as the channel publishes it. Pure.
+    /// Reads the bill of a day, as the channel publishes it, line by line: it may be long. Pure.
     ///
     /// # Errors
     /// `validation`, where it is none.
-    fn read_bill(&self, bill: &[u8]) -> Result<Vec<BillLine>>;
+    fn read_bill<'a>(&'a self, bill: &'a [u8]) -> Result<BillLines<'a>>;
 }

@@ -535,6 +535,17 @@ impl Reader for MemoryStore {
         })
     }
 
+    fn orders_by_number(&self, numbers: Vec<OrderNo>) -> Reading<'_, Vec<Order>> {
+        let numbers: BTreeSet<OrderNo> = numbers.into_iter().collect();
+        self.read(|books| {
+            let orders = books.orders.values();
+            orders
+                .filter(|order| numbers.contains(&order.order_no))
+                .cloned()
+                .collect()
+        })
+    }
+
     fn orders(&self, filter: OrderFilter) -> Reading<'_, Vec<Order>> {
         self.read(|books| {
             let mut orders: Vec<Order> = books

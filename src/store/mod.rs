@@ -419,6 +419,9 @@ pub(crate) trait Reader: Retention + Send + Sync + 'static {
     /// One order.
     fn order(&self, order_no: OrderNo) -> Reading<'_, Option<Order>>;
 
+    /// Those of these orders that are there, in any order.
+    fn orders_by_number(&self, numbers: Vec<OrderNo>) -> Reading<'_, Vec<Order>>;
+
     /// Orders, newest first.
     fn orders(&self, filter: OrderFilter) -> Reading<'_, Vec<Order>>;
 

@@ -682,6 +682,9 @@ static void test_what_alipay_is_not_configured_with(void) {
     settings.order_ttl = 0;
     settings.late_payment = 2;
     REFUSED(CREDITS_VALIDATION, "late_payment", credits_open("memory:", &settings, &opened, &error));
+    settings.late_payment = CREDITS_LATE_PAYMENT_SETTLE;
+    settings.max_open_orders = 1001;
+    REFUSED(CREDITS_VALIDATION, "max_open_orders", credits_open("memory:", &settings, &opened, &error));
     CHECK(opened == NULL);
     drop_keys();
 }

@@ -183,6 +183,31 @@ static void test_orders_are_closed(void) {
     CHECK(same.status == CREDITS_ORDER_REFUNDED && available(user) == 110);
 }
 
+static void test_open_orders_are_few_and_payments_are_claimed(void) {
+    credits_uuid user = id_of(1), package;
+    credits_create_order_options create = CREDITS_CREATE_ORDER_INIT;
+    credits_settle_order_options again = CREDITS_SETTLE_ORDER_INIT;
+    credits_settings settings = CREDITS_SETTINGS_INIT;
+    credits_order first, second, third;
+    credits_close(ledger);
+    ledger = NULL;
+    settings.max_open_orders = 2;
+    ledger = open_with(settings);
+    package = a_package();
+    first = an_order(user, package, "manual");
+    second = an_order(user, package, "manual");
+    create.user_id = user;
+    create.package_id = package;
+    create.channel = "manual";
+    REFUSED(CREDITS_INVALID_STATE, "\"open_orders\":2", credits_create_order(ledger, &create, &third, &error));
+    settle(first.order_no, "transfer 7");
+    again.order_no = second.order_no;
+    again.transaction_id = "transfer 7";
+    again.amount = "9.90";
+    REFUSED(CREDITS_PAYMENT_VERIFICATION, first.order_no, credits_settle_order(ledger, &again, NULL, &error));
+    OK(credits_create_order(ledger, &create, &third, &error));
+}
+
 static void test_orders_are_reconciled(void) {
     credits_uuid user = id_of(1), package = a_package();
     credits_order created = an_order(user, package, "manual"), paying = an_order(user, package, "manual"), order;
@@ -496,6 +521,7 @@ const struct test ORDER_TESTS[] = {
     TEST(an_order_is_paid_once),
     TEST(money_goes_back),
     TEST(orders_are_closed),
+    TEST(open_orders_are_few_and_payments_are_claimed),
     TEST(orders_are_reconciled),
     TEST(pages_of_orders),
     TEST(what_orders_refuse),

@@ -261,6 +261,15 @@ fn tables() -> Vec<Table> {
             ],
         ),
         table(
+            "credit_payment_claims",
+            vec![
+                both("channel", "key", long(255)),
+                both("transaction_id", "key", long(255)),
+                both("order_no", "order_no", text(ORDER_NO)),
+                both("user_id", "", Id(1)),
+            ],
+        ),
+        table(
             "credit_checkpoints",
             vec![
                 both("user_id", "", Id(9)),
@@ -324,7 +333,7 @@ fn rule_in_sqlite(table: &str, column: &str, domain: Domain) -> String {
     match (table, column, domain) {
         ("credit_accounts", "borrowed", _) => "borrowed BETWEEN 0 AND debt".into(),
         ("credit_orders", "refunded_minor", _) => "refunded_minor BETWEEN 0 AND price_minor".into(),
-        ("credit_orders", "order_no", _) => "length(order_no) = 32 AND order_no NOT GLOB".into(),
+        (_, "order_no", _) => "length(order_no) = 32 AND order_no NOT GLOB".into(),
         ("credit_orders", "status", _) => "status IN".into(),
         (_, "reversed", _) => "reversed BETWEEN 0 AND captured".into(),
         (.., "amount") => format!("{column} BETWEEN 0 AND 9007199254740991"),

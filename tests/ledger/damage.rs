@@ -67,6 +67,24 @@ const DAMAGE: &[(&str, FaultKind)] = &[
         FaultKind::Order,
     ),
     ("DELETE FROM credit_orders", FaultKind::Order),
+    ("DELETE FROM credit_payment_claims", FaultKind::Order),
+    (
+        "UPDATE credit_payment_claims SET transaction_id = 'other'",
+        FaultKind::Order,
+    ),
+    (
+        "UPDATE credit_payment_claims SET channel = 'other'",
+        FaultKind::Order,
+    ),
+    (
+        "UPDATE credit_payment_claims SET order_no = 'ffffffffffffffffffffffffffffffff'",
+        FaultKind::Order,
+    ),
+    (
+        "INSERT INTO credit_payment_claims (channel, transaction_id, order_no, user_id) \
+         SELECT 'manual', 'extra', '00000000000000000000000000000009', user_id FROM credit_orders",
+        FaultKind::Order,
+    ),
     (
         "UPDATE credit_transactions SET change = change + 1 WHERE seq = 2",
         FaultKind::Hash,

@@ -4,13 +4,13 @@ use crate::child::ALICE;
 use crate::database::{self, Database, Kind, START, clock};
 use crate::on_every_database;
 use jointo_credits::payments::{
-    Asking, BillLine, Channel, Checkout, Headers, Notice, Payment, Prepared, RefundNotice, RefundStanding,
-    Reply, Standing,
+    Asking, BillLine, BillLines, Channel, Checkout, Headers, Notice, Payment, Prepared, RefundNotice,
+    RefundStanding, Reply, Standing,
 };
 use jointo_credits::{
-    Error, LatePayment, Ledger, ManualClock, Money, NotificationEvent, Order, OrderFilter, OrderNo,
-    OrderPayment, OrderRefund, OrderRefundRequest, OrderStatus, RefundStatus, Refusal, Result, SavePackage,
-    StatementDifference, Timestamp, Written, pricing::parse_decimal,
+    Consume, Error, Grant, LatePayment, Ledger, ManualClock, Money, NotificationEvent, Order, OrderFilter,
+    OrderNo, OrderPayment, OrderRefund, OrderRefundRequest, OrderStatus, RefundStatus, Refusal, Result,
+    SavePackage, Source, StatementDifference, Timestamp, Written, pricing::parse_decimal,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -29,6 +29,8 @@ struct Bank {
     refuses: bool,
     /// Nobody can reach it.
     is_away: bool,
+    /// It takes questions and never answers.
+    hangs: bool,
     /// What it was asked.
     asked: Vec<String>,
 }
@@ -67,6 +69,9 @@ impl StandIn {
     fn ask<'a, T: Send + 'a>(&self, what: String, f: impl FnOnce(&mut Bank) -> Result<T>) -> Asking<'a, T> {
         let answer = self.bank(|bank| {
             bank.asked.push(what);
+            if bank.hangs {
+                return Ok(None);
+            }
             if bank.is_away {
                 return Err(Error::Unavailable {
                     outcome: Written::Unknown,
@@ -74,9 +79,12 @@ impl StandIn {
                     remedy: "wait".into(),
                 });
             }
-            f(bank)
+            f(bank).map(Some)
         });
-        Box::pin(std::future::ready(answer))
+        match answer.transpose() {
+            Some(answer) => Box::pin(std::future::ready(answer)),
+            None => Box::pin(std::future::pending()),
+        }
     }
 
     fn notice(order: &Order, refund: &OrderRefund, standing: RefundStanding) -> RefundNotice {
@@ -93,6 +101,14 @@ impl StandIn {
 impl Channel for StandIn {
     fn name(&self) -> &str {
         "bank"
+    }
+
+    fn patience(&self) -> Duration {
+        if self.bank(|bank| bank.hangs) {
+            Duration::from_millis(5)
+        } else {
+            Duration::from_secs(30)
+        }
     }
 
     fn check(&self, price: &Money) -> Result<()> {
@@ -231,8 +247,8 @@ impl Channel for StandIn {
     }
 
     /// `NUMBER TRANSACTION AMOUNT [REFUND]`, a line each.
-    fn read_bill(&self, bill: &[u8]) -> Result<Vec<BillLine>> {
-        let text = String::from_utf8_lossy(bill).into_owned();
+    fn read_bill<'a>(&'a self, bill: &'a [u8]) -> Result<BillLines<'a>> {
+        let text = std::str::from_utf8(bill).unwrap();
         let read = |(at, line): (usize, &str)| {
             let words: Vec<&str> = line.split(' ').collect();
             BillLine {
@@ -244,7 +260,7 @@ impl Channel for StandIn {
                 at: None,
             }
         };
-        Ok(text.lines().enumerate().map(read).collect())
+        Ok(Box::new(text.lines().enumerate().map(move |line| Ok(read(line)))))
     }
 }
 
@@ -594,6 +610,224 @@ on_every_database! {
         assert!(empty.differences.iter().any(|d| matches!(d, StatementDifference::MissingRefund(_, no) if *no == format!("{}R1", refunded.order_no))));
         shop.close().await;
     }
+}
+
+on_every_database! {
+    async fn one_payment_settles_one_order(database: Database) {
+        let shop = Shop::open(&database, LatePayment::Settle).await;
+        // As another process would.
+        let other = match database.kind {
+            Kind::SqliteFile | Kind::Postgres => database.ledger().await,
+            _ => shop.ledger.clone(),
+        };
+        for round in 0..10 {
+            let mut orders = Vec::new();
+            for n in 0..4_u128 {
+                let owner = Uuid::from_u128(n);
+                orders.push(shop.ledger.create_order(owner, shop.package_id, "manual", None).await.unwrap());
+            }
+            let payment = OrderPayment { transaction_id: format!("transfer {round}"), amount: cny(990), paid_at: None };
+            let mut settling = tokio::task::JoinSet::new();
+            for (n, order) in orders.iter().enumerate() {
+                let ledger = if n % 2 == 0 { shop.ledger.clone() } else { other.clone() };
+                let (order_no, payment) = (order.order_no, payment.clone());
+                settling.spawn(async move { ledger.settle_order(order_no, payment).await });
+                // A neighbour in the same write, which is not concerned.
+                let (ledger, package_id) = (shop.ledger.clone(), shop.package_id);
+                settling.spawn(async move {
+                    let order = ledger.create_order(ALICE, package_id, "manual", None).await?;
+                    ledger.close_order(order.order_no).await
+                });
+            }
+            let (mut paid, mut refused, mut closed) = (0, 0, 0);
+            for settled in settling.join_all().await {
+                match settled {
+                    Ok(order) if order.state.status == OrderStatus::Paid => paid += 1,
+                    Ok(order) => closed += usize::from(order.state.status == OrderStatus::Closed),
+                    Err(error) => {
+                        assert!(matches!(error, Error::Refused(Refusal::WrongPayment { .. })), "{error}");
+                        refused += 1;
+                    }
+                }
+            }
+            assert_eq!((paid, refused, closed), (1, 3, 4), "round {round}");
+            // The one that has it may hear of it again; the others never get it.
+            for order in &orders {
+                let again = other.settle_order(order.order_no, payment.clone()).await;
+                let now = shop.ledger.order(order.order_no).await.unwrap();
+                assert_eq!(again.is_ok(), now.state.status == OrderStatus::Paid);
+            }
+        }
+        if matches!(database.kind, Kind::SqliteFile | Kind::Postgres) {
+            other.close().await;
+        }
+        shop.close().await;
+    }
+}
+
+on_every_database! {
+    async fn late_payments_keep_the_purchase_limit(database: Database) {
+        let shop = Shop::open(&database, LatePayment::Settle).await;
+        let mut once = SavePackage::new("首充", parse_decimal("9.90").unwrap(), 100);
+        once.purchase_limit = Some(1);
+        let once = shop.ledger.save_package(once).await.unwrap().package_id;
+        let mut orders = Vec::new();
+        for n in 0..5 {
+            let order = shop.ledger.create_order(ALICE, once, "bank", None).await.unwrap();
+            shop.ledger.pay_order(order.order_no, &Checkout::default()).await.unwrap();
+            if n % 2 == 0 {
+                shop.ledger.close_order(order.order_no).await.unwrap();
+            } else {
+                shop.clock.advance(Duration::from_secs(30 * 60));
+            }
+            shop.bank.pays(&order);
+            orders.push(order);
+        }
+        // The package changes; what was ordered keeps its limit.
+        let mut often = SavePackage::new("首充", parse_decimal("9.90").unwrap(), 100);
+        often.package_id = Some(once);
+        shop.ledger.save_package(often).await.unwrap();
+        let mut telling = tokio::task::JoinSet::new();
+        for order in &orders {
+            let (ledger, body) = (shop.ledger.clone(), format!("paid {0} 990 t-{0}", order.order_no));
+            telling.spawn(async move {
+                let headers = Headers::new([("signature", "ours")]);
+                ledger.handle_notification("bank", &headers, body.as_bytes()).await
+            });
+        }
+        let told = telling.join_all().await;
+        let stands = |status| {
+            let orders = told.iter().filter_map(|told| told.as_ref().unwrap().order.as_ref());
+            orders.filter(|order| order.state.status == status).count()
+        };
+        assert_eq!((stands(OrderStatus::Paid), stands(OrderStatus::Refunding)), (1, 4));
+        assert_eq!(shop.available().await, 100);
+        let done = shop.ledger.reconcile_orders(Duration::ZERO).await.unwrap();
+        assert_eq!((done.refunds, done.failed), (4, 0), "{done:?}");
+        shop.close().await;
+    }
+}
+
+on_every_database! {
+    async fn an_account_s_open_orders_are_bounded(database: Database) {
+        let settings = database.settings().clock(clock()).max_open_orders(3);
+        let ledger = database.open(settings.clone()).await;
+        let package = SavePackage::new("入门套餐", parse_decimal("9.90").unwrap(), 100);
+        let package_id = ledger.save_package(package).await.unwrap().package_id;
+        let mut making = tokio::task::JoinSet::new();
+        for _ in 0..10 {
+            let ledger = ledger.clone();
+            making.spawn(async move { ledger.create_order(ALICE, package_id, "manual", None).await });
+        }
+        let (mut made, mut refused) = (Vec::new(), 0);
+        for order in making.join_all().await {
+            match order {
+                Ok(order) => made.push(order),
+                Err(error) => {
+                    assert_eq!(error, Error::Refused(Refusal::TooManyOrders { open: 3, limit: 3 }));
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!((made.len(), refused), (3, 7));
+        ledger.close_order(made[0].order_no).await.unwrap();
+        ledger.create_order(ALICE, package_id, "manual", None).await.unwrap();
+        ledger.close().await;
+        for wrong in [0, 1_001] {
+            let error = settings.clone().max_open_orders(wrong).connect().await.unwrap_err();
+            assert_eq!(error.code(), "validation");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_account_s_many_orders_hold_up_nobody() {
+    let database = Database::fresh(Kind::SqliteMemory).await;
+    let bank = StandIn::default();
+    let settings = database.settings().clock(clock()).channel(bank.clone());
+    let ledger = database.open(settings.max_open_orders(1_000)).await;
+    let package = SavePackage::new("入门套餐", parse_decimal("9.90").unwrap(), 100);
+    let package_id = ledger.save_package(package).await.unwrap().package_id;
+    let order = async |user_id| {
+        let order = ledger
+            .create_order(user_id, package_id, "bank", None)
+            .await
+            .unwrap();
+        ledger
+            .pay_order(order.order_no, &Checkout::default())
+            .await
+            .unwrap();
+        order
+    };
+    let others = Uuid::from_u128(0xB0B);
+    let paid = order(others).await;
+    for _ in 0..200 {
+        order(ALICE).await;
+    }
+    bank.pays(&paid);
+    bank.bank(|bank| bank.asked.clear());
+    let done = ledger.reconcile_orders(Duration::ZERO).await.unwrap();
+    assert_eq!((done.orders, done.settled, done.failed), (201, 1, 0));
+    let asked = bank.bank(|bank| std::mem::take(&mut bank.asked));
+    let place = asked
+        .iter()
+        .position(|what| *what == format!("query {}", paid.order_no));
+    // Among the first that are asked side by side.
+    assert_eq!(asked.len(), 201);
+    assert!(place.is_some_and(|place| place < 8), "{place:?}");
+
+    // A channel that never answers is left alone after a while, and nothing waits for it without end.
+    bank.bank(|bank| bank.hangs = true);
+    let done = ledger.reconcile_orders(Duration::ZERO).await.unwrap();
+    assert_eq!((done.orders, done.failed), (200, 200));
+    let asked = bank.bank(|bank| std::mem::take(&mut bank.asked)).len();
+    assert!(asked <= 32, "{asked}");
+    assert_eq!(done.problems.len(), asked);
+    ledger.close().await;
+}
+
+on_every_database! {
+    async fn a_reference_that_is_an_order_s_number_is_no_fault(database: Database) {
+        let shop = Shop::open(&database, LatePayment::Settle).await;
+        let order = shop.paying().await;
+        let grant = |source| Grant::new(ALICE, 5, source).reference(order.order_no.to_string());
+        for source in [Source::Purchase, Source::Bonus, Source::Gift] {
+            shop.ledger.grant(grant(source), None).await.unwrap();
+        }
+        shop.told(&format!("paid {} 990 4200", order.order_no)).await.unwrap();
+        for source in [Source::Purchase, Source::Bonus] {
+            shop.ledger.grant(grant(source), None).await.unwrap();
+        }
+        let consume = Consume::new(ALICE, 5).reference(order.order_no.to_string());
+        shop.ledger.consume(consume, None).await.unwrap();
+        shop.close().await;
+    }
+}
+
+/// A bill of many lines that are none of ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bill_is_bounded() {
+    let database = Database::fresh(Kind::Memory).await;
+    let shop = Shop::open(&database, LatePayment::Settle).await;
+    let (fits, day) = (shop.paid().await, Duration::from_secs(24 * 3600));
+    let compare = async |bill: &str| {
+        shop.ledger
+            .reconcile_statement("bank", bill.as_bytes(), START, START.plus(day))
+            .await
+    };
+    let ours = format!("{0} t-{0} 990\n", fits.order_no);
+    let report = compare(&format!("{}{ours}", "nobody t-1 5\n".repeat(10_000)))
+        .await
+        .unwrap();
+    assert_eq!((report.matched, report.differences.len()), (1, 10_000));
+    let refused = compare(&"nobody t-1 5\n".repeat(10_001)).await.unwrap_err();
+    assert!(refused.to_string().contains("10000"), "{refused}");
+    // More lines than a bill has; all of them fit.
+    let refused = compare(&ours.repeat(1_000_001)).await.unwrap_err();
+    assert!(refused.to_string().contains("is too long"), "{refused}");
+    let refused = compare(&" ".repeat(64 * 1024 * 1024 + 1)).await.unwrap_err();
+    assert!(refused.to_string().contains("is too long"), "{refused}");
+    shop.close().await;
 }
 
 /// 100 copies of a notification at once, through four ledgers: one settlement.

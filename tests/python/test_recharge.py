@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from test_http import ADMIN, MIA, OTHER, USER, backend, data, error
 
-from jointo_credits import Ledger
+from jointo_credits import InvalidStateError, Ledger, PaymentVerificationError, ValidationError
 
 
 @pytest.fixture
@@ -105,3 +105,32 @@ def test_what_channels_send(http: TestClient) -> None:
     refused = http.post("/recharge/notify/manual", content=b"paid!")
     assert (refused.status_code, refused.text) == (400, "")
     assert http.post("/recharge/notify/manual", content=b"x" * (256 * 1024 + 1)).status_code == 413
+
+
+def test_an_account_has_so_many_open_orders(http: TestClient, url: str) -> None:
+    for _ in range(20):
+        ordered(http)
+    asked = {"packageId": cheapest(http)["packageId"], "channel": "manual"}
+    refused = error(http.post("/recharge/orders", headers=USER, json=asked), 409)
+    assert (refused["error"], refused["openOrders"], refused["limit"]) == ("invalid_state", 20, 20)
+    # Another account has its own, and so has another setting.
+    assert http.post("/recharge/orders", headers=MIA, json=asked).status_code == 200
+    user = data(http.get("/credits/balance", headers=USER))["userId"]
+    with Ledger.connect(url, max_open_orders=21) as ledger:
+        ledger.create_order(user, asked["packageId"], "manual")
+        with pytest.raises(InvalidStateError) as full:
+            ledger.create_order(user, asked["packageId"], "manual")
+    assert (full.value.open_orders, full.value.limit, full.value.state) == (21, 21, None)
+    with pytest.raises(ValidationError, match="max_open_orders"):
+        Ledger.connect(url, max_open_orders=0)
+
+
+def test_one_payment_settles_one_order(http: TestClient, url: str) -> None:
+    first, second = (ordered(http)["order"]["orderNo"] for _ in range(2))
+    with Ledger.connect(url) as operator:
+        operator.settle_order(first, transaction_id="transfer 7", amount="9.90")
+        with pytest.raises(PaymentVerificationError, match=first) as refused:
+            operator.settle_order(second, transaction_id="transfer 7", amount="9.90")
+        assert refused.value.order_no == second
+        operator.settle_order(second, transaction_id="transfer 8", amount="9.90")
+        assert operator.verify().is_clean

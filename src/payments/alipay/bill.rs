@@ -25,9 +25,6 @@ use crate::payments::beijing;
 use encoding_rs::GBK;
 use std::borrow::Cow;
 
-/// The largest bill that is read, in bytes.
-const BILL_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 /// Where what is wanted stands in a line.
 struct Columns {
     count: usize,
@@ -60,66 +57,138 @@ impl Columns {
     }
 }
 
+/// A bill that is being read, line by line.
+struct Reading<'a> {
+    /// `None` once it ended, or could not be read.
+    rest: Option<&'a [u8]>,
+    /// In GBK, and not in the UTF-8 that an editor made of it.
+    is_gbk: bool,
+    /// Lines read.
+    number: u64,
+    columns: Option<Columns>,
+    /// Payments and refunds so far.
+    counts: [usize; 2],
+    /// The end of the list was read.
+    ended: bool,
+}
+
 /// Reads a bill. One that is not whole is refused: it must end as Alipay's do, and have as many lines as it says.
 ///
 /// # Errors
 /// `validation`, which names the line at fault.
-pub(super) fn read(bill: &[u8]) -> Result<Vec<BillLine>> {
-    if bill.len() > BILL_BYTES_MAX {
-        let (limit, given) = (format!("{BILL_BYTES_MAX} bytes"), format!("{} bytes", bill.len()));
-        return Err(Error::invalid("bill", "is too long", limit, given));
-    }
+pub(super) fn lines(bill: &[u8]) -> Result<impl Iterator<Item = Result<BillLine>> + Send + '_> {
     if bill.starts_with(b"PK") {
         let problem = "is a ZIP: unpack it, and give the file 业务明细";
         return Err(Error::invalid("bill", problem, "CSV", "ZIP"));
     }
-    let text = text(bill)?;
-    let mut columns = None;
-    let mut lines = Vec::new();
-    let mut ended = false;
-    for (line, number) in text.lines().zip(1_u64..) {
-        if let Some(remark) = line.strip_prefix('#') {
-            ended |= remark.contains("业务明细列表结束");
-            check_sum(remark, &lines, number)?;
-            continue;
+    let bill = bill.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bill);
+    let mut reading = Reading {
+        rest: Some(bill),
+        is_gbk: std::str::from_utf8(bill).is_err(),
+        number: 0,
+        columns: None,
+        counts: [0, 0],
+        ended: false,
+    };
+    Ok(std::iter::from_fn(move || {
+        let read = reading.next().transpose();
+        if !matches!(read, Some(Ok(_))) {
+            reading.rest = None;
         }
-        if line.trim().is_empty() {
-            continue;
-        }
-        if ended {
-            return Err(fault(number, "is behind the end of the list", "a line with #"));
-        }
-        let values = values(line).ok_or_else(|| fault(number, "is no CSV", "values and commas"))?;
-        match &columns {
-            None => {
-                let names = Columns::of(&values);
-                let wanted =
-                    "支付宝交易号, 商户订单号, 业务类型, 完成时间, 订单金额（元）, 退款批次号/请求号";
-                columns = Some(names.ok_or_else(|| fault(number, "does not name the columns", wanted))?);
-            }
-            Some(columns) => lines.push(bill_line(columns, &values, number)?),
-        }
-    }
-    if columns.is_none() || !ended {
-        let limit = "the list of a day with #...业务明细列表结束... behind it";
-        return Err(Error::invalid(
-            "bill",
-            "is no bill of Alipay's, or not a whole one",
-            limit,
-            "its end",
-        ));
-    }
-    Ok(lines)
+        read
+    }))
 }
 
-/// GBK, or the UTF-8 that an editor made of it.
-fn text(bill: &[u8]) -> Result<Cow<'_, str>> {
-    let bill = bill.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bill);
-    if let Ok(text) = std::str::from_utf8(bill) {
-        return Ok(text.into());
+impl<'a> Reading<'a> {
+    fn next(&mut self) -> Result<Option<BillLine>> {
+        while let Some(line) = self.line()? {
+            if let Some(remark) = line.strip_prefix('#') {
+                self.ended |= remark.contains("业务明细列表结束");
+                self.check_sum(remark)?;
+                continue;
+            }
+            if line.trim().is_empty() {
+                continue;
+            }
+            if self.ended {
+                return Err(fault(
+                    self.number,
+                    "is behind the end of the list",
+                    "a line with #",
+                ));
+            }
+            let values = values(&line).ok_or_else(|| fault(self.number, "is no CSV", "values and commas"))?;
+            if let Some(columns) = &self.columns {
+                let read = bill_line(columns, &values, self.number)?;
+                let [payments, refunds] = &mut self.counts;
+                *(if read.refund_no.is_some() {
+                    refunds
+                } else {
+                    payments
+                }) += 1;
+                return Ok(Some(read));
+            }
+            let wanted = "支付宝交易号, 商户订单号, 业务类型, 完成时间, 订单金额（元）, 退款批次号/请求号";
+            let names = Columns::of(&values);
+            self.columns =
+                Some(names.ok_or_else(|| fault(self.number, "does not name the columns", wanted))?);
+        }
+        if self.rest.is_some() && (self.columns.is_none() || !self.ended) {
+            let limit = "the list of a day with #...业务明细列表结束... behind it";
+            return Err(Error::invalid(
+                "bill",
+                "is no bill of Alipay's, or not a whole one",
+                limit,
+                "its end",
+            ));
+        }
+        Ok(None)
     }
-    let text = GBK.decode_without_bom_handling_and_without_replacement(bill);
-    text.ok_or_else(|| Error::invalid("bill", "is no text in GBK", "GBK", "other bytes"))
+
+    /// The next line, without its end. (No byte of a character in GBK is a line feed.)
+    fn line(&mut self) -> Result<Option<Cow<'a, str>>> {
+        let Some(rest) = self.rest.filter(|rest| !rest.is_empty()) else {
+            return Ok(None);
+        };
+        let (line, rest) = match rest.iter().position(|byte| *byte == b'\n') {
+            Some(end) => {
+                let (line, rest) = rest.split_at(end);
+                (line, rest.get(1..).unwrap_or_default())
+            }
+            None => (rest, &[][..]),
+        };
+        self.rest = Some(rest);
+        self.number += 1;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let text = if self.is_gbk {
+            GBK.decode_without_bom_handling_and_without_replacement(line)
+        } else {
+            std::str::from_utf8(line).ok().map(Cow::Borrowed)
+        };
+        text.map(Some)
+            .ok_or_else(|| fault(self.number, "is no text in GBK", "GBK"))
+    }
+
+    /// `交易合计：6笔，...`: there must be as many lines of the kind.
+    fn check_sum(&self, remark: &str) -> Result<()> {
+        let [payments, refunds] = self.counts;
+        for (name, there) in [("交易合计：", payments), ("退款合计：", refunds)] {
+            let Some((_, said)) = remark.split_once(name) else {
+                continue;
+            };
+            let said = said
+                .split_once('笔')
+                .and_then(|(count, _)| count.trim().parse::<usize>().ok());
+            if said != Some(there) {
+                return Err(fault(
+                    self.number,
+                    "counts other lines than there are",
+                    &format!("{there}笔"),
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The values of a line, without the tabs that keep spreadsheets from rounding them.
@@ -177,30 +246,6 @@ fn bill_line(columns: &Columns, values: &[String], number: u64) -> Result<BillLi
     })
 }
 
-/// `交易合计：6笔，...`: there must be as many lines of the kind.
-fn check_sum(remark: &str, lines: &[BillLine], number: u64) -> Result<()> {
-    for (name, refunds) in [("交易合计：", false), ("退款合计：", true)] {
-        let Some((_, said)) = remark.split_once(name) else {
-            continue;
-        };
-        let said = said
-            .split_once('笔')
-            .and_then(|(count, _)| count.trim().parse::<usize>().ok());
-        let there = lines
-            .iter()
-            .filter(|line| line.refund_no.is_some() == refunds)
-            .count();
-        if said != Some(there) {
-            return Err(fault(
-                number,
-                "counts other lines than there are",
-                &format!("{there}笔"),
-            ));
-        }
-    }
-    Ok(())
-}
-
 /// A line that can't be read.
 fn fault(number: u64, problem: &'static str, wanted: &str) -> Error {
     Error::invalid("bill", problem, wanted, format!("line {number}"))
@@ -210,6 +255,10 @@ fn fault(number: u64, problem: &'static str, wanted: &str) -> Error {
 mod tests {
     use super::*;
     use crate::Timestamp;
+
+    fn read(bill: &[u8]) -> Result<Vec<BillLine>> {
+        lines(bill)?.collect()
+    }
 
     const NAMES: &str = "支付宝交易号,商户订单号,业务类型,商品名称,创建时间,完成时间,门店编号,门店名称,操作员,终端号,对方账户,\
                          订单金额（元）,商家实收（元）,支付宝红包（元）,集分宝（元）,支付宝优惠（元）,商家优惠（元）,券核销金额（元）,\
@@ -389,8 +438,6 @@ mod tests {
         assert!(error.contains("unpack it"), "{error}");
         let error = read(b"\xff\xff\xff").unwrap_err().to_string();
         assert!(error.contains("GBK"), "{error}");
-        let error = read(&vec![b'#'; BILL_BYTES_MAX + 1]).unwrap_err().to_string();
-        assert!(error.contains("too long"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+/// The most parameters that a form may have. A notification has about thirty.
+const PARAMETERS_MAX: usize = 128;
+
 /// The parameters of a form, in the order in which they are signed.
 pub(super) struct Form(BTreeMap<Vec<u8>, Vec<u8>>);
 
@@ -9,6 +12,10 @@ impl Form {
     /// Reads `application/x-www-form-urlencoded`, strictly: each name once, every parameter with its `=`, and nothing but
     /// two hexadecimal digits behind a `%`.
     pub(super) fn read(body: &[u8]) -> Result<Self, &'static str> {
+        // Anybody can send one: they are counted before anything is done with them.
+        if body.iter().filter(|byte| **byte == b'&').count() >= PARAMETERS_MAX {
+            return Err("has more than 128 parameters");
+        }
         let mut parameters = BTreeMap::new();
         for parameter in body.split(|&byte| byte == b'&') {
             let mut halves = parameter.splitn(2, |&byte| byte == b'=');
@@ -121,6 +128,19 @@ mod tests {
             let error = content_of(body).unwrap_err();
             assert!(error.contains(problem), "{body}: {error}");
         }
+    }
+
+    #[test]
+    fn a_form_has_so_many_parameters() {
+        let of = |n: usize| -> String {
+            let parameters: Vec<String> = (0..n).map(|n| format!("p{n}=")).collect();
+            parameters.join("&")
+        };
+        assert!(content_of(&of(PARAMETERS_MAX)).is_ok());
+        let error = content_of(&of(PARAMETERS_MAX + 1)).unwrap_err();
+        assert!(error.contains(&format!("more than {PARAMETERS_MAX} ")), "{error}");
+        // Before they are read: what stands behind them is not.
+        assert_eq!(content_of(&format!("{}&%", of(33_000))), Err(error));
     }
 
     #[test]

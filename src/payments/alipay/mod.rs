@@ -45,7 +45,7 @@ use self::keys::{AlipayKey, AppKey};
 use self::requests::{Api, Signed};
 use super::beijing;
 use super::{
-    Asking, BillLine, Channel, Checkout, Headers, Notice, Payment, Prepared, RefundNotice, RefundStanding,
+    Asking, BillLines, Channel, Checkout, Headers, Notice, Payment, Prepared, RefundNotice, RefundStanding,
     Reply, Standing, http,
 };
 use crate::Timestamp;
@@ -392,7 +392,7 @@ impl Channel for Alipay {
     }
 
     /// Takes the file `业务明细` out of the ZIP that Alipay publishes for a day (`bill_type` `trade`).
-    fn read_bill(&self, bill: &[u8]) -> Result<Vec<BillLine>> {
-        bill::read(bill)
+    fn read_bill<'a>(&'a self, bill: &'a [u8]) -> Result<BillLines<'a>> {
+        Ok(Box::new(bill::lines(bill)?))
     }
 }

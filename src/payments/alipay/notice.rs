@@ -22,17 +22,22 @@ use super::{Alipay, money, untrusted};
 use crate::error::Result;
 use crate::payments::beijing;
 use crate::payments::common::fen;
-use crate::payments::{NOTIFICATION_BYTES_MAX, Notice, Payment, RefundNotice, RefundStanding};
+use crate::payments::{Notice, Payment, RefundNotice, RefundStanding};
 use encoding_rs::{Encoding, GBK, UTF_8};
+
+/// The largest notification that is looked at, in bytes: forms of Alipay's have a few thousand.
+pub(super) const NOTICE_BYTES_MAX: usize = 32 * 1024;
+/// The longest signature that is looked at: one of RSA with 4,096 bits, in base64.
+const SIGNATURE_BYTES_MAX: usize = 684;
 
 /// Reads a notification.
 ///
 /// # Errors
 /// [`Error::PaymentVerification`](crate::Error::PaymentVerification).
 pub(super) fn read(alipay: &Alipay, body: &[u8]) -> Result<Notice> {
-    if body.len() > NOTIFICATION_BYTES_MAX {
+    if body.len() > NOTICE_BYTES_MAX {
         return Err(untrusted(format!(
-            "a notification of {} bytes; at most {NOTIFICATION_BYTES_MAX} are looked at",
+            "a notification of {} bytes; at most {NOTICE_BYTES_MAX} are looked at",
             body.len()
         )));
     }
@@ -62,6 +67,9 @@ fn verify(alipay: &Alipay, form: &Form) -> Result<()> {
     let Some(signature) = form.get("sign") else {
         return Err(untrusted("the notification has no signature"));
     };
+    if signature.len() > SIGNATURE_BYTES_MAX {
+        return Err(untrusted("the notification's signature is not Alipay's"));
+    }
     let verifies = |left_out: &[&str]| {
         let content = form.signed_content(left_out);
         alipay.alipay_key.verifies(&content, signature)

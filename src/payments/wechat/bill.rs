@@ -56,8 +56,11 @@ impl Columns {
     }
 }
 
-/// Reads a bill of this merchant.
-pub(super) fn read(bill: &[u8], merchant_id: &str) -> Result<Vec<BillLine>> {
+/// Reads a bill of this merchant, line by line.
+pub(super) fn lines<'a>(
+    bill: &'a [u8],
+    merchant_id: &'a str,
+) -> Result<impl Iterator<Item = Result<BillLine>> + Send + 'a> {
     let text = std::str::from_utf8(bill).map_err(|error| {
         let before = bill.get(..error.valid_up_to()).unwrap_or_default();
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -69,20 +72,27 @@ pub(super) fn read(bill: &[u8], merchant_id: &str) -> Result<Vec<BillLine>> {
         .next()
         .ok_or_else(|| invalid(1, "the bill is empty", "nothing"))?;
     let columns = Columns::of(header)?;
-    let mut read = Vec::new();
-    let mut last = 1;
-    for (number, line) in lines.by_ref() {
-        last = number;
-        if line.trim_start_matches('`').starts_with(SUMS) {
-            return sums(lines, number).map(|()| read);
+    let (mut lines, mut last) = (Some(lines), 1);
+    Ok(std::iter::from_fn(move || {
+        let read = match lines.as_mut()?.next() {
+            Some((number, line)) if line.trim_start_matches('`').starts_with(SUMS) => {
+                return sums(lines.take()?, number).err().map(Err);
+            }
+            Some((number, line)) => {
+                last = number;
+                bill_line(number, line, &columns, merchant_id)
+            }
+            None => Err(invalid(
+                last,
+                "the bill ends before its sums: it is not whole",
+                "the end",
+            )),
+        };
+        if read.is_err() {
+            lines = None;
         }
-        read.push(bill_line(number, line, &columns, merchant_id)?);
-    }
-    Err(invalid(
-        last,
-        "the bill ends before its sums: it is not whole",
-        "the end",
-    ))
+        Some(read)
+    }))
 }
 
 /// One line of sums after their header, and nothing after it.

@@ -44,7 +44,7 @@ pub use config::{BASE_URL, VerificationKey, WeChatConfig};
 
 use super::http::{Client, Request};
 use super::{
-    Asking, BillLine, Channel, Checkout, Headers, NOTIFICATION_BYTES_MAX, Notice, Prepared, RefundNotice,
+    Asking, BillLines, Channel, Checkout, Headers, NOTIFICATION_BYTES_MAX, Notice, Prepared, RefundNotice,
     RefundStanding, Reply, Standing,
 };
 use crate::Timestamp;
@@ -354,7 +354,7 @@ impl Channel for WeChatPay {
         }
     }
 
-    fn read_bill(&self, bill: &[u8]) -> Result<Vec<BillLine>> {
-        bill::read(bill, &self.identity.merchant_id)
+    fn read_bill<'a>(&'a self, bill: &'a [u8]) -> Result<BillLines<'a>> {
+        Ok(Box::new(bill::lines(bill, &self.identity.merchant_id)?))
     }
 }

@@ -18,6 +18,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeMap;
 
+/// The longest header that is looked at, in bytes: a signature of RSA with 4,096 bits, in base64.
+const HEADER_BYTES_MAX: usize = 684;
 /// How far its clock and ours may be apart, with the time on the way, in seconds.
 const APART_S_MAX: u64 = 300;
 
@@ -36,7 +38,13 @@ impl Platform {
     /// What is wrong with it.
     pub(super) fn verify(&self, headers: &Headers, body: &[u8], now: Timestamp) -> Result<(), String> {
         let get = |name| headers.get(name).filter(|value| !value.is_empty());
-        let want = |name| get(name).ok_or_else(|| format!("the header {name} is missing"));
+        let want = |name| match get(name) {
+            None => Err(format!("the header {name} is missing")),
+            Some(value) if value.len() > HEADER_BYTES_MAX => {
+                Err(format!("the header {name} is too long to be one"))
+            }
+            Some(value) => Ok(value),
+        };
         let kind = headers.get("Wechatpay-Signature-Type").unwrap_or(SIGNATURE_TYPE);
         if kind != SIGNATURE_TYPE {
             return Err(format!("a signature of another type than {SIGNATURE_TYPE}"));

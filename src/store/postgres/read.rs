@@ -11,8 +11,8 @@ use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Status, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
     CatalogueChange, CatalogueRows, Changed, ClockBound, Due, EntryFilter, HoldFilter, Inspected, Loaded,
-    LoadedAccount, Needs, OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry,
-    after_every_number,
+    LoadedAccount, Needs, OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult,
+    StoredEntry, after_every_number,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -238,6 +238,20 @@ impl Reader for PostgresStore {
                 .rows(|| self.query(text.clone()).bind(number.clone()))
                 .await?;
             rows.first().map(load::order).transpose()
+        })
+    }
+
+    fn orders_by_number(&self, numbers: Vec<OrderNo>) -> Reading<'_, Vec<Order>> {
+        Box::pin(async move {
+            let text = self.statements.text("orders_by_number", 0, || {
+                format!(
+                    "SELECT {} FROM {{s}}credit_orders WHERE order_no = ANY($1::text[])",
+                    load::ORDER
+                )
+            });
+            let numbers: Vec<String> = numbers.iter().map(OrderNo::to_string).collect();
+            let make = || self.query(text.clone()).bind(numbers.clone());
+            self.rows(make).await?.iter().map(load::order).collect()
         })
     }
 

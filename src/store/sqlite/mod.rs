@@ -299,6 +299,16 @@ impl Reader for SqliteStore {
         self.read(move |connection| load::order(connection, order_no))
     }
 
+    fn orders_by_number(&self, numbers: Vec<OrderNo>) -> Reading<'_, Vec<Order>> {
+        self.read(move |connection| {
+            let mut orders = Vec::new();
+            for order_no in numbers {
+                orders.extend(load::order(connection, order_no)?);
+            }
+            Ok(orders)
+        })
+    }
+
     fn orders(&self, filter: OrderFilter) -> Reading<'_, Vec<Order>> {
         self.read(move |connection| read::orders(connection, &filter))
     }

@@ -3,8 +3,8 @@
 use super::keys::{FORGERS, sign};
 use super::settings::with_certificates;
 use super::*;
-use crate::payments::NOTIFICATION_BYTES_MAX;
 use crate::payments::alipay::certificates::certificate;
+use crate::payments::alipay::notice::NOTICE_BYTES_MAX;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -492,10 +492,10 @@ fn a_body_has_a_limit() {
         assert!(by < 300, "{by}");
         body
     };
-    assert_eq!(read(&fitting(NOTIFICATION_BYTES_MAX - 300)).unwrap(), paid());
-    untrusted_because(read(&fitting(NOTIFICATION_BYTES_MAX + 600)), "at most");
-    untrusted_because(read(&vec![b'&'; NOTIFICATION_BYTES_MAX + 1]), "at most");
-    untrusted_because(read(&vec![b'&'; NOTIFICATION_BYTES_MAX]), "no form");
+    assert_eq!(read(&fitting(NOTICE_BYTES_MAX - 300)).unwrap(), paid());
+    untrusted_because(read(&fitting(NOTICE_BYTES_MAX + 600)), "at most");
+    untrusted_because(read(&vec![b'&'; NOTICE_BYTES_MAX + 1]), "at most");
+    untrusted_because(read(&vec![b'&'; NOTICE_BYTES_MAX]), "more than 128 parameters");
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn bill(header: &str, lines: &[&str]) -> String {
 }
 
 fn read(bill: &str) -> Result<Vec<BillLine>> {
-    channel().read_bill(bill.as_bytes())
+    channel().read_bill(bill.as_bytes())?.collect()
 }
 
 fn line(line: u64, refund_no: Option<&str>, minor: i64, at: &str) -> BillLine {
@@ -166,7 +166,11 @@ fn what_is_no_bill_or_not_all_of_it() {
     let mut bytes = text.clone().into_bytes();
     let at = bytes.iter().rposition(|byte| *byte == b'O').unwrap();
     bytes[at] = 0xff;
-    let (_, message) = invalid(channel().read_bill(&bytes));
+    let (_, message) = invalid(
+        channel()
+            .read_bill(&bytes)
+            .and_then(|lines| lines.collect::<Result<Vec<_>>>()),
+    );
     assert!(message.contains("line 3: "), "{message}");
     // However it is cut, it is never mistaken for a whole bill.
     let whole = text.find("`2,`9.90").unwrap();

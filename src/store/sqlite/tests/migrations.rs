@@ -172,3 +172,35 @@ fn a_migration_that_fails_leaves_nothing_behind() {
     schema::check_against(&connection, &mended).unwrap();
     failed(schema::check_against(&connection, schema::MIGRATIONS));
 }
+
+/// Payments that were settled before there were claims are claimed; of two orders with one payment `verify` names one.
+#[tokio::test]
+async fn payments_that_were_settled_before_are_claimed() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("credits.db");
+    let connection = Connection::open(&path).unwrap();
+    let before = &schema::MIGRATIONS[..3];
+    schema::migrate_to(&connection, before, Duration::from_secs(1)).unwrap();
+    for (n, transaction) in [(1, Some("4200")), (2, Some("4200")), (3, Some("4201")), (4, None)] {
+        let status = if transaction.is_some() { "paid" } else { "created" };
+        let sql = "INSERT INTO credit_orders (order_no, user_id, status, channel, package_id, price_minor, currency, credits, \
+             bonus_credits, refunded_minor, transaction_id, lot_id, data, created_at, expires_at) \
+             VALUES (printf('%032d', ?1), zeroblob(16), ?2, 'wechat', zeroblob(16), 990, 'CNY', 100, 0, 0, ?3, \
+             iif(?3 IS NULL, NULL, zeroblob(16)), '{}', 0, 0)";
+        connection
+            .execute(sql, rusqlite::params![n, status, transaction])
+            .unwrap();
+    }
+    schema::migrate_to(&connection, schema::MIGRATIONS, Duration::from_secs(1)).unwrap();
+    let mut claims = connection
+        .prepare(
+            "SELECT transaction_id, CAST(order_no AS INTEGER) FROM credit_payment_claims ORDER BY order_no",
+        )
+        .unwrap();
+    let claims: Vec<(String, i64)> = claims
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(claims, [("4200".to_owned(), 1), ("4201".to_owned(), 3)]);
+}

@@ -125,9 +125,23 @@ async fn reads_use_the_index_that_was_made_for_them() {
             "credit_orders_user",
         ),
         (
-            "SELECT data FROM credit_orders WHERE status IN ('created', 'paying', 'refunding') AND order_no > ?1 \
-             AND created_at <= ?2 ORDER BY order_no LIMIT ?3",
+            "SELECT channel FROM credit_orders WHERE status IN ('created', 'paying', 'refunding') AND order_no < ?1 \
+             AND created_at <= ?2 ORDER BY order_no DESC LIMIT ?3",
             "credit_orders_open",
+        ),
+        (
+            "SELECT data FROM credit_orders INDEXED BY credit_orders_waiting \
+             WHERE user_id = ?1 AND status IN ('created', 'paying') AND expires_at > ?2",
+            "credit_orders_waiting",
+        ),
+        (
+            "SELECT order_no FROM credit_payment_claims WHERE channel = ?1 AND transaction_id = ?2",
+            "channel=? AND transaction_id=?",
+        ),
+        (
+            "SELECT channel FROM credit_payment_claims WHERE (user_id, order_no) > (?1, ?2) \
+             ORDER BY user_id, order_no LIMIT ?3",
+            "credit_payment_claims_order",
         ),
         ("SELECT data FROM credit_orders WHERE order_no = ?1", "order_no=?"),
     ] {
