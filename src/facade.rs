@@ -484,7 +484,7 @@ impl Ledger {
     /// The same, and the number of the last entry that was written.
     async fn state_and_number(&self, user_id: Uuid, now: Timestamp) -> Result<(State, i64)> {
         let loaded = self
-            .read(move |reader| async move { reader.account(user_id, now).await })
+            .read(move |reader| async move { reader.account_now(user_id, now).await })
             .await?;
         let (mut state, looked_up_due, next_pending) = match loaded {
             Some(loaded) => (loaded.state, loaded.looked_up_due, loaded.next_pending),

@@ -407,6 +407,11 @@ pub(crate) trait Reader: Retention + Send + Sync + 'static {
     /// The account with *all* its due holds (never a `due_end`), or `None` where it has no row.
     fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>>;
 
+    /// The same at the present: where the database has a clock, it has to agree about that.
+    fn account_now(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>> {
+        self.account(user_id, now)
+    }
+
     /// Lines of an account's journal, newest first.
     fn entries(&self, user_id: Uuid, filter: EntryFilter) -> Reading<'_, Vec<Entry>>;
 

@@ -138,6 +138,13 @@ async fn a_process_whose_clock_is_wrong_ends_nothing() {
         assert_skewed("kept", ledger.gift(Gift::new(account(9), 1, "x"), None).await);
         ledger.close().await;
     }
+    // What is asked about the past or the future has nothing to do with it.
+    for (since, until) in [(366, 30), (30, 0)] {
+        let (since, until) = (earlier(now, since * DAY), earlier(now, until * DAY));
+        ledger.statement(ALICE, since, until).await.unwrap();
+        ledger.balance_at(ALICE, until).await.unwrap();
+        ledger.balance_at(ALICE, later(now, 366 * DAY)).await.unwrap();
+    }
     // Within the bound deadlines go by the process's own clock, as ever.
     right.set(later(now, 4 * MINUTE));
     ledger.gift(Gift::new(ALICE, 1, "x"), None).await.unwrap();

@@ -85,6 +85,24 @@ impl PostgresStore {
         }
     }
 
+    fn account_at(
+        &self,
+        user_id: Uuid,
+        at: Timestamp,
+        clock: Option<ClockBound>,
+    ) -> Reading<'_, Option<LoadedAccount>> {
+        let needs = Needs {
+            now: Some(at),
+            accounts: vec![user_id],
+            clock,
+            ..Needs::default()
+        };
+        Box::pin(async move {
+            let account = self.loaded(needs).await?.accounts.remove(&user_id);
+            Ok(account.filter(|account| account.exists))
+        })
+    }
+
     async fn loaded(&self, needs: Needs) -> StoreResult<Loaded> {
         let mut tries = self.settings.max_connections;
         loop {
@@ -131,16 +149,12 @@ pub(super) fn limit(n: usize) -> i64 {
 
 impl Reader for PostgresStore {
     fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>> {
-        let needs = Needs {
-            now: Some(now),
-            accounts: vec![user_id],
-            clock: self.settings.max_clock_skew.map(|max| ClockBound { now, max }),
-            ..Needs::default()
-        };
-        Box::pin(async move {
-            let account = self.loaded(needs).await?.accounts.remove(&user_id);
-            Ok(account.filter(|account| account.exists))
-        })
+        self.account_at(user_id, now, None)
+    }
+
+    fn account_now(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>> {
+        let clock = self.settings.max_clock_skew.map(|max| ClockBound { now, max });
+        self.account_at(user_id, now, clock)
     }
 
     fn time(&self) -> Reading<'_, Option<Timestamp>> {

@@ -101,6 +101,11 @@ impl Counted {
         self.place = Some(place);
     }
 
+    /// Of its files, whether the database is still where it was.
+    pub(super) fn check_database(&self) -> Result<(), Moved> {
+        self.place.as_ref().map_or(Ok(()), |place| place.check_database())
+    }
+
     /// Whether its files are still where they were. What is in memory is.
     pub(super) fn check_place(&self) -> Result<(), Moved> {
         self.place.as_ref().map_or(Ok(()), |place| place.check())

@@ -206,11 +206,11 @@ impl Shared {
         }
     }
 
-    /// One whose files are where they were a moment ago: a reader has no second try.
+    /// One whose database is where it was a moment ago: a reader has no second try.
     fn lease_reader(&self) -> StoreResult<Lease> {
         loop {
             let lease = self.readers.lease(|| self.open(Purpose::Read))?;
-            match lease.check_place() {
+            match lease.check_database() {
                 Ok(()) => return Ok(lease),
                 Err(moved) => {
                     lease.give_up_moved(&moved);

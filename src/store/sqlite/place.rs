@@ -161,6 +161,24 @@ impl Place {
 
     /// Whether the files are still where they were.
     pub(super) fn check(&self) -> Result<(), Moved> {
+        self.check_database()?;
+        for (companion, what) in [(&self.log, "write-ahead log"), (&self.index, "index of the log")] {
+            if companion.look() != Found::Ours {
+                return Err(refuse(
+                    format!(
+                        "the {what} {} was deleted, moved or replaced while the ledger had it open",
+                        companion.path.display()
+                    ),
+                    "put the file back; or close the ledger in every process that uses it, without killing any: \
+                     the last one saves what was in the log",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Of the files, the database alone.
+    pub(super) fn check_database(&self) -> Result<(), Moved> {
         let name = self.path.display();
         let metadata = match std::fs::metadata(&self.path) {
             Ok(metadata) => metadata,
@@ -192,18 +210,6 @@ impl Place {
                     "the database {name} was replaced while the ledger had it open"
                 )),
             });
-        }
-        for (companion, what) in [(&self.log, "write-ahead log"), (&self.index, "index of the log")] {
-            if companion.look() != Found::Ours {
-                return Err(refuse(
-                    format!(
-                        "the {what} {} was deleted, moved or replaced while the ledger had it open",
-                        companion.path.display()
-                    ),
-                    "put the file back; or close the ledger in every process that uses it, without killing any: \
-                     the last one saves what was in the log",
-                ));
-            }
         }
         let seen = self.size.fetch_max(metadata.len(), Ordering::Relaxed);
         if metadata.len() >= seen {

@@ -177,6 +177,11 @@ impl Lease {
             .ok_or_else(|| StoreError::Lost("the connection was given back".into()))
     }
 
+    /// Of the connection's files, whether the database is still where it was.
+    pub(super) fn check_database(&self) -> Result<(), Moved> {
+        self.connection.as_ref().map_or(Ok(()), Counted::check_database)
+    }
+
     /// Whether the connection's files are still where they were.
     pub(super) fn check_place(&self) -> Result<(), Moved> {
         self.connection.as_ref().map_or(Ok(()), Counted::check_place)
