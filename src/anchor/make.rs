@@ -5,6 +5,7 @@
 //! before, and each account that changed has to go on from the entry that was anchored: so an anchor never covers up what
 //! the one before would have shown.
 
+use super::items::items;
 use super::proof::Proof;
 use super::record::{Anchor, PublicKey, Signing, Trust};
 use super::tree::{self, BUCKETS, GROUP, Growing, Leaf, bucket_of};
@@ -17,7 +18,7 @@ use crate::ledger::{Entry, Hash, Refusal, Timestamp};
 use crate::retention::entries_of;
 use crate::store::anchors::{AnchorRow, AnchorWrite, Group};
 use crate::store::{Reader, Snapshot, StoreError, StoreResult};
-use crate::verify::{Anchored, Past, Verification};
+use crate::verify::{Anchored, Past, Verification, catalogue};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,10 +80,8 @@ impl Ledger {
                 Signing::With(key) => Some(key.public()),
                 Signing::Unsigned => None,
             };
-            let draft =
-                self.read(move |reader| async move {
-                    draft(reader.snapshot().await?.as_mut(), now, all, trust).await
-                })
+            let draft = self
+                .read(move |reader| async move { draft(reader.as_ref(), now, all, trust).await })
                 .await?;
             let anchor = Anchor::sign(
                 draft.ledger_id,
@@ -279,12 +278,12 @@ fn no_archive(archive: &str) -> Error {
     Error::invalid("archive", "can't be read by this build", "none", archive)
 }
 
-async fn draft(
-    snapshot: &mut dyn Snapshot,
-    now: Timestamp,
-    all: bool,
-    key: Option<PublicKey>,
-) -> StoreResult<Draft> {
+async fn draft(reader: &dyn Reader, now: Timestamp, all: bool, key: Option<PublicKey>) -> StoreResult<Draft> {
+    let mut snapshot = reader.snapshot().await?;
+    let snapshot = snapshot.as_mut();
+    // Cards and versions are only ever added.
+    let (catalogue, versions) = catalogue(reader).await?;
+    let items = items(&catalogue.cards, &versions);
     let ledger_id = snapshot.ledger_id().await?;
     let last = snapshot.anchor(None).await?;
     let before = last.as_ref().map(|last| known(last, key)).transpose()?;
@@ -307,8 +306,8 @@ async fn draft(
         groups: Vec::new(),
     };
     match (before, heads) {
-        (Some(before), Some(heads)) => draft.advance(snapshot, &before, heads).await?,
-        _ => draft.begin(snapshot).await?,
+        (Some(before), Some(heads)) => draft.advance(snapshot, &before, heads, items).await?,
+        _ => draft.begin(snapshot, items).await?,
     }
     Ok(draft)
 }
@@ -331,16 +330,31 @@ fn known(last: &AnchorRow, key: Option<PublicKey>) -> StoreResult<Anchor> {
 
 impl Draft {
     /// Looks at all accounts.
-    async fn begin(&mut self, snapshot: &mut dyn Snapshot) -> StoreResult<()> {
+    async fn begin(&mut self, snapshot: &mut dyn Snapshot, items: Vec<Leaf>) -> StoreResult<()> {
+        let (count, mut items) = (items.len() as u64, items.into_iter().peekable());
         let mut tree = Growing::new();
         let (mut after, mut after_leaf) = (None, None);
         let (mut leaves, mut ended) = (Vec::new().into_iter().peekable(), false);
         loop {
             let accounts = snapshot.accounts(after, PAGE).await?.decode()?;
-            let Some(last) = accounts.last() else { break };
-            after = Some(last.user_id);
+            let is_last = accounts.len() < PAGE;
+            after = accounts.last().map(|account| account.user_id).or(after);
+            let mut heads: Vec<Leaf> = accounts
+                .into_iter()
+                .map(|account| Leaf {
+                    user_id: account.user_id,
+                    seq: account.seq,
+                    hash: account.hash,
+                    available: account.available,
+                    held: account.held,
+                })
+                .collect();
+            while let Some(item) = items.next_if(|item| is_last || Some(item.user_id) < after) {
+                heads.push(item);
+            }
+            heads.sort_by_key(|head| head.user_id);
             let mut known = BTreeMap::new();
-            for account in &accounts {
+            for head in &heads {
                 loop {
                     if leaves.peek().is_none() && !ended {
                         let page = snapshot.leaves(self.number, after_leaf, PAGE).await?.decode()?;
@@ -348,23 +362,18 @@ impl Draft {
                         after_leaf = page.last().map(|leaf: &Leaf| leaf.user_id).or(after_leaf);
                         leaves = page.into_iter().peekable();
                     }
-                    match leaves.next_if(|leaf| leaf.user_id <= account.user_id) {
-                        Some(leaf) if leaf.user_id < account.user_id => return Err(gone(leaf.user_id)),
+                    match leaves.next_if(|leaf| leaf.user_id <= head.user_id) {
+                        Some(leaf) if leaf.user_id < head.user_id => return Err(gone(leaf.user_id)),
                         Some(leaf) => drop(known.insert(leaf.user_id, leaf)),
                         None => break,
                     }
                 }
             }
-            let heads = accounts.into_iter().map(|account| Leaf {
-                user_id: account.user_id,
-                seq: account.seq,
-                hash: account.hash,
-                available: account.available,
-                held: account.held,
-            });
-            let heads: Vec<Leaf> = heads.collect();
             heads.iter().for_each(|head| tree.add(head));
             self.change(snapshot, heads, &known).await?;
+            if is_last {
+                break;
+            }
         }
         let more = match leaves.next() {
             None if !ended => snapshot.leaves(self.number, after_leaf, 1).await?.decode()?.pop(),
@@ -373,7 +382,7 @@ impl Draft {
         if let Some(leaf) = more {
             return Err(gone(leaf.user_id));
         }
-        (self.accounts, self.available, self.held) = (tree.accounts, tree.available, tree.held);
+        (self.accounts, self.available, self.held) = (tree.accounts - count, tree.available, tree.held);
         let groups = (0..).zip(
             tree.buckets()
                 .chunks(GROUP)
@@ -421,7 +430,7 @@ impl Draft {
             };
             if head.seq <= leaf.seq || !is_there {
                 return Err(changed_outside(format!(
-                    "account {} was anchored at entry {} with hash {}, from which it does not go on",
+                    "account (or part of the catalogue) {} was anchored at {} with hash {}, from which it does not go on",
                     leaf.user_id, leaf.seq, leaf.hash
                 )));
             }
@@ -435,7 +444,8 @@ impl Draft {
         &mut self,
         snapshot: &mut dyn Snapshot,
         last: &Anchor,
-        heads: Vec<Leaf>,
+        mut heads: Vec<Leaf>,
+        items: Vec<Leaf>,
     ) -> StoreResult<()> {
         let tampered = || {
             changed_outside(format!(
@@ -455,6 +465,9 @@ impl Draft {
         if tree::root(roots.clone()) != last.root {
             return Err(tampered());
         }
+        let of_catalogue: BTreeSet<Uuid> = items.iter().map(|item| item.user_id).collect();
+        heads.extend(items);
+        heads.sort_by_key(|head| head.user_id);
         let users = heads.iter().map(|head| head.user_id).collect();
         let known = snapshot.leaves_of(users).await?.into_iter();
         let known: BTreeMap<Uuid, Leaf> = known.map(|leaf| (leaf.user_id, leaf)).collect();
@@ -519,7 +532,7 @@ impl Draft {
                     .collect();
                 for head in here.iter().filter_map(|user_id| changed.remove(user_id)) {
                     let before = bucket.insert(head.user_id, head);
-                    self.accounts += u64::from(before.is_none());
+                    self.accounts += u64::from(before.is_none() && !of_catalogue.contains(&head.user_id));
                     let (available, held) = before.map_or((0, 0), |leaf| (leaf.available, leaf.held));
                     self.available += i128::from(head.available) - i128::from(available);
                     self.held += i128::from(head.held) - i128::from(held);
@@ -544,7 +557,9 @@ fn group(number: i32, buckets: &[Hash]) -> Group {
 }
 
 fn gone(user_id: Uuid) -> StoreError {
-    changed_outside(format!("account {user_id} was anchored and is gone"))
+    changed_outside(format!(
+        "account (or part of the catalogue) {user_id} was anchored and is gone"
+    ))
 }
 
 /// Whether an entry that is not in the journal has left it for the archive.

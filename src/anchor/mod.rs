@@ -9,6 +9,7 @@
 //! where that leads to the root of the anchor before, and whatever is changed in them later leads to another root than the
 //! signed one.
 
+pub(crate) mod items;
 #[cfg(feature = "anchors")]
 mod make;
 #[cfg(feature = "anchors")]

@@ -13,6 +13,7 @@ pub(super) struct Comparison {
     anchored: Anchored,
     stored: Option<AnchorRow>,
     tree: Growing,
+    accounts: u64,
     /// The sums again, of what the entries themselves say.
     available: i128,
     held: i128,
@@ -24,6 +25,7 @@ impl Comparison {
             anchored,
             stored,
             tree: Growing::new(),
+            accounts: 0,
             available: 0,
             held: 0,
         }
@@ -32,6 +34,7 @@ impl Comparison {
     /// `met`: what the journal says of the leaf's entry.
     pub(super) fn account(&mut self, leaf: &Leaf, met: Option<Met>, found: &mut Verification) {
         found.anchored += 1;
+        self.accounts += 1;
         self.tree.add(leaf);
         let (available, held) = match met {
             Some(Met::There { available, held, .. }) => (available, held),
@@ -42,6 +45,23 @@ impl Comparison {
         };
         self.available += i128::from(available);
         self.held += i128::from(held);
+    }
+
+    /// A rate card, or a version of a package: as it was anchored, and as it is.
+    pub(super) fn item(&mut self, leaf: &Leaf, item: &Leaf, found: &mut Verification) {
+        self.tree.add(leaf);
+        if leaf.hash != item.hash {
+            found.fault(Fault {
+                user_id: Uuid::nil(),
+                seq: None,
+                id: None,
+                kind: FaultKind::Anchor,
+                detail: format!(
+                    "version {} of a rate card or package (leaf {}) is not what it was when it was anchored",
+                    leaf.seq, leaf.user_id
+                ),
+            });
+        }
     }
 
     pub(super) fn finish(self, found: &mut Verification) {
@@ -67,11 +87,7 @@ impl Comparison {
             Some(_) => {}
         }
         for (name, now, then) in [
-            (
-                "accounts",
-                i128::from(self.tree.accounts),
-                anchored.accounts.into(),
-            ),
+            ("accounts", i128::from(self.accounts), anchored.accounts.into()),
             ("available", self.available, anchored.available),
             ("held", self.held, anchored.held),
         ] {

@@ -761,7 +761,7 @@ impl Books {
                 format!("its hash is {hash}, and was {} when it was anchored", leaf.hash)
             }
             None => format!(
-                "it was anchored, and is gone; the journal ends with {}",
+                "it was anchored, and is gone; the journal ends with {} (or it was of a rate card or package)",
                 self.state.account.seq
             ),
         };

@@ -59,6 +59,8 @@ use std::fmt;
 use uuid::Uuid;
 pub(crate) use whole::Facts;
 use whole::Whole;
+#[cfg(feature = "anchors")]
+pub(crate) use whole::catalogue;
 
 /// How many faults are named; all are counted.
 pub const FAULTS_NAMED_MAX: usize = 1_000;
@@ -95,26 +97,6 @@ pub enum FaultKind {
     Schema,
     /// Something is not as it was when the anchor was made.
     Anchor,
-}
-
-impl FaultKind {
-    /// Every kind.
-    pub const ALL: [FaultKind; 14] = [
-        FaultKind::Sequence,
-        FaultKind::Hash,
-        FaultKind::Entry,
-        FaultKind::Account,
-        FaultKind::Lot,
-        FaultKind::Hold,
-        FaultKind::Gift,
-        FaultKind::Order,
-        FaultKind::Archive,
-        FaultKind::Checkpoint,
-        FaultKind::Package,
-        FaultKind::Pricing,
-        FaultKind::Schema,
-        FaultKind::Anchor,
-    ];
 }
 
 impl fmt::Display for FaultKind {
@@ -312,10 +294,15 @@ fn audit(
     kept_max: usize,
 ) -> StoreResult<Verification> {
     let mut found = Verification::default();
+    let items = scope.facts.as_ref().map(Facts::items).unwrap_or_default();
     let mut whole = scope.facts.map(|facts| Whole::new(facts, scope.past, &mut found));
     let mut anchor = scope.anchored.map(|anchored| Comparison::new(anchored, stored));
     while let Some(user_id) = next_user(&mut tables)? {
         let leaf = tables.leaves.take(|leaf| leaf.user_id == user_id)?;
+        if let (Some(anchor), Some(leaf), Some(item)) = (&mut anchor, leaf, items.get(&user_id)) {
+            anchor.item(&leaf, item, &mut found);
+            continue;
+        }
         let checkpoint = tables.checkpoints.take(|c| c.account.user_id == user_id)?;
         let left_until = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.account.seq);
         if let (Some(whole), Some(checkpoint)) = (&mut whole, &checkpoint) {

@@ -2,6 +2,8 @@
 //! and times that only the library writes.
 
 use super::{Fault, FaultKind, Past, Verification};
+use crate::anchor::items::items;
+use crate::anchor::tree::Leaf;
 use crate::catalogue::Package;
 use crate::ledger::{Checkpoint, Entry, Hash, Hold, Order, Timestamp};
 use crate::pricing::{Decimal, RateCard};
@@ -29,6 +31,12 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// The leaves of what is anchored of the catalogue.
+    pub(super) fn items(&self) -> BTreeMap<Uuid, Leaf> {
+        let items = items(&self.catalogue.cards, &self.versions);
+        items.into_iter().map(|leaf| (leaf.user_id, leaf)).collect()
+    }
+
     pub(crate) async fn read(
         reader: &dyn Reader,
         archived_sums: BTreeMap<String, i128>,
@@ -46,7 +54,7 @@ impl Facts {
 }
 
 /// Cards, packages and versions of one moment.
-async fn catalogue(reader: &dyn Reader) -> StoreResult<(CatalogueRows, Vec<Package>)> {
+pub(crate) async fn catalogue(reader: &dyn Reader) -> StoreResult<(CatalogueRows, Vec<Package>)> {
     for _ in 0..CATALOGUE_TRIES {
         let catalogue = reader.catalogue().await?;
         let versions = reader.package_history().await?;

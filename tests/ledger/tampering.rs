@@ -432,7 +432,7 @@ const TABLES: [&str; 9] = [
 /// What only an anchor shows: the books fit together without what is gone.
 async fn only_an_anchor_shows(kind: Kind) {
     type Work = for<'b> fn(&'b Books) -> std::pin::Pin<Box<dyn Future<Output = ()> + 'b>>;
-    let deletions: [(&str, Work); 5] = [
+    let deletions: [(&str, Work); 8] = [
         ("the newest entries are gone, everything else put back", |books| {
             Box::pin(async {
                 let (mut sql, mut back) = (String::new(), String::new());
@@ -511,6 +511,35 @@ async fn only_an_anchor_shows(kind: Kind) {
                     );
                 }
                 books.behind(&sql).await;
+            })
+        }),
+        (
+            "a package is gone with its versions, and the order that was made of it",
+            |books| {
+                Box::pin(async {
+                    books
+                        .behind("DELETE FROM credit_packages; DELETE FROM credit_package_versions")
+                        .await;
+                })
+            },
+        ),
+        ("a package was always cheaper", |books| {
+            Box::pin(async {
+                books
+                    .behind(
+                        "UPDATE credit_package_versions SET purchase_limit = 99; \
+                         UPDATE credit_packages SET purchase_limit = 99",
+                    )
+                    .await;
+            })
+        }),
+        ("a card that priced nothing is another", |books| {
+            Box::pin(async {
+                books
+                    .behind(
+                        "UPDATE credit_pricing SET name = 'other', created_at = created_at WHERE version = 1",
+                    )
+                    .await;
             })
         }),
         ("a head that was anchored is another", |books| {
