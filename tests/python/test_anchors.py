@@ -1,5 +1,5 @@
-"""Anchors from Python, the command line and Celery, and an implementation of their own that shares no code with the library.
-What they find is tried in Rust: tests/ledger/anchors.rs and tampering.rs."""
+"""Anchors from Python, the command line and Celery, and an implementation that shares no code with the
+library. What they find is tried in Rust: tests/ledger/anchors.rs and tampering.rs."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_what_is_gone_is_found(ledger: Ledger, path: Path) -> None:
     public = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     proved = check_proof(anchor, proof, public_key=public)
     assert (proved.user_id, proved.last.available, proved.first_seq, proved.entries) == (USER, 70, 1, 1)
-    with pytest.raises(ValidationError, match="place|anchored one|SHA-256|hash says"):
+    with pytest.raises(ValidationError, match="hash says"):
         check_proof(anchor, proof.replace('"available":70', '"available":71'), public_key=PUBLIC)
     for arguments in [{}, {"unsigned": True}, {"public_key": "00" * 32}, {"public_key": PUBLIC, "unsigned": True}]:
         with pytest.raises(ValidationError):
@@ -141,7 +141,7 @@ def test_what_is_gone_is_found(ledger: Ledger, path: Path) -> None:
             books.execute(sql)
     assert ledger.verify().is_clean
     found = ledger.verify(anchor=anchor, public_key=PUBLIC)
-    assert [(fault.kind, fault.user_id) for fault in found.faults][0] == ("anchor", USER)
+    assert (found.faults[0].kind, found.faults[0].user_id) == ("anchor", USER)
     with pytest.raises(UnavailableError, match="is gone"):
         ledger.anchor(key=pem(KEY), all_accounts=True)
 

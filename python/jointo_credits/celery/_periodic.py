@@ -130,8 +130,8 @@ def register(
         archive: Where old entries and consumptions go: see ``Ledger.cleanup_transactions``. All workers must reach it.
         transactions_kept: How long entries are kept in the database; 30 days at the least.
         anchor_key: What anchors are signed with: PEM, see ``Ledger.anchor``. Without one they are not signed.
-        keep_anchor: Puts an anchor where nobody can change it who can write to the database: a bucket, another machine. Called
-            with its line; what it raises fails the task.
+        keep_anchor: Puts an anchor where nobody can change it who can write to the database: a bucket, another machine.
+            Called with its line; what it raises fails the task.
         anchors_kept: How many anchors the database keeps, so that they can be verified with.
         consumption_logs_kept: How long consumptions are; a consumption stays at least as long as its entries.
         settings: As those of ``Ledger.connect``, where a URL is given.

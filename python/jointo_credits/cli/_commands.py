@@ -518,7 +518,9 @@ def archives(frame: Frame) -> None:
     frame.rows(files, ["name", "kind", "older_than", "lines", "bytes", "removed_at"], files)
 
 
-anchor_file = click.option("--anchor", "anchor_file", type=click.File(), metavar="FILE", help="An anchor that was kept.")
+anchor_file = click.option(
+    "--anchor", "anchor_file", type=click.File(), metavar="FILE", help="An anchor that was kept."
+)
 public_key = click.option(
     "--public-key",
     envvar="JOINTO_CREDITS_ANCHOR_PUBLIC_KEY",
@@ -592,7 +594,10 @@ def verify(
 def anchor(
     frame: Frame, key: str | None, unsigned: bool, output: str | None, all_accounts: bool, keep: int | None
 ) -> None:
-    """Make an anchor: a line over everything in the books. Keep it where nobody can change it who can write to the database."""
+    """Make an anchor: a line over everything in the books.
+
+    Keep it where nobody can change it who can write to the database.
+    """
     signing = key_text(key, unsigned)
     with frame.open() as ledger:
         line = ledger.anchor(key=signing, unsigned=unsigned, all_accounts=all_accounts)
@@ -606,9 +611,13 @@ def anchor(
 
 @command(commands, "prove")
 @click.argument("user_id", type=click.UUID)
-@click.option("--anchor", "anchor_file", type=click.File(), required=True, metavar="FILE", help="An anchor that was kept.")
+@click.option(
+    "--anchor", "anchor_file", type=click.File(), required=True, metavar="FILE", help="An anchor that was kept."
+)
 @archived
-@click.option("--output", type=click.Path(dir_okay=False), required=True, metavar="FILE", help="Where to write the proof.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False), required=True, metavar="FILE", help="Where to write the proof."
+)
 def prove(frame: Frame, user_id: UUID, anchor_file: TextIO, archive: str | None, output: str) -> None:
     """Prove an account's entries to somebody who has only the anchor: check-proof."""
     with frame.open() as ledger:
@@ -623,9 +632,7 @@ def prove(frame: Frame, user_id: UUID, anchor_file: TextIO, archive: str | None,
 @click.option("--anchor", "anchor_file", type=click.File(), required=True, metavar="FILE", help="The anchor it is for.")
 @public_key
 @unsigned
-def check_a_proof(
-    frame: Frame, proof: TextIO, anchor_file: TextIO, public_key: str | None, unsigned: bool
-) -> None:
+def check_a_proof(frame: Frame, proof: TextIO, anchor_file: TextIO, public_key: str | None, unsigned: bool) -> None:
     """Check a proof against an anchor. Needs no database."""
     key = key_text(public_key, unsigned)
     found = check_proof(anchor_file.read(), proof.read(), public_key=key, unsigned=unsigned)
