@@ -70,7 +70,8 @@
 // The hold's deadline has passed. Consume again, or confirm with CREDITS_LATE_RECHARGE.
 #define CREDITS_HOLD_EXPIRED 4
 
-// The consumption or order is in a state that does not allow it. The facts name the `state`.
+// The consumption or order is in a state that does not allow it: the facts name the `state`. Or too many orders of the account
+// wait for a payment: the facts name `open_orders` and `limit`.
 #define CREDITS_INVALID_STATE 5
 
 // The idempotency key was used before for another request.
@@ -633,8 +634,8 @@ typedef struct credits_settings {
     int64_t order_ttl;
     // CREDITS_LATE_PAYMENT_SETTLE or CREDITS_LATE_PAYMENT_REFUND.
     int32_t late_payment;
-    // Zero.
-    int32_t reserved;
+    // How many orders of an account may wait for a payment at once: 20 by default, 1,000 at the most.
+    uint32_t max_open_orders;
     // How much memory, in bytes, the ledger has to keep accounts in from one command to the next: 32 MiB by default; less
     // than 0 keeps none. A command of a kept account needs no read. No answer depends on it.
     int64_t account_memory;

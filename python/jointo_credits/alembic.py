@@ -40,6 +40,7 @@ TABLES = frozenset(
         "credit_orders",
         "credit_package_versions",
         "credit_packages",
+        "credit_payment_claims",
         "credit_pricing",
         "credit_transactions",
     }

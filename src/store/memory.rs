@@ -7,8 +7,8 @@ mod retention;
 use super::retention::ArchiveFile;
 use super::{
     CatalogueChange, CatalogueRows, Claim, Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter,
-    Inspected, KeyScope, Loaded, LoadedAccount, Needs, OddTime, OpenOrderRow, OrderFilter, OrderNeed, Page, Reader,
-    Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums, Writes,
+    Inspected, KeyScope, Loaded, LoadedAccount, Needs, OddTime, OpenOrderRow, OrderFilter, OrderNeed, Page,
+    Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums, Writes,
 };
 use crate::catalogue::Package;
 use crate::ledger::{

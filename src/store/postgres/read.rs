@@ -11,8 +11,8 @@ use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Status, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
     CatalogueChange, CatalogueRows, Changed, ClockBound, Due, EntryFilter, HoldFilter, Inspected, Loaded,
-    LoadedAccount, Needs, OddTime, OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry,
-    TIMES_NAMED_MAX, after_every_number,
+    LoadedAccount, Needs, OddTime, OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError,
+    StoreResult, StoredEntry, TIMES_NAMED_MAX, after_every_number,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};

@@ -55,8 +55,8 @@ use crate::catalogue::Package;
 use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
-    CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, Inspected, LoadedAccount, OddTime, OpenOrderRow,
-    OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult,
+    CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, Inspected, LoadedAccount, OddTime,
+    OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult,
 };
 use failure::Attempt;
 use fork::Counted;
