@@ -1640,6 +1640,55 @@ credits_code credits_verify(const struct credits_ledger *ledger,
                             char **faults,
                             struct credits_error **error);
 
+// Makes an anchor: a line of text over everything in the books, to be kept where whoever can write to the database can't change
+// it. It costs what changed since the last one.
+//
+// @param key           A private key, PEM: openssl genpkey -algorithm ed25519. It is used and not stored. NULL for an anchor that is
+//                      not signed.
+// @param all_accounts  1 looks at every account, whether anything seems to have changed or not; 0 for what has.
+// @param anchor        The line; free it with credits_string_free().
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_UNAVAILABLE: also where the books do not go on from the last anchor.
+credits_code credits_anchor(const struct credits_ledger *ledger,
+                            const char *key,
+                            int32_t all_accounts,
+                            char **anchor,
+                            struct credits_error **error);
+
+// credits_verify(), and everything before the anchor is what it was when the anchor was made: nothing is missing from the end of a
+// journal, no account is gone, and no chain was written anew.
+//
+// @param anchor      The line that credits_anchor() gave, from where it was kept.
+// @param public_key  Whose anchors are believed: 64 hexadecimal digits, or PEM. NULL for an anchor that is not signed.
+// @param faults      As of credits_verify().
+// @return CREDITS_OK, CREDITS_VALIDATION where it is no anchor of this ledger, or not signed with that key; CREDITS_UNAVAILABLE.
+credits_code credits_verify_anchored(const struct credits_ledger *ledger,
+                                     const char *anchor,
+                                     const char *public_key,
+                                     struct credits_verification *verification,
+                                     char **faults,
+                                     struct credits_error **error);
+
+// Proves an account's entries, up to the one that was anchored, to somebody who has only the anchor: credits_check_proof().
+//
+// @param proof  Text; free it with credits_string_free().
+// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_NOT_FOUND where the anchor does not cover the account, CREDITS_UNAVAILABLE.
+credits_code credits_prove(const struct credits_ledger *ledger,
+                           struct credits_uuid user_id,
+                           const char *anchor,
+                           char **proof,
+                           struct credits_error **error);
+
+// Checks a proof against an anchor: with these texts alone, without a ledger or a database.
+//
+// @param public_key  As of credits_verify_anchored().
+// @param last        NULL, or a place for the account's last entry when the anchor was made.
+// @return CREDITS_OK, CREDITS_VALIDATION.
+credits_code credits_check_proof(const char *anchor,
+                                 const char *proof,
+                                 const char *public_key,
+                                 struct credits_transaction *last,
+                                 struct credits_error **error);
+
 // Sums all accounts and all counter-accounts.
 //
 // @param counter_accounts  NULL, or a place for their sums as JSON, by name; free it with credits_string_free().

@@ -689,14 +689,32 @@ impl Ledger {
 
     /// Derives every balance, lot, hold, number and hash from the journal again, and names what does not fit.
     ///
+    /// Also the catalogue, what is said of the archive, and whether the schema is what the migrations make. What a database
+    /// can't show by itself (that the newest entries or a whole account are missing, a chain that was hashed anew) needs an
+    /// anchor: `verify_anchored`.
+    ///
     /// Reads one picture of the database while traffic goes on, page by page.
     ///
     /// # Errors
     /// `unavailable`. Faults in the books are no error but the result.
     pub async fn verify(&self) -> Result<Verification> {
-        self.read(|reader| async move {
+        self.audit(verify::Past::Checkpoint, None).await
+    }
+
+    pub(crate) async fn audit(
+        &self,
+        past: verify::Past,
+        anchored: Option<verify::Anchored>,
+    ) -> Result<Verification> {
+        self.read(move |reader| async move {
             let mut snapshot = reader.snapshot().await?;
-            verify::verify(snapshot.as_mut(), verify::Past::Checkpoint).await
+            let facts = verify::Facts::read(reader.as_ref(), snapshot.archived_sums().await?).await?;
+            let scope = verify::Scope {
+                past,
+                anchored,
+                facts: Some(facts),
+            };
+            verify::verify(snapshot.as_mut(), scope).await
         })
         .await
     }

@@ -74,9 +74,9 @@ impl Ledger {
             .read(|reader| async move { Ok(reader.check_schema().await) })
             .await?
         {
-            Ok(()) => problems.extend(missing.into_iter().map(|name| {
-                let remedy = "create it again as in the migration, or restore the database from a backup";
-                Problem::new(format!("{name} is missing, or can't be used"), remedy)
+            Ok(()) => problems.extend(missing.into_iter().map(|what| {
+                let remedy = "make it again as in the migration, or restore the database from a backup";
+                Problem::new(what, remedy)
             })),
             Err(StoreError::Failed { problem, remedy }) => problems.push(Problem::new(problem, remedy)),
             Err(other) => return Err(other.into()),

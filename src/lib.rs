@@ -24,6 +24,8 @@ mod rate_cards_page {}
 #[doc = include_str!("../docs/cache.md")]
 mod cache_page {}
 
+#[cfg(feature = "engine")]
+mod anchor;
 #[cfg(feature = "archive")]
 pub mod archive;
 #[cfg(feature = "engine")]
@@ -43,6 +45,9 @@ mod error;
 mod facade;
 #[cfg(feature = "engine")]
 mod inspect;
+#[cfg(any(feature = "anchors", feature = "archive"))]
+#[cfg_attr(not(feature = "archive"), allow(dead_code))]
+mod lines;
 #[cfg(feature = "engine")]
 mod orders;
 #[cfg(feature = "engine")]
@@ -66,6 +71,8 @@ mod verify;
 #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
 mod within;
 
+#[cfg(feature = "anchors")]
+pub use anchor::{Anchor, AnchorKey, Proved, PublicKey, Signing, Trust, check_proof};
 #[cfg(feature = "engine")]
 pub use cache::{Cache, CacheStats};
 #[cfg(feature = "engine")]

@@ -55,6 +55,7 @@ from ._native import after_fork_in_child as _after_fork_in_child
 from ._native import after_fork_in_parent as _after_fork_in_parent
 from ._native import before_fork as _before_fork
 from ._native import flush_records as _flush_records
+from ._proof import check_proof
 from ._results import (
     Answers,
     ArchiveFile,
@@ -90,6 +91,7 @@ from ._results import (
     Pin,
     Pricing,
     Problem,
+    Proved,
     Quote,
     QuoteLine,
     Receipt,
@@ -162,6 +164,7 @@ __all__ = [
     "Pin",
     "Pricing",
     "Problem",
+    "Proved",
     "Quantity",
     "Quote",
     "QuoteLine",
@@ -184,6 +187,7 @@ __all__ = [
     "Verification",
     "WeChatPay",
     "__version__",
+    "check_proof",
 ]
 
 # A ledger's threads and connections belong to one process, and a child makes its own when it first calls. What has to

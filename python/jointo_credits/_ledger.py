@@ -969,19 +969,86 @@ class Ledger:
         """
         return run(self._native.inspect())
 
-    def verify(self, archive: Place | None = None) -> Verification:
-        """Derives every balance, lot, hold, number and hash from the journal again, and names what does not fit.
+    def verify(
+        self,
+        archive: Place | None = None,
+        *,
+        anchor: str | None = None,
+        public_key: str | None = None,
+        unsigned: bool = False,
+    ) -> Verification:
+        """Derives every balance, lot, hold, number and hash from the journal again, and names what does not fit; also
+        of the catalogue and of the schema.
 
         It reads one picture of the database while traffic goes on. Where entries have left the database it begins at
         the accounts' checkpoints.
 
         Args:
             archive: Where they are: audited with the database as one chain, file by file.
+            anchor: What :meth:`anchor` gave, from where it was kept: then everything before it has to be what it was,
+                and entries or accounts that are gone are named.
+            public_key: Whose anchors are believed: 64 hexadecimal digits, or PEM.
+            unsigned: Believes an anchor that is not signed.
+
+        Raises:
+            ValidationError: The anchor is another ledger's, or not signed with that key.
 
         >>> ledger.verify().is_clean
         True
         """
-        return run(self._native.verify(archive))
+        return run(self._native.verify(archive, anchor, public_key, unsigned))
+
+    def anchor(self, *, key: str | None = None, unsigned: bool = False, all_accounts: bool = False) -> str:
+        """Makes an anchor: a line of text over everything in the books, to be kept where whoever can write to the
+        database can't change it. It costs what changed since the last one.
+
+        Args:
+            key: What it is signed with: the PEM text that ``openssl genpkey -algorithm ed25519`` writes. It is not
+                stored.
+            unsigned: Signs it with nothing.
+            all_accounts: Looks at every account, whether anything seems to have changed or not.
+
+        Raises:
+            ValidationError: The key is none.
+            UnavailableError: The database failed; or it does not go on from the last anchor, and no anchor was made.
+
+        >>> anchor = ledger.anchor(unsigned=True)
+        >>> ledger.verify(anchor=anchor, unsigned=True).is_clean
+        True
+        """
+        return run(self._native.anchor(key, unsigned, all_accounts))
+
+    def prune_anchors(self, keep: int) -> int:
+        """Removes all but the newest anchors, and what only they need, from the database. Says how many. What was
+        removed can't be verified with any more.
+
+        Args:
+            keep: How many stay; 2 at the least.
+
+        >>> ledger.prune_anchors(100)
+        0
+        """
+        return run(self._native.prune_anchors(keep))
+
+    def prove(self, user_id: Id, anchor: str, *, archive: Place | None = None) -> str:
+        """Proves an account's entries, up to the one that was anchored, to somebody who has only the anchor:
+        :func:`jointo_credits.check_proof`.
+
+        Args:
+            user_id: The account.
+            anchor: What :meth:`anchor` gave.
+            archive: Where old entries are that have left the database; without, the proof begins after them.
+
+        Raises:
+            NotFoundError: The anchor does not cover that account.
+
+        >>> from jointo_credits import check_proof
+        >>> anchor = ledger.anchor(unsigned=True)
+        >>> proof = ledger.prove(user, anchor)
+        >>> check_proof(anchor, proof, unsigned=True).last.available
+        1000
+        """
+        return run(self._native.prove(user_id, anchor, archive))
 
     def trial_balance(self) -> TrialBalance:
         """Sums all accounts and all counter-accounts. Together they are zero.

@@ -28,6 +28,7 @@ from ._results import (
     PaymentRequest,
     PendingHolds,
     Pricing,
+    Proved,
     QuoteLine,
     Receipt,
     Reconciled,
@@ -53,6 +54,7 @@ __all__ = [
     "after_fork_in_child",
     "after_fork_in_parent",
     "before_fork",
+    "check_proof",
     "flush_records",
 ]
 
@@ -290,7 +292,12 @@ class NativeLedger:
         self, older_than: timedelta | float, archive: str | PathLike[str], limit: int | None, dry_run: bool
     ) -> Operation[CleanedUp]: ...
     def archives(self) -> Operation[tuple[ArchiveFile, ...]]: ...
-    def verify(self, archive: str | PathLike[str] | None) -> Operation[Verification]: ...
+    def verify(
+        self, archive: str | PathLike[str] | None, anchor: str | None, public_key: str | None, unsigned: bool
+    ) -> Operation[Verification]: ...
+    def anchor(self, key: str | None, unsigned: bool, all_accounts: bool) -> Operation[str]: ...
+    def prune_anchors(self, keep: int) -> Operation[int]: ...
+    def prove(self, user_id: Id, anchor: str, archive: str | PathLike[str] | None) -> Operation[str]: ...
     def trial_balance(self) -> Operation[TrialBalance]: ...
 
 @final
@@ -327,3 +334,5 @@ class NativeOrders:
     def reconcile_statement(
         self, channel: str, bill: bytes, since: datetime, until: datetime
     ) -> Operation[StatementReport]: ...
+
+def check_proof(anchor: str, proof: str, public_key: str | None, unsigned: bool) -> Proved: ...

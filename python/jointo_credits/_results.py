@@ -44,6 +44,7 @@ __all__ = [
     "Pin",
     "Pricing",
     "Problem",
+    "Proved",
     "Quote",
     "QuoteLine",
     "Receipt",
@@ -887,12 +888,28 @@ class PendingHolds(_Result):
 class Fault(_Result):
     """Something in the books that does not fit."""
 
+    #: The account; all zeros where it is about none.
     user_id: UUID
     #: The entry, where it is about one.
     seq: int | None
-    #: The lot, consumption or order, where it is about one; for a gift, the lot that was given.
+    #: The lot, consumption, order, package or rate card, where it is about one; for a gift, the lot that was given.
     id: UUID | None
-    kind: Literal["sequence", "hash", "entry", "account", "lot", "hold", "gift", "order"]
+    kind: Literal[
+        "sequence",
+        "hash",
+        "entry",
+        "account",
+        "lot",
+        "hold",
+        "gift",
+        "order",
+        "archive",
+        "checkpoint",
+        "package",
+        "pricing",
+        "schema",
+        "anchor",
+    ]
     #: What is there, and what should be.
     detail: str
 
@@ -911,6 +928,10 @@ class Verification(_Result):
     holds: int
     #: Orders audited.
     orders: int
+    #: Accounts that were compared with an anchor.
+    anchored: int
+    #: Of these, those whose anchored entry has left the database, so that only the archive can show it.
+    anchored_archived: int
     #: Faults found.
     fault_count: int
     #: The first thousand of them.
@@ -920,6 +941,19 @@ class Verification(_Result):
     def is_clean(self) -> bool:
         """Whether everything fits."""
         return self.fault_count == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Proved(_Result):
+    """What a proof shows of an account."""
+
+    user_id: UUID
+    #: Its last entry when the anchor was made.
+    last: Transaction
+    #: The number of the first entry that the proof has: 1, unless older ones have left the database.
+    first_seq: int
+    #: How many entries it has.
+    entries: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,9 @@ __all__ = ["TABLES", "include_name", "is_ours"]
 TABLES = frozenset(
     {
         "credit_accounts",
+        "credit_anchor_groups",
+        "credit_anchor_leaves",
+        "credit_anchors",
         "credit_archived_sums",
         "credit_archives",
         "credit_catalogue",
@@ -31,6 +34,7 @@ TABLES = frozenset(
         "credit_consumption_logs",
         "credit_gifts",
         "credit_kept_entries",
+        "credit_ledger",
         "credit_lots",
         "credit_migrations",
         "credit_orders",

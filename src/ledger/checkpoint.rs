@@ -23,6 +23,77 @@ pub struct Checkpoint {
     pub lots: BTreeMap<Uuid, OpenLot>,
     /// The holds that were pending, without metadata and quote.
     pub holds: BTreeMap<Uuid, Hold>,
+    /// The entry itself, in the form that is hashed.
+    pub witness: Option<Witness>,
+}
+
+/// An entry that has left, in the form that its hash is over: so the hash shows what was left then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witness(Vec<u8>);
+
+/// What a [`Witness`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Witnessed {
+    /// The account.
+    pub user_id: Uuid,
+    /// The entry's number.
+    pub seq: i64,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// `available` afterwards.
+    pub available: i64,
+    /// `held` afterwards.
+    pub held: i64,
+}
+
+impl Witness {
+    fn of(entry: &Entry, previous: &Hash) -> Self {
+        let mut form = Vec::with_capacity(320 + entry.data.len());
+        entry.write_canonical(previous, &mut form);
+        Witness(form)
+    }
+
+    /// The hash of the entry.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        Hash::of(&self.0)
+    }
+
+    /// What it says; `None` where it is not in the form of an entry. See [`Entry::chained`] for what stands where.
+    #[must_use]
+    pub fn says(&self) -> Option<Witnessed> {
+        let bytes = self.0.strip_prefix(&[1])?;
+        let user_id = Uuid::from_slice(bytes.get(32..48)?).ok()?;
+        let integer = |place: usize| {
+            let begin = 48 + 8 * place;
+            let bytes: [u8; 8] = bytes.get(begin..begin + 8)?.try_into().ok()?;
+            Some(i64::from_be_bytes(bytes))
+        };
+        Some(Witnessed {
+            user_id,
+            seq: integer(0)?,
+            created_at: Timestamp::from_micros(integer(1)?),
+            available: integer(4)?,
+            held: integer(5)?,
+        })
+    }
+
+    fn text(&self) -> String {
+        let digit = |n: u8| char::from(if n < 10 { b'0' + n } else { b'a' + n - 10 });
+        self.0
+            .iter()
+            .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+            .collect()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|n| u8::try_from(n).ok());
+        let bytes = text.as_bytes().chunks(2).map(|pair| match pair {
+            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+            _ => None,
+        });
+        bytes.collect::<Option<Vec<u8>>>().map(Witness)
+    }
 }
 
 /// What a checkpoint knows of a lot.
@@ -62,6 +133,9 @@ struct Data {
     created_at: Timestamp,
     lots: BTreeMap<Uuid, OpenLot>,
     holds: Vec<PendingHold>,
+    /// In hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    witness: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -85,6 +159,7 @@ impl Checkpoint {
             account: Account::new(user_id, Timestamp::MIN),
             lots: BTreeMap::new(),
             holds: BTreeMap::new(),
+            witness: None,
         }
     }
 
@@ -131,6 +206,7 @@ impl Checkpoint {
         if account.available != entry.available || account.held != entry.held {
             return Err("its balance does not follow");
         }
+        self.witness = Some(Witness::of(entry, &account.hash));
         account.seq = entry.seq;
         account.hash = entry.hash;
         account.updated_at = entry.created_at;
@@ -186,6 +262,7 @@ impl Checkpoint {
             },
             lots: lots.filter(|(_, open)| *open != OpenLot::default()).collect(),
             holds: pending.map(|hold| (hold.consumption_id, bare(hold))).collect(),
+            witness: None,
         }
     }
 
@@ -222,6 +299,7 @@ impl Checkpoint {
             created_at: account.created_at,
             lots: self.lots.clone(),
             holds: self.holds.values().map(PendingHold::of).collect(),
+            witness: self.witness.as_ref().map(Witness::text),
         };
         // Numbers, strings and lists only; serialising those can't fail.
         serde_json::to_string(&data).unwrap_or_default()
@@ -239,6 +317,11 @@ impl Checkpoint {
         data: &str,
     ) -> Result<Self, serde_json::Error> {
         let data: Data = serde_json::from_str(data)?;
+        let no_form = || serde::de::Error::custom("its entry is not in hexadecimal");
+        let witness = data
+            .witness
+            .as_deref()
+            .map(|text| Witness::parse(text).ok_or_else(no_form));
         let holds = data
             .holds
             .into_iter()
@@ -260,6 +343,7 @@ impl Checkpoint {
             },
             lots: data.lots,
             holds: holds.collect(),
+            witness: witness.transpose()?,
         })
     }
 }

@@ -36,7 +36,7 @@ mod words;
 
 pub use account::{Account, Hold, HoldState, Lot, Money, Pin, State};
 pub use apply::{Inconsistent, apply};
-pub use checkpoint::{Checkpoint, OpenLot};
+pub use checkpoint::{Checkpoint, OpenLot, Witness, Witnessed};
 #[cfg(feature = "engine")]
 pub(crate) use command::ttl as check_ttl;
 pub use command::{

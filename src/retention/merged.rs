@@ -1,8 +1,10 @@
 //! The database and its archive read as one, as if nothing had ever left.
 
-use super::lines;
+use crate::anchor::tree::Leaf;
 use crate::archive::{Archive, ArchiveError, Segment};
-use crate::ledger::{Account, Checkpoint, Entry, Hash, Hold, Lot, OrderNo};
+use crate::ledger::{Account, Checkpoint, Entry, Hash, Hold, Lot, OrderNo, Timestamp};
+use crate::lines;
+use crate::store::anchors::{AnchorReads, AnchorRow, Group};
 use crate::store::retention::{ArchiveFile, ArchiveKind};
 use crate::store::{
     Claim, DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder,
@@ -298,5 +300,52 @@ impl Snapshot for Archived {
 
     fn sums(&mut self) -> Reading<'_, Sums> {
         self.inner.sums()
+    }
+
+    fn archived_sums(&mut self) -> Reading<'_, BTreeMap<String, i128>> {
+        self.inner.archived_sums()
+    }
+}
+
+/// As the database has them.
+impl AnchorReads for Archived {
+    fn ledger_id(&mut self) -> Reading<'_, Uuid> {
+        self.inner.ledger_id()
+    }
+
+    fn anchor(&mut self, number: Option<i64>) -> Reading<'_, Option<AnchorRow>> {
+        self.inner.anchor(number)
+    }
+
+    fn mark(&mut self, now: Timestamp) -> Reading<'_, String> {
+        self.inner.mark(now)
+    }
+
+    fn changed(&mut self, mark: String) -> Reading<'_, Option<Vec<Leaf>>> {
+        self.inner.changed(mark)
+    }
+
+    fn leaves(&mut self, number: i64, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Leaf>> {
+        self.inner.leaves(number, after, limit)
+    }
+
+    fn leaves_of(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<Leaf>> {
+        self.inner.leaves_of(accounts)
+    }
+
+    fn leaves_in(&mut self, buckets: Vec<u16>) -> Reading<'_, Vec<Leaf>> {
+        self.inner.leaves_in(buckets)
+    }
+
+    fn group_roots(&mut self) -> Reading<'_, Vec<(i32, Hash)>> {
+        self.inner.group_roots()
+    }
+
+    fn groups(&mut self, numbers: Vec<i32>) -> Reading<'_, Vec<Group>> {
+        self.inner.groups(numbers)
+    }
+
+    fn hashes(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {
+        self.inner.hashes(entries)
     }
 }

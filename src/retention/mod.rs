@@ -29,7 +29,6 @@
 //! A clean-up works for a quarter of its time and rests in between ([`REST`]), so that it takes no more than a share of a
 //! busy machine.
 
-mod lines;
 mod merged;
 
 use crate::archive::{Archive, ArchiveError, Sealed, SegmentWriter};
@@ -37,10 +36,12 @@ use crate::clock::Moment;
 use crate::error::{Error, Result, Written};
 use crate::facade::{Ledger, Page, Piece, TransactionFilter, page_limit};
 use crate::ledger::{Checkpoint, Entry, Hash, Hold, Refusal, Timestamp};
+use crate::lines;
 use crate::store::retention::{AccountRemoval, ArchiveFile, ArchiveKind, Removal};
 use crate::store::{Reader, StoreError, StoreResult, StoredEntry};
-use crate::verify::{Fault, FaultKind, Past, Verification, verify};
-use merged::{Archived, entries_of};
+use crate::verify::{Anchored, Facts, Fault, FaultKind, Past, Scope, Verification, verify};
+use merged::Archived;
+pub(crate) use merged::entries_of;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -155,13 +156,22 @@ impl Ledger {
     /// `validation` for an archive that is none; `unavailable`. Files that are damaged or gone are faults, no errors; where
     /// there are any, the database is audited without the archive.
     pub async fn verify_archived(&self, archive: &str) -> Result<Verification> {
+        self.audit_archived(archive, None).await
+    }
+
+    pub(crate) async fn audit_archived(
+        &self,
+        archive: &str,
+        anchored: Option<Anchored>,
+    ) -> Result<Verification> {
         let archive = Archive::open(archive)?;
         let begin = |reader: Arc<dyn Reader>| async move {
             // First the snapshot, then the files: so there is one for everything that has left it.
-            let snapshot = reader.snapshot().await?;
-            StoreResult::Ok((snapshot, reader.archives().await?))
+            let mut snapshot = reader.snapshot().await?;
+            let facts = Facts::read(reader.as_ref(), snapshot.archived_sums().await?).await?;
+            StoreResult::Ok((snapshot, facts, reader.archives().await?))
         };
-        let (mut snapshot, files) = self.read(begin).await?;
+        let (mut snapshot, facts, files) = self.read(begin).await?;
         let mut faults = Vec::new();
         for file in &files {
             match archive.check(&file.name, &file.sha256.0, file.bytes).await {
@@ -176,11 +186,16 @@ impl Ledger {
                 }),
             }
         }
+        let scope = |past| Scope {
+            past,
+            anchored,
+            facts: Some(facts),
+        };
         let mut found = if faults.is_empty() {
             let mut whole = Archived::open(snapshot, &archive, &files).await?;
-            verify(&mut whole, Past::Archive).await?
+            verify(&mut whole, scope(Past::Archive)).await?
         } else {
-            verify(snapshot.as_mut(), Past::Checkpoint).await?
+            verify(snapshot.as_mut(), scope(Past::Checkpoint)).await?
         };
         faults.into_iter().for_each(|fault| found.fault(fault));
         Ok(found)

@@ -1,13 +1,14 @@
 //! A store in memory, for tests: ordered maps under one lock, and nothing that could be clever.
 
+mod anchors;
 #[cfg_attr(not(feature = "archive"), allow(dead_code))]
 mod retention;
 
 use super::retention::ArchiveFile;
 use super::{
     CatalogueChange, CatalogueRows, Claim, Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter,
-    Inspected, KeyScope, Loaded, LoadedAccount, Needs, OpenOrderRow, OrderFilter, OrderNeed, Page, Reader,
-    Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums, Writes,
+    Inspected, KeyScope, Loaded, LoadedAccount, Needs, OddTime, OpenOrderRow, OrderFilter, OrderNeed, Page,
+    Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums, Writes,
 };
 use crate::catalogue::Package;
 use crate::ledger::{
@@ -60,6 +61,7 @@ pub(crate) struct Books {
     archives: Vec<ArchiveFile>,
     catalogue: CatalogueRows,
     package_versions: BTreeMap<(Uuid, u32), Package>,
+    tree: anchors::Tree,
     /// The committer that asked for a lock and has not appended yet.
     locked_by: Option<u64>,
 }
@@ -93,6 +95,13 @@ impl MemoryStore {
             Ok(f(&self.shared.books()))
         };
         ready(result)
+    }
+
+    fn write<T: Send + 'static>(&self, f: impl FnOnce(&mut Books) -> StoreResult<T>) -> Reading<'_, T> {
+        if self.closed.load(Ordering::SeqCst) {
+            return ready(Err(StoreError::Lost("the store is closed".into())));
+        }
+        ready(f(&mut self.shared.books()))
     }
 }
 
@@ -657,6 +666,15 @@ impl Reader for MemoryStore {
         })
     }
 
+    fn package_history(&self) -> Reading<'_, Vec<Package>> {
+        self.read(|books| books.package_versions.values().cloned().collect())
+    }
+
+    /// There is no such column.
+    fn odd_times(&self) -> Reading<'_, Vec<OddTime>> {
+        self.read(|_| Vec::new())
+    }
+
     fn change_catalogue(&self, change: CatalogueChange) -> Reading<'_, bool> {
         if self.closed.load(Ordering::SeqCst) {
             return ready(Err(StoreError::Lost("the store is closed".into())));
@@ -799,6 +817,10 @@ impl Snapshot for Books {
 
     fn checkpoint(&mut self, user_id: Uuid) -> Reading<'_, Option<Checkpoint>> {
         ready(Ok(self.checkpoints.get(&user_id).cloned()))
+    }
+
+    fn archived_sums(&mut self) -> Reading<'_, BTreeMap<String, i128>> {
+        ready(Ok(self.archived_sums.clone()))
     }
 
     fn sums(&mut self) -> Reading<'_, Sums> {

@@ -25,6 +25,8 @@
 //! | `Skewed` | the database's clock is not near the ledger's | answers `Unavailable`, unless the batch has just grown old |
 //! | `Failed` | disk full, read-only, tables missing, no permission | answers `Unavailable` and says why |
 
+#[cfg_attr(not(feature = "anchors"), allow(dead_code))]
+pub(crate) mod anchors;
 #[cfg(test)]
 pub(crate) mod contract_tests;
 pub(crate) mod memory;
@@ -45,6 +47,7 @@ use crate::ledger::{
     Timestamp,
 };
 use crate::stats::PendingHolds;
+pub(crate) use anchors::{AnchorReads, Anchors};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use order_row::OrderRow;
 pub(crate) use order_row::StoredOrder;
@@ -403,7 +406,7 @@ pub(crate) enum Due {
 }
 
 /// The reading side, shared by everybody.
-pub(crate) trait Reader: Retention + Send + Sync + 'static {
+pub(crate) trait Reader: Anchors + Retention + Send + Sync + 'static {
     /// The account with *all* its due holds (never a `due_end`), or `None` where it has no row.
     fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>>;
 
@@ -465,6 +468,12 @@ pub(crate) trait Reader: Retention + Send + Sync + 'static {
     /// Every version of a package, oldest first.
     fn package_versions(&self, package_id: Uuid) -> Reading<'_, Vec<Package>>;
 
+    /// Every version of every package, by package, oldest first.
+    fn package_history(&self) -> Reading<'_, Vec<Package>>;
+
+    /// Entries and consumptions whose `updated_at` can't be: [`TIMES_NAMED_MAX`] of them at the most.
+    fn odd_times(&self) -> Reading<'_, Vec<OddTime>>;
+
     /// Writes all of it, or nothing where the catalogue is no more at the revision it was planned on: then `false`.
     fn change_catalogue(&self, change: CatalogueChange) -> Reading<'_, bool>;
 
@@ -502,6 +511,18 @@ pub(crate) trait Reader: Retention + Send + Sync + 'static {
     fn close(&self) -> Reading<'_, ()>;
 }
 
+/// How many rows [`Reader::odd_times`] names.
+pub(crate) const TIMES_NAMED_MAX: usize = 1_000;
+
+/// A row whose `updated_at` can't be: an entry's, which is never changed; or a consumption's that is earlier than its last
+/// change, or later than its account's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OddTime {
+    pub(crate) user_id: Uuid,
+    pub(crate) seq: Option<i64>,
+    pub(crate) consumption_id: Option<Uuid>,
+}
+
 /// What a store can tell about its database.
 #[derive(Debug, Clone)]
 pub(crate) struct Inspected {
@@ -509,7 +530,7 @@ pub(crate) struct Inspected {
     pub(crate) database: String,
     /// What its own clock shows, where it has one.
     pub(crate) time: Option<Timestamp>,
-    /// Indexes and triggers of the migrations that are not there, or not in use.
+    /// What is not as the migrations make it: tables, constraints, indexes, triggers, functions.
     pub(crate) missing: Vec<String>,
     /// Settings that can cost acknowledged commits, and versions that are too old.
     pub(crate) risks: Vec<Problem>,
@@ -576,7 +597,7 @@ impl<T: Send + 'static> Page<T> {
 }
 
 /// Pages of whole tables in the order of their keys, and single rows.
-pub(crate) trait Snapshot: Send {
+pub(crate) trait Snapshot: AnchorReads {
     /// Accounts with an id greater than `after`.
     fn accounts(&mut self, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Account>>;
     /// Entries after the given (account, number), by account and number. As stored: `effects` parsed from `data`.
@@ -608,6 +629,8 @@ pub(crate) trait Snapshot: Send {
     fn checkpoint(&mut self, user_id: Uuid) -> Reading<'_, Option<Checkpoint>>;
     /// What the accounts hold and what the journal, and the entries that left it, booked on each counter-account.
     fn sums(&mut self) -> Reading<'_, Sums>;
+    /// What the entries that left the journal had booked on each counter-account.
+    fn archived_sums(&mut self) -> Reading<'_, BTreeMap<String, i128>>;
 }
 
 /// An entry read back, which need not be sound.

@@ -2,8 +2,10 @@
 
 use super::feed::{PAGE, Rows, place};
 use super::{Fault, FaultKind, Past, Verification};
+use crate::anchor::tree::Leaf;
 use crate::ledger::{
-    Account, Checkpoint, Entry, Hash, Hold, Lot, OpenLot, OrderNo, Source, State, Status, Timestamp, apply,
+    Account, Checkpoint, Entry, Hash, Hold, Lot, OpenLot, OrderNo, Source, State, Status, Timestamp,
+    Witnessed, apply,
 };
 use crate::store::{CLOCKS_APART, Claim, GiftRow, StoreResult, StoredEntry, StoredOrder};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -112,8 +114,25 @@ pub(super) struct Books {
     to_stay: BTreeMap<i64, Hash>,
     /// What was made later is in the entries that are there.
     young_after: Option<Timestamp>,
+    /// The entry that was anchored, until it is met.
+    anchored: Option<Leaf>,
+    /// That entry.
+    met: Option<Met>,
+    /// Where what has left the journal ends, if it is not read.
+    left_until: Option<(i64, Hash)>,
     /// Once an entry does not follow, what comes after can't be derived any more.
     broken: bool,
+}
+
+/// What is told of an anchored entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Met {
+    /// It is there.
+    There { hash: Hash, available: i64, held: i64 },
+    /// It is there and can't be read.
+    Damaged,
+    /// It has left the journal.
+    Left,
 }
 
 /// SHA-256 of the texts that only a hold's own row carries.
@@ -159,6 +178,7 @@ impl Books {
         past: Past,
         checkpoint: Option<Checkpoint>,
         to_stay: BTreeMap<i64, Hash>,
+        anchored: Option<Leaf>,
     ) -> Self {
         let (checkpoint, to_audit) = match past {
             Past::Checkpoint => (checkpoint, None),
@@ -168,9 +188,12 @@ impl Books {
             young_after: checkpoint
                 .as_ref()
                 .map(|checkpoint| checkpoint.account.updated_at.plus(CLOCKS_APART)),
+            left_until: checkpoint.as_ref().map(|c| (c.account.seq, c.account.hash)),
             checkpoint,
             to_audit,
             to_stay,
+            anchored,
+            met: None,
             state: State::new(user_id, Timestamp::MIN),
             texts: HashMap::new(),
             bought: (0, Vec::new()),
@@ -207,6 +230,16 @@ impl Books {
             Ok(entry) => entry.seq,
             Err(damaged) => damaged.seq,
         };
+        if self.anchored.take_if(|leaf| leaf.seq == seq).is_some() {
+            self.met = Some(match entry {
+                Ok(entry) => Met::There {
+                    hash: entry.hash,
+                    available: entry.available,
+                    held: entry.held,
+                },
+                Err(_) => Met::Damaged,
+            });
+        }
         if self.checkpoint.as_ref().is_some_and(|c| seq <= c.account.seq) {
             self.check_kept(seq, entry, found);
             return Ok(());
@@ -259,12 +292,15 @@ impl Books {
         if self.broken {
             return;
         }
-        let made = Checkpoint::of(&self.state);
+        let made = Checkpoint {
+            witness: checkpoint.witness.clone(),
+            ..Checkpoint::of(&self.state)
+        };
         // What was put aside is not compared: a row says how it ends, not how it stood here.
         let is_all_there = self.aside == Aside::default();
         if made.account != checkpoint.account || (is_all_there && made != checkpoint) {
             let detail = format!("its checkpoint is {checkpoint:?}, and the entries make it {made:?}");
-            found.fault(self.fault(Some(seq), None, FaultKind::Account, detail));
+            found.fault(self.fault(Some(seq), None, FaultKind::Checkpoint, detail));
         }
     }
 
@@ -304,6 +340,31 @@ impl Books {
         self.begin_at_checkpoint(rows, found)
     }
 
+    /// The checkpoint's entry, which the hash in the chain is over, says what was left then.
+    fn check_witness(&self, checkpoint: &Checkpoint, found: &mut Verification) {
+        let account = &checkpoint.account;
+        let detail = match &checkpoint.witness {
+            None => "its checkpoint lacks the entry that it stands at; only the archive can show what was left then".into(),
+            Some(witness) if witness.hash() != account.hash => {
+                "the entry in its checkpoint has not the hash that its journal goes on from".into()
+            }
+            Some(witness) => {
+                let stands = Witnessed {
+                    user_id: account.user_id,
+                    seq: account.seq,
+                    created_at: account.updated_at,
+                    available: account.available,
+                    held: account.held,
+                };
+                match witness.says() {
+                    Some(says) if says == stands => return,
+                    says => format!("its checkpoint is {stands:?}, and the entry in it says {says:?}"),
+                }
+            }
+        };
+        found.fault(self.fault(Some(account.seq), None, FaultKind::Checkpoint, detail));
+    }
+
     fn begin_at_checkpoint(&mut self, rows: &Rows, found: &mut Verification) -> StoreResult<()> {
         let Some(checkpoint) = self.checkpoint.take() else {
             return Ok(());
@@ -312,6 +373,7 @@ impl Books {
             let detail = format!("entry {seq} should be here: it was to stay");
             found.fault(self.fault(Some(seq), None, FaultKind::Sequence, detail));
         }
+        self.check_witness(&checkpoint, found);
         let account = &checkpoint.account;
         let lots = checkpoint.lots.values().map(|lot| i128::from(lot.remaining));
         let pending = || checkpoint.holds.values();
@@ -329,7 +391,7 @@ impl Books {
             if i128::from(stored) != sum {
                 let detail =
                     format!("{name} is {stored} at its checkpoint, whose lots and holds make it {sum}");
-                found.fault(self.fault(Some(account.seq), None, FaultKind::Account, detail));
+                found.fault(self.fault(Some(account.seq), None, FaultKind::Checkpoint, detail));
             }
         }
         let mut there = Vec::new();
@@ -680,12 +742,42 @@ impl Books {
         }
     }
 
+    /// Whether the entry that was anchored is the one that is there now; after all rows were checked.
+    pub(super) fn check_anchored(&self, leaf: &Leaf, found: &mut Verification) -> Option<Met> {
+        let met = self.met.or_else(|| match self.left_until {
+            Some((seq, hash)) if seq == leaf.seq => Some(Met::There {
+                hash,
+                available: leaf.available,
+                held: leaf.held,
+            }),
+            Some((seq, _)) if seq > leaf.seq => Some(Met::Left),
+            _ => None,
+        });
+        let detail = match met {
+            Some(Met::There { hash, .. }) if hash == leaf.hash => return met,
+            Some(Met::Left) => return met,
+            Some(Met::Damaged) => return met,
+            Some(Met::There { hash, .. }) => {
+                format!("its hash is {hash}, and was {} when it was anchored", leaf.hash)
+            }
+            None => format!(
+                "it was anchored, and is gone; the journal ends with {} (or it was of a rate card or package)",
+                self.state.account.seq
+            ),
+        };
+        found.fault(self.fault(Some(leaf.seq), None, FaultKind::Anchor, detail));
+        met
+    }
+
     /// The figures; after all rows were checked.
     pub(super) fn check_account(&self, row: Option<&Account>, found: &mut Verification) {
         let derived = &self.state.account;
         let mut fault = |detail: String| found.fault(self.fault(None, None, FaultKind::Account, detail));
         let Some(row) = row else {
-            return fault("it has entries and no row".into());
+            if derived.seq > 0 {
+                fault("it has entries and no row".into());
+            }
+            return;
         };
         if derived.seq == 0 {
             return fault("it has a row and no entries".into());

@@ -5,6 +5,7 @@
 //! with the one before, so at the most two pages of each table are in memory. Decoding a page is done by a third thread.
 
 use super::sha256::Messages;
+use crate::anchor::tree::Leaf;
 use crate::ledger::{Account, Checkpoint, Hash, Hold, Lot, OrderNo};
 use crate::store::{
     Claim, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder,
@@ -28,6 +29,8 @@ enum Request {
     Claims(Option<(Uuid, OrderNo)>, Reply<Claim>),
     Checkpoints(Option<Uuid>, Reply<Checkpoint>),
     Kept(Option<(Uuid, i64)>, Reply<(Uuid, i64, Hash)>),
+    /// As of the anchor with this number.
+    Leaves(i64, Option<Uuid>, Reply<Leaf>),
     LotsOf(Uuid, Vec<Uuid>, Reply<(Uuid, Lot)>),
     HoldsOf(Uuid, Vec<Uuid>, Reply<Hold>),
     GiftsOf(Uuid, Vec<Uuid>, Reply<GiftRow>),
@@ -41,9 +44,10 @@ pub(super) struct Server(mpsc::UnboundedReceiver<Request>);
 struct Client(mpsc::UnboundedSender<Request>);
 
 /// The two halves. The queue needs no bound: the audit has one request per table under way at the most.
-pub(super) fn halves() -> (Server, Tables) {
+/// `anchor`: the number of the one that the books are compared with.
+pub(super) fn halves(anchor: Option<i64>) -> (Server, Tables) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    (Server(receiver), Tables::new(Client(sender)))
+    (Server(receiver), Tables::new(Client(sender), anchor))
 }
 
 impl Server {
@@ -65,6 +69,9 @@ impl Server {
                 Request::Claims(after, reply) => answer(reply, snapshot.claims(after, PAGE)).await,
                 Request::Checkpoints(after, reply) => answer(reply, snapshot.checkpoints(after, PAGE)).await,
                 Request::Kept(after, reply) => answer(reply, snapshot.kept(after, PAGE)).await,
+                Request::Leaves(number, after, reply) => {
+                    answer(reply, snapshot.leaves(number, after, PAGE)).await
+                }
                 Request::LotsOf(user_id, ids, reply) => answer(reply, snapshot.lots_of(user_id, ids)).await,
                 Request::HoldsOf(user_id, ids, reply) => answer(reply, snapshot.holds_of(user_id, ids)).await,
                 Request::GiftsOf(user_id, ids, reply) => answer(reply, snapshot.gifts_of(user_id, ids)).await,
@@ -94,19 +101,23 @@ impl Client {
 /// A table, page by page in the order of its key.
 struct Pages<K, T> {
     client: Client,
-    request: fn(Option<K>, Reply<T>) -> Request,
+    request: Box<dyn Fn(Option<K>, Reply<T>) -> Request + Send>,
     key: fn(&T) -> K,
     /// The page that was asked for and is not here yet; `None` after the last one.
     next: Option<Answer<T>>,
 }
 
 impl<K, T> Pages<K, T> {
-    fn new(client: &Client, request: fn(Option<K>, Reply<T>) -> Request, key: fn(&T) -> K) -> Self {
+    fn new(
+        client: &Client,
+        request: impl Fn(Option<K>, Reply<T>) -> Request + Send + 'static,
+        key: fn(&T) -> K,
+    ) -> Self {
         Pages {
             client: client.clone(),
-            request,
-            key,
             next: Some(client.ask(|reply| request(None, reply))),
+            request: Box::new(request),
+            key,
         }
     }
 
@@ -117,7 +128,7 @@ impl<K, T> Pages<K, T> {
         };
         let rows = wait(next)?;
         if let Some(last) = rows.last().filter(|_| rows.len() == PAGE) {
-            let (after, request) = ((self.key)(last), self.request);
+            let (after, request) = ((self.key)(last), &self.request);
             self.next = Some(self.client.ask(|reply| request(Some(after), reply)));
         }
         Ok(rows)
@@ -131,9 +142,30 @@ pub(super) struct Ahead<K, T> {
 }
 
 impl<K, T> Ahead<K, T> {
-    fn new(client: &Client, request: fn(Option<K>, Reply<T>) -> Request, key: fn(&T) -> K) -> Self {
+    fn new(
+        client: &Client,
+        request: impl Fn(Option<K>, Reply<T>) -> Request + Send + 'static,
+        key: fn(&T) -> K,
+    ) -> Self {
         Ahead {
             pages: Pages::new(client, request, key),
+            rows: Vec::new().into_iter(),
+        }
+    }
+
+    /// A table that nobody asked for.
+    fn none(client: &Client, key: fn(&T) -> K, request: fn(Option<K>, Reply<T>) -> Request) -> Self
+    where
+        K: 'static,
+        T: 'static,
+    {
+        Ahead {
+            pages: Pages {
+                client: client.clone(),
+                request: Box::new(request),
+                key,
+                next: None,
+            },
             rows: Vec::new().into_iter(),
         }
     }
@@ -250,6 +282,8 @@ pub(super) struct Tables {
     pub(super) claims: Ahead<(Uuid, OrderNo), Claim>,
     pub(super) checkpoints: Ahead<Uuid, Checkpoint>,
     pub(super) kept: Ahead<(Uuid, i64), (Uuid, i64, Hash)>,
+    /// Without an anchor, none.
+    pub(super) leaves: Ahead<Uuid, Leaf>,
     pub(super) rows: Rows,
 }
 
@@ -262,8 +296,18 @@ pub(super) fn place(order: &StoredOrder) -> (Uuid, OrderNo) {
 }
 
 impl Tables {
-    fn new(client: Client) -> Self {
+    fn new(client: Client, anchor: Option<i64>) -> Self {
+        let user_id = |leaf: &Leaf| leaf.user_id;
+        let leaves = match anchor {
+            Some(number) => Ahead::new(
+                &client,
+                move |after, reply| Request::Leaves(number, after, reply),
+                user_id,
+            ),
+            None => Ahead::none(&client, user_id, |after, reply| Request::Leaves(0, after, reply)),
+        };
         Tables {
+            leaves,
             journal: Journal::new(&client),
             accounts: Ahead::new(&client, Request::Accounts, |account| account.user_id),
             lots: Ahead::new(&client, Request::Lots, |(user_id, lot)| (*user_id, lot.lot_id)),

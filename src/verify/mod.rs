@@ -40,19 +40,27 @@
 //! and there are no others. What rows say of the time before can't be derived any more: of lots, that nothing is left which
 //! the checkpoint does not know; of consumptions, that they are over. The archive knows the rest.
 
+mod anchored;
 mod books;
 mod feed;
 mod sha256;
 #[cfg(test)]
 mod tests;
+mod whole;
 
-use crate::ledger::{Entry, Hold, Lot, OpenLot, State, Status, Timestamp, apply};
+use crate::ledger::{Entry, Hash, Hold, Lot, OpenLot, State, Status, Timestamp, apply};
+use crate::store::anchors::AnchorRow;
 use crate::store::{Snapshot, StoreError, StoreResult, Sums};
+use anchored::Comparison;
 use books::Books;
 use feed::Tables;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use uuid::Uuid;
+pub(crate) use whole::Facts;
+use whole::Whole;
+#[cfg(feature = "anchors")]
+pub(crate) use whole::catalogue;
 
 /// How many faults are named; all are counted.
 pub const FAULTS_NAMED_MAX: usize = 1_000;
@@ -77,8 +85,18 @@ pub enum FaultKind {
     Gift,
     /// An order is not what the entries make it, has not the lots that it was paid for, or its payment is not claimed for it.
     Order,
-    /// A file of the archive is gone, or not what was written.
+    /// A file of the archive is gone, or not what was written; or what is said of the archive does not fit what has left.
     Archive,
+    /// The account's checkpoint is not what the entries that left have made.
+    Checkpoint,
+    /// A package, or one of its versions, is not what was saved.
+    Package,
+    /// A rate card is not what was saved, or is gone.
+    Pricing,
+    /// A table, constraint, index, trigger or function is not what the migrations make.
+    Schema,
+    /// Something is not as it was when the anchor was made.
+    Anchor,
 }
 
 impl fmt::Display for FaultKind {
@@ -93,6 +111,11 @@ impl fmt::Display for FaultKind {
             FaultKind::Gift => "gift",
             FaultKind::Order => "order",
             FaultKind::Archive => "archive",
+            FaultKind::Checkpoint => "checkpoint",
+            FaultKind::Package => "package",
+            FaultKind::Pricing => "pricing",
+            FaultKind::Schema => "schema",
+            FaultKind::Anchor => "anchor",
         })
     }
 }
@@ -100,11 +123,11 @@ impl fmt::Display for FaultKind {
 /// Something that does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The account.
+    /// The account; the nil UUID where it is about none.
     pub user_id: Uuid,
     /// The entry, where it is about one.
     pub seq: Option<i64>,
-    /// The lot, consumption or order, where it is about one; for a gift, the lot that was given.
+    /// The lot, consumption, order, package or rate card, where it is about one; for a gift, the lot that was given.
     pub id: Option<Uuid>,
     /// What kind.
     pub kind: FaultKind,
@@ -114,12 +137,17 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "account {}", self.user_id)?;
+        match self.user_id.is_nil() {
+            true => write!(f, "{}", self.kind)?,
+            false => write!(f, "account {}", self.user_id)?,
+        }
         if let Some(seq) = self.seq {
             write!(f, ", entry {seq}")?;
         }
-        if let Some(id) = self.id {
-            write!(f, ", {} {id}", self.kind)?;
+        match self.id {
+            Some(id) if self.user_id.is_nil() => write!(f, " {id}")?,
+            Some(id) => write!(f, ", {} {id}", self.kind)?,
+            None => {}
         }
         write!(f, ": {}", self.detail)
     }
@@ -138,6 +166,10 @@ pub struct Verification {
     pub holds: u64,
     /// Orders audited.
     pub orders: u64,
+    /// Accounts that were compared with an anchor.
+    pub anchored: u64,
+    /// Of these, those whose anchored entry has left the database, so that only the archive can show it.
+    pub anchored_archived: u64,
     /// Faults found.
     pub fault_count: u64,
     /// The first [`FAULTS_NAMED_MAX`] of them.
@@ -202,35 +234,91 @@ pub(crate) enum Past {
     Archive,
 }
 
-pub(crate) async fn verify(snapshot: &mut dyn Snapshot, past: Past) -> StoreResult<Verification> {
-    verify_keeping(snapshot, past, books::KEPT_MAX).await
+/// What an anchor says, whose signature was checked.
+#[cfg_attr(not(feature = "anchors"), allow(dead_code))]
+#[derive(Debug, Clone)]
+pub(crate) struct Anchored {
+    pub(crate) number: i64,
+    /// Its line.
+    pub(crate) record: String,
+    pub(crate) root: Hash,
+    pub(crate) accounts: u64,
+    pub(crate) available: i128,
+    pub(crate) held: i128,
+}
+
+/// What is audited, and against what.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    pub(crate) past: Past,
+    pub(crate) anchored: Option<Anchored>,
+    /// `None`: only the accounts are audited.
+    pub(crate) facts: Option<Facts>,
+}
+
+impl From<Past> for Scope {
+    fn from(past: Past) -> Self {
+        Scope {
+            past,
+            anchored: None,
+            facts: None,
+        }
+    }
+}
+
+pub(crate) async fn verify(snapshot: &mut dyn Snapshot, scope: Scope) -> StoreResult<Verification> {
+    verify_keeping(snapshot, scope, books::KEPT_MAX).await
 }
 
 async fn verify_keeping(
     snapshot: &mut dyn Snapshot,
-    past: Past,
+    scope: Scope,
     kept_max: usize,
 ) -> StoreResult<Verification> {
-    let (server, tables) = feed::halves();
-    let auditing = tokio::task::spawn_blocking(move || audit(tables, past, kept_max));
+    let stored = match &scope.anchored {
+        Some(anchored) => snapshot.anchor(Some(anchored.number)).await?,
+        None => None,
+    };
+    let (server, tables) = feed::halves(scope.anchored.as_ref().map(|anchored| anchored.number));
+    let auditing = tokio::task::spawn_blocking(move || audit(tables, scope, stored, kept_max));
     server.serve(snapshot).await;
     auditing
         .await
         .unwrap_or_else(|stopped| Err(StoreError::Lost(stopped.to_string())))
 }
 
-fn audit(mut tables: Tables, past: Past, kept_max: usize) -> StoreResult<Verification> {
+fn audit(
+    mut tables: Tables,
+    scope: Scope,
+    stored: Option<AnchorRow>,
+    kept_max: usize,
+) -> StoreResult<Verification> {
     let mut found = Verification::default();
+    let items = scope.facts.as_ref().map(Facts::items).unwrap_or_default();
+    let mut whole = scope.facts.map(|facts| Whole::new(facts, scope.past, &mut found));
+    let mut anchor = scope.anchored.map(|anchored| Comparison::new(anchored, stored));
     while let Some(user_id) = next_user(&mut tables)? {
-        found.accounts += 1;
+        let leaf = tables.leaves.take(|leaf| leaf.user_id == user_id)?;
+        if let (Some(anchor), Some(leaf), Some(item)) = (&mut anchor, leaf, items.get(&user_id)) {
+            anchor.item(&leaf, item, &mut found);
+            continue;
+        }
         let checkpoint = tables.checkpoints.take(|c| c.account.user_id == user_id)?;
+        let left_until = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.account.seq);
+        if let (Some(whole), Some(checkpoint)) = (&mut whole, &checkpoint) {
+            whole.checkpoint(checkpoint, &mut found);
+        }
         let mut kept = BTreeMap::new();
         while let Some((_, seq, previous)) = tables.kept.take(|(owner, ..)| *owner == user_id)? {
             kept.insert(seq, previous);
         }
-        let mut books = Books::new(user_id, kept_max, past, checkpoint, kept);
+        let stayed: BTreeSet<i64> = kept.keys().copied().collect();
+        let mut books = Books::new(user_id, kept_max, scope.past, checkpoint, kept, leaf);
         while let Some((entry, chained)) = tables.journal.take(user_id)? {
             found.entries += 1;
+            if let (Some(whole), Ok(entry)) = (&mut whole, &*entry) {
+                whole.entry(entry, entry.seq <= left_until && !stayed.contains(&entry.seq));
+            }
             books.replay(entry, chained, &tables.rows, &mut found)?;
         }
         books.end_of_journal(&tables.rows, &mut found)?;
@@ -240,6 +328,9 @@ fn audit(mut tables: Tables, past: Past, kept_max: usize) -> StoreResult<Verific
         }
         while let Some(hold) = tables.holds.take(|hold| hold.user_id == user_id)? {
             found.holds += 1;
+            if let Some(whole) = &whole {
+                whole.hold(&hold, &mut found);
+            }
             books.check_hold(hold, &mut found);
         }
         while let Some(gift) = tables.gifts.take(|gift| gift.user_id == user_id)? {
@@ -250,11 +341,29 @@ fn audit(mut tables: Tables, past: Past, kept_max: usize) -> StoreResult<Verific
         }
         while let Some(order) = tables.orders.take(|order| feed::place(order).0 == user_id)? {
             found.orders += 1;
+            if let (Some(whole), Ok(order)) = (&whole, &order) {
+                whole.order(order, &mut found);
+            }
             books.check_order(order, &mut found);
         }
         books.check_missing(&mut found);
         let row = tables.accounts.take(|account| account.user_id == user_id)?;
+        if let Some(row) = &row {
+            found.accounts += 1;
+            if let Some(whole) = &mut whole {
+                whole.account(row.available, row.held);
+            }
+        }
         books.check_account(row.as_ref(), &mut found);
+        if let (Some(anchor), Some(leaf)) = (&mut anchor, leaf) {
+            anchor.account(&leaf, books.check_anchored(&leaf, &mut found), &mut found);
+        }
+    }
+    if let Some(anchor) = anchor {
+        anchor.finish(&mut found);
+    }
+    if let Some(whole) = whole {
+        whole.finish(&mut found);
     }
     Ok(found)
 }
@@ -274,6 +383,7 @@ fn next_user(tables: &mut Tables) -> StoreResult<Option<Uuid>> {
             .peek()?
             .map(|checkpoint| checkpoint.account.user_id),
         tables.kept.peek()?.map(|(user_id, ..)| *user_id),
+        tables.leaves.peek()?.map(|leaf| leaf.user_id),
     ];
     Ok(heads.into_iter().flatten().min())
 }

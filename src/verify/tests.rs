@@ -98,7 +98,7 @@ async fn tables() -> Tables {
 }
 
 async fn verified(tables: &Tables, kept_max: usize) -> Verification {
-    verify_keeping(&mut tables.clone(), Past::Checkpoint, kept_max)
+    verify_keeping(&mut tables.clone(), Past::Checkpoint.into(), kept_max)
         .await
         .unwrap()
 }
@@ -240,8 +240,9 @@ async fn what_is_damaged_is_named_whether_it_was_kept_or_not() {
 /// The thread that audits ends when nobody waits for its answer any more.
 #[tokio::test]
 async fn an_audit_that_is_broken_off_ends() {
-    let (server, tables) = feed::halves();
-    let auditing = tokio::task::spawn_blocking(move || audit(tables, Past::Checkpoint, books::KEPT_MAX));
+    let (server, tables) = feed::halves(None);
+    let auditing =
+        tokio::task::spawn_blocking(move || audit(tables, Past::Checkpoint.into(), None, books::KEPT_MAX));
     drop(server);
     assert!(matches!(auditing.await.unwrap(), Err(StoreError::Lost(_))));
 }

@@ -743,6 +743,46 @@ static void test_audits_and_figures(void) {
     REFUSED(CREDITS_VALIDATION, "found", credits_inspect(ledger, NULL, &error));
 }
 
+/* For this test: openssl genpkey -algorithm ed25519 */
+#define ANCHOR_KEY                                                                                                     \
+    "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEILqfQ6F0Ezi604RA2zOIY/YNCV4vzB5zn9Pa+pixOTgC\n"                 \
+    "-----END PRIVATE KEY-----\n"
+#define ANCHOR_PUBLIC_KEY "9e61e2357566fff43c089b59137548c881955e8a694090fc681d2f57edbe071c"
+
+static void test_anchors(void) {
+    credits_verification verification;
+    credits_transaction last;
+    char *anchor = NULL, *unsigned_anchor = NULL, *proof = NULL, *faults = NULL;
+    grant(id_of(1), 100);
+    hold(id_of(1), 40);
+    OK(credits_anchor(ledger, ANCHOR_KEY, 0, &anchor, &error));
+    CHECK(strstr(anchor, "\"number\":1,") != NULL && strstr(anchor, ANCHOR_PUBLIC_KEY) != NULL);
+    OK(credits_verify_anchored(ledger, anchor, ANCHOR_PUBLIC_KEY, &verification, &faults, &error));
+    CHECK(verification.faults == 0 && verification.accounts == 1);
+    CHECK(strcmp(faults, "[]") == 0);
+    credits_string_free(faults);
+    OK(credits_prove(ledger, id_of(1), anchor, &proof, &error));
+    OK(credits_check_proof(anchor, proof, ANCHOR_PUBLIC_KEY, &last, &error));
+    CHECK(last.seq == 2 && last.available == 60 && last.held == 40);
+    OK(credits_check_proof(anchor, proof, ANCHOR_PUBLIC_KEY, NULL, &error));
+    OK(credits_anchor(ledger, NULL, 1, &unsigned_anchor, &error));
+    OK(credits_verify_anchored(ledger, unsigned_anchor, NULL, &verification, NULL, &error));
+    REFUSED(CREDITS_VALIDATION, "proof", credits_check_proof(unsigned_anchor, proof, NULL, NULL, &error));
+    REFUSED(CREDITS_VALIDATION, "proof", credits_check_proof(anchor, "{}", ANCHOR_PUBLIC_KEY, NULL, &error));
+    REFUSED(CREDITS_VALIDATION, "anchor", credits_check_proof(anchor, proof, NULL, NULL, &error));
+    REFUSED(CREDITS_VALIDATION, "anchor", credits_check_proof(NULL, proof, NULL, NULL, &error));
+    REFUSED(CREDITS_VALIDATION, "public_key", credits_check_proof(anchor, proof, "12", NULL, &error));
+    REFUSED(CREDITS_VALIDATION, "key", credits_anchor(ledger, "no key", 0, &proof, &error));
+    REFUSED(CREDITS_VALIDATION, "anchor", credits_anchor(ledger, NULL, 0, NULL, &error));
+    REFUSED(CREDITS_VALIDATION, "verification",
+            credits_verify_anchored(ledger, anchor, ANCHOR_PUBLIC_KEY, NULL, NULL, &error));
+    REFUSED(CREDITS_VALIDATION, "proof", credits_prove(ledger, id_of(1), anchor, NULL, &error));
+    REFUSED(CREDITS_NOT_FOUND, "account in this anchor", credits_prove(ledger, id_of(2), anchor, &faults, &error));
+    credits_string_free(anchor);
+    credits_string_free(unsigned_anchor);
+    credits_string_free(proof);
+}
+
 static void test_no_ledger(void) {
     credits_uuid user = id_of(1);
     credits_balance balance;
@@ -780,6 +820,9 @@ static void test_no_ledger(void) {
     NO(credits_get_consumption(NULL, user, &use, &error));
     NO(credits_metadata(NULL, user, &text, &error));
     NO(credits_verify(NULL, &verification, NULL, &error));
+    NO(credits_anchor(NULL, NULL, 0, &text, &error));
+    NO(credits_verify_anchored(NULL, "{}", NULL, &verification, NULL, &error));
+    NO(credits_prove(NULL, user, "{}", &text, &error));
     NO(credits_trial_balance(NULL, &sums, NULL, &error));
     NO(credits_calculate(NULL, &usage, &quote, NULL, &error));
     NO(credits_explain(NULL, user, &text, &error));
@@ -980,6 +1023,7 @@ const struct test LEDGER_TESTS[] = {
     TEST(prices),
     TEST(packages),
     TEST(audits_and_figures),
+    TEST(anchors),
     TEST(no_ledger),
     TEST(eight_threads_on_one_handle),
     TEST(closing_gives_back),

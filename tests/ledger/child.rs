@@ -33,6 +33,8 @@ pub enum Role {
     Prices,
     /// Cleans up into the archive that it is told of, when most of what there is is old.
     CleanUp,
+    /// Makes anchors, and what they are of, until it is killed.
+    Anchors,
     /// What it is asked to, with a cache in the Redis that it is told of: see [`crate::cache::about_balances`].
     Balances,
 }
@@ -175,6 +177,14 @@ async fn main() {
             }
         }
         "CleanUp" => crate::retention::clean_up(&ledger, first.as_ref()).await,
+        "Anchors" => loop {
+            let granted = ledger
+                .grant(Grant::new(account(number), 1, Source::Bonus), None)
+                .await;
+            granted.unwrap();
+            crate::tampering::anchor(&ledger).await;
+            say(format_args!("anchored"));
+        },
         other => panic!("no role {other}"),
     }
     ledger.close().await;

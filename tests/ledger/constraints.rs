@@ -300,6 +300,36 @@ fn tables() -> Vec<Table> {
                 both("removed_at", "", Time(3)),
             ],
         ),
+        table(
+            "credit_anchors",
+            vec![
+                both("number", "", Int(1)),
+                both("record", "", text("{}")),
+                both("mark", "", text("")),
+                both("created_at", "", Time(1)),
+            ],
+        ),
+        table(
+            "credit_anchor_leaves",
+            vec![
+                both("user_id", "", Id(1)),
+                both("number", "", Int(1)),
+                both("until", "", Int(2)),
+                both("bucket", "", Int(65_535)),
+                both("seq", "positive", Int(1)),
+                both("hash", "hash", Bytes(32)),
+                both("available", "balance", Int(-5)),
+                both("held", "amount", Int(0)),
+            ],
+        ),
+        table(
+            "credit_anchor_groups",
+            vec![
+                both("group_no", "", Int(255)),
+                both("root", "hash", Bytes(32)),
+                both("buckets", "", Bytes(8_192)),
+            ],
+        ),
     ]
 }
 
@@ -512,6 +542,36 @@ fn broken() -> Vec<Broken> {
         archives("kind", text("orders"), "credit_archives_kind_check", "kind IN"),
         archives("lines", Int(0), "credit_archives_lines_check", "lines > 0"),
         archives("bytes", Int(0), "credit_archives_bytes_check", "bytes > 0"),
+        rule(
+            "credit_anchors",
+            &[("number", Int(0))],
+            "credit_anchors_number_check",
+            "number >= 1",
+        ),
+        rule(
+            "credit_anchor_leaves",
+            &[("until", Int(1))],
+            "credit_anchor_leaves_check",
+            "until > number",
+        ),
+        rule(
+            "credit_anchor_leaves",
+            &[("bucket", Int(65_536))],
+            "credit_anchor_leaves_bucket_check",
+            "bucket BETWEEN 0 AND 65535",
+        ),
+        rule(
+            "credit_anchor_groups",
+            &[("group_no", Int(256))],
+            "credit_anchor_groups_group_no_check",
+            "group_no BETWEEN 0 AND 255",
+        ),
+        rule(
+            "credit_anchor_groups",
+            &[("buckets", Bytes(8_191))],
+            "credit_anchor_groups_buckets_check",
+            "length(buckets) = 8192",
+        ),
     ]
 }
 
@@ -600,11 +660,25 @@ fn all_refused(on: On) -> Vec<Refused> {
         ),
         On::Sqlite => ("INSERT INTO credit_catalogue VALUES (2, 1)", "one = 1"),
     };
-    refused.push(Refused {
-        before: None,
-        statement: catalogue.0.into(),
-        rule: catalogue.1.into(),
-    });
+    let ledger = match on {
+        On::Postgres => (
+            "INSERT INTO credit_ledger VALUES (false, gen_random_uuid())",
+            "credit_ledger_one_check",
+        ),
+        On::Sqlite => ("INSERT INTO credit_ledger VALUES (2, randomblob(16))", "one = 1"),
+    };
+    let name = (
+        "UPDATE credit_ledger SET ledger_id = x'00'",
+        "length(ledger_id) = 16",
+    );
+    let name = (on == On::Sqlite).then_some(name);
+    for (statement, rule) in [catalogue, ledger].into_iter().chain(name) {
+        refused.push(Refused {
+            before: None,
+            statement: statement.into(),
+            rule: rule.into(),
+        });
+    }
     refused
 }
 

@@ -9,6 +9,7 @@
 )]
 #![allow(missing_docs)]
 
+mod anchors;
 mod bad_input;
 mod cache;
 mod cancellation;
@@ -35,6 +36,7 @@ mod retries;
 mod round_trips;
 mod rules;
 mod statement;
+mod tampering;
 mod tls;
 mod within;
 

@@ -22,6 +22,7 @@ OUTPUT = {
     ("docs/backend.md", 2): "",
     ("docs/backend.md", 3): r"64\ncharged\n",
     ("docs/cache.md", 0): r"100\n70\n70\nCacheStats\(hits=1, misses=1, away=0\)\n",
+    ("docs/anchors.md", 0): r"True\n100\n",
     ("docs/retention.md", 0): r"0\n0\nTrue True\n\[\]\n",
 }
 
@@ -34,6 +35,7 @@ def blocks() -> list[tuple[str, int, str]]:
         "docs/python.md",
         "docs/statements.md",
         "docs/backend.md",
+        "docs/anchors.md",
         "docs/retention.md",
         "docs/cache.md",
     ):

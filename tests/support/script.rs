@@ -20,7 +20,7 @@
 //! | `gift USER N` | `reason operator expires` |
 //! | `consume USER N` | `ttl for reference metadata`; for a price also `request quote card_ttl` |
 //! | `confirm HOLD` | `amount overage late used` |
-//! | `refund HOLD` | `amount reason` |
+//! | `refund HOLD` | `amount reason operator` |
 //! | `extend HOLD TTL` | `reason` |
 //! | `adjust USER N` | `reason operator` |
 //! | `limit USER N` | |

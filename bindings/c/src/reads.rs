@@ -1,6 +1,6 @@
 //! Reads: balances, pages, audits.
 
-use crate::call::{Out, wait, with, write_unless_null};
+use crate::call::{Out, guard, wait, with, write_unless_null};
 use crate::error::{credits_code, credits_error};
 use crate::json;
 use crate::ledger::credits_ledger;
@@ -9,8 +9,11 @@ use crate::results::{
     CREDITS_CURSOR_TEXT, by_number, credits_balance, credits_consumption, credits_sums, credits_transaction,
     credits_uuid, credits_verification, kind_number, status_number,
 };
-use crate::text::{Checked, field, give, id, optional_text, optional_time};
-use jointo_credits::{ConsumptionFilter, Kind, Page, Status, TransactionFilter};
+use crate::text::{Checked, field, give, id, optional_text, optional_time, text};
+use jointo_credits::{
+    Anchor, AnchorKey, ConsumptionFilter, Kind, Page, PublicKey, Signing, Status, TransactionFilter, Trust,
+    check_proof,
+};
 use std::ffi::c_char;
 
 /// What an account has. One that was never used has nothing. With a cache the answer may come from there.
@@ -286,6 +289,125 @@ pub unsafe extern "C" fn credits_verify(
             place.write((&found).into());
             Ok(())
         })
+    }
+}
+
+/// Makes an anchor: a line of text over everything in the books, to be kept where whoever can write to the database can't change
+/// it. It costs what changed since the last one.
+///
+/// @param key           A private key, PEM: openssl genpkey -algorithm ed25519. It is used and not stored. NULL for an anchor that is
+///                      not signed.
+/// @param all_accounts  1 looks at every account, whether anything seems to have changed or not; 0 for what has.
+/// @param anchor        The line; free it with credits_string_free().
+/// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_UNAVAILABLE: also where the books do not go on from the last anchor.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn credits_anchor(
+    ledger: *const credits_ledger,
+    key: *const c_char,
+    all_accounts: i32,
+    anchor: *mut *mut c_char,
+    error: *mut *mut credits_error,
+) -> credits_code {
+    // SAFETY: the pointers are what lib.rs says.
+    unsafe {
+        with(ledger, error, |ledger| {
+            let place = Out::new("anchor", anchor)?;
+            let signing = match optional_text("key", key)? {
+                None => Signing::Unsigned,
+                Some(pem) => Signing::With(AnchorKey::from_pem(pem)?),
+            };
+            let made = wait(ledger, ledger.ledger.anchor(&signing, all_accounts != 0))?;
+            place.write(give(&made.to_string()));
+            Ok(())
+        })
+    }
+}
+
+/// credits_verify(), and everything before the anchor is what it was when the anchor was made: nothing is missing from the end of a
+/// journal, no account is gone, and no chain was written anew.
+///
+/// @param anchor      The line that credits_anchor() gave, from where it was kept.
+/// @param public_key  Whose anchors are believed: 64 hexadecimal digits, or PEM. NULL for an anchor that is not signed.
+/// @param faults      As of credits_verify().
+/// @return CREDITS_OK, CREDITS_VALIDATION where it is no anchor of this ledger, or not signed with that key; CREDITS_UNAVAILABLE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn credits_verify_anchored(
+    ledger: *const credits_ledger,
+    anchor: *const c_char,
+    public_key: *const c_char,
+    verification: *mut credits_verification,
+    faults: *mut *mut c_char,
+    error: *mut *mut credits_error,
+) -> credits_code {
+    // SAFETY: the pointers are what lib.rs says.
+    unsafe {
+        with(ledger, error, |ledger| {
+            let place = Out::new("verification", verification)?;
+            let anchor = Anchor::parse(text("anchor", anchor)?)?;
+            let trust = trust(public_key)?;
+            let found = wait(ledger, ledger.ledger.verify_anchored(&anchor, &trust, None))?;
+            write_unless_null(faults, || give(&json::faults(&found.faults).to_string()));
+            place.write((&found).into());
+            Ok(())
+        })
+    }
+}
+
+/// Proves an account's entries, up to the one that was anchored, to somebody who has only the anchor: credits_check_proof().
+///
+/// @param proof  Text; free it with credits_string_free().
+/// @return CREDITS_OK, CREDITS_VALIDATION, CREDITS_NOT_FOUND where the anchor does not cover the account, CREDITS_UNAVAILABLE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn credits_prove(
+    ledger: *const credits_ledger,
+    user_id: credits_uuid,
+    anchor: *const c_char,
+    proof: *mut *mut c_char,
+    error: *mut *mut credits_error,
+) -> credits_code {
+    // SAFETY: the pointers are what lib.rs says.
+    unsafe {
+        with(ledger, error, |ledger| {
+            let place = Out::new("proof", proof)?;
+            let user_id = id("user_id", user_id)?;
+            let anchor = Anchor::parse(text("anchor", anchor)?)?;
+            let made = wait(ledger, ledger.ledger.prove(user_id, &anchor, None))?;
+            place.write(give(&made));
+            Ok(())
+        })
+    }
+}
+
+/// Checks a proof against an anchor: with these texts alone, without a ledger or a database.
+///
+/// @param public_key  As of credits_verify_anchored().
+/// @param last        NULL, or a place for the account's last entry when the anchor was made.
+/// @return CREDITS_OK, CREDITS_VALIDATION.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn credits_check_proof(
+    anchor: *const c_char,
+    proof: *const c_char,
+    public_key: *const c_char,
+    last: *mut credits_transaction,
+    error: *mut *mut credits_error,
+) -> credits_code {
+    // SAFETY: the pointers are what lib.rs says.
+    unsafe {
+        guard(error, || {
+            let anchor = text("anchor", anchor)?;
+            let proof = text("proof", proof)?;
+            let found = check_proof(anchor, proof, &trust(public_key)?)?;
+            write_unless_null(last, || (&found.last).into());
+            Ok(())
+        })
+    }
+}
+
+unsafe fn trust(public_key: *const c_char) -> Checked<Trust> {
+    // SAFETY: the caller's.
+    match unsafe { optional_text("public_key", public_key) }? {
+        None => Ok(Trust::Unsigned),
+        Some(key) => Ok(Trust::Key(PublicKey::parse(key)?)),
     }
 }
 

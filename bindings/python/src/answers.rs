@@ -6,7 +6,7 @@ use jointo_credits::pricing::Decimal;
 use jointo_credits::{
     ArchiveFile, Balance, ClawbackReceipt, CleanedUp, Consumption, Entry, Explanation, FeatureTotal,
     Histogram, Inspection, KindTotal, Lot, Matured, Notification, Order, OrderNo, OrderRefund, Package, Page,
-    PendingHolds, Pricing, Receipt, Reconciled, Statement, StatementBalance, StatementDifference,
+    PendingHolds, Pricing, Proved, Receipt, Reconciled, Statement, StatementBalance, StatementDifference,
     StatementReport, StatementTotals, Stats, Timestamp, TrialBalance, Verification,
 };
 use pyo3::IntoPyObjectExt;
@@ -89,6 +89,7 @@ results!(
     Stats,
     PendingHolds,
     Verification,
+    Proved,
     TrialBalance,
     Problem,
     Inspection,
@@ -366,7 +367,14 @@ pub(crate) fn verification(py: Python<'_>, of: Verification) -> PyResult<Py<PyAn
             uuid(py, fault.user_id)?, fault.seq, maybe(py, fault.id, uuid)?, fault.kind.to_string(), fault.detail,
         })
     })?;
-    make!(py, Verification { of.accounts, of.entries, of.lots, of.holds, of.orders, of.fault_count, faults })
+    make!(py, Verification {
+        of.accounts, of.entries, of.lots, of.holds, of.orders, of.anchored, of.anchored_archived, of.fault_count, faults,
+    })
+}
+
+pub(crate) fn proved(py: Python<'_>, of: Proved) -> PyResult<Py<PyAny>> {
+    let last = transaction(py, of.last)?;
+    make!(py, Proved { uuid(py, of.user_id)?, last, of.first_seq, of.entries })
 }
 
 pub(crate) fn cleaned_up(py: Python<'_>, of: CleanedUp) -> PyResult<Py<PyAny>> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::too_many_arguments, reason = "as many as Python's methods have")]
 
+use crate::anchors;
 use crate::answers;
 use crate::arguments::{
     decimal, duration, integer, key, metadata, optional, path, text, timestamp, usage, uuid, word,
@@ -61,11 +62,17 @@ fn asked(
         (Some(amount), feature) => {
             if quantity.is_some() || attributes.is_some() {
                 let limit = "amount, or feature with quantity and attributes";
+                let given = match (quantity.is_some(), attributes.is_some()) {
+                    (true, true) => "amount, quantity and attributes",
+                    (true, false) => "amount and quantity",
+                    (false, _) => "amount and attributes",
+                };
                 return Err(clash(
                     py,
                     "amount",
                     "can't be given together with a quantity or attributes",
                     limit,
+                    given,
                 ));
             }
             let amount = integer("amount", amount)?;
@@ -97,6 +104,7 @@ fn asked(
                 "amount",
                 "is missing, and there is no feature to price it by",
                 limit,
+                "neither",
             ))
         }
     }
@@ -692,15 +700,69 @@ impl NativeLedger {
         self.sessions.call(py, call, answers::archives)
     }
 
-    fn verify(&self, py: Python<'_>, archive: Option<Any<'_, '_>>) -> PyResult<Operation> {
+    fn verify(
+        &self,
+        py: Python<'_>,
+        archive: Option<Any<'_, '_>>,
+        anchor: Option<Any<'_, '_>>,
+        public_key: Option<Any<'_, '_>>,
+        unsigned: Any<'_, '_>,
+    ) -> PyResult<Operation> {
         let archive = optional(archive, |archive| path("archive", archive))?;
+        let anchor = match anchor {
+            Some(anchor) => Some((
+                anchors::anchor(py, anchor)?,
+                anchors::trust(py, public_key, unsigned)?,
+            )),
+            None => None,
+        };
         let call = move |ledger: Ledger| async move {
-            match archive {
-                None => ledger.verify().await,
-                Some(archive) => ledger.verify_archived(&archive).await,
+            match (anchor, archive) {
+                (Some((anchor, trust)), archive) => {
+                    ledger.verify_anchored(&anchor, &trust, archive.as_deref()).await
+                }
+                (None, None) => ledger.verify().await,
+                (None, Some(archive)) => ledger.verify_archived(&archive).await,
             }
         };
         self.sessions.call(py, call, answers::verification)
+    }
+
+    fn anchor(
+        &self,
+        py: Python<'_>,
+        key: Option<Any<'_, '_>>,
+        unsigned: Any<'_, '_>,
+        all_accounts: Any<'_, '_>,
+    ) -> PyResult<Operation> {
+        let signing = anchors::signing(py, key, unsigned)?;
+        let all = word_of_truth("all_accounts", all_accounts)?;
+        let call = move |ledger: Ledger| async move { ledger.anchor(&signing, all).await };
+        self.sessions
+            .call(py, call, |py, anchor| anchor.to_string().into_py_any(py))
+    }
+
+    fn prune_anchors(&self, py: Python<'_>, keep: Any<'_, '_>) -> PyResult<Operation> {
+        let keep = integer("keep", keep)?;
+        let call = move |ledger: Ledger| async move { ledger.prune_anchors(keep).await };
+        self.sessions
+            .call(py, call, |py, removed: u64| removed.into_py_any(py))
+    }
+
+    fn prove(
+        &self,
+        py: Python<'_>,
+        user_id: Any<'_, '_>,
+        anchor: Any<'_, '_>,
+        archive: Option<Any<'_, '_>>,
+    ) -> PyResult<Operation> {
+        let user_id = uuid("user_id", user_id)?;
+        let anchor = anchors::anchor(py, anchor)?;
+        let archive = optional(archive, |archive| path("archive", archive))?;
+        let call =
+            move |ledger: Ledger| async move { ledger.prove(user_id, &anchor, archive.as_deref()).await };
+        self.sessions
+            .call(py, call, |py, proof: String| proof.into_py_any(py))
     }
 
     fn trial_balance(&self, py: Python<'_>) -> PyResult<Operation> {

@@ -9,11 +9,13 @@
 //! | `operation` | one call, waited for with the GIL released, or awaited |
 //! | `session` | the runtime and the ledger of one process, and what a fork does to them |
 //! | `ledger`, `orders` | the calls |
+//! | `anchors` | keys of anchors, and the check of a proof |
 //! | `channels` | payment channels: what they are configured with |
 //! | `quote` | a price, with its breakdown worked out when it is read |
 //! | `clock` | the clock that tests move, and the one that waiting goes by |
 //! | `records` | what the library logs, on its way to `logging` |
 
+mod anchors;
 mod answers;
 mod arguments;
 mod channels;
@@ -32,6 +34,8 @@ use pyo3::prelude::*;
 /// The compiled part of jointo_credits. Use the package, not this.
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use super::anchors::check_proof;
     #[pymodule_export]
     use super::answers::Entries;
     #[pymodule_export]

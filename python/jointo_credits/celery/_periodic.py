@@ -33,6 +33,7 @@ SCHEDULE: Mapping[str, Any] = {
     "expire_pending_consumptions": crontab(minute="0"),
     "expire_lots": crontab(minute="30"),
     "reconcile_orders": timedelta(minutes=2),
+    "anchor_books": crontab(minute="50"),
     "cleanup_old_transactions": crontab(minute="10", hour="4"),
     "cleanup_old_consumption_logs": crontab(minute="40", hour="4", day_of_week="sun"),
 }
@@ -103,6 +104,9 @@ def register(
     archive: str | PathLike[str] | None = None,
     transactions_kept: timedelta = timedelta(days=365),
     consumption_logs_kept: timedelta = timedelta(days=365),
+    anchor_key: str | None = None,
+    keep_anchor: Callable[[str], object] | None = None,
+    anchors_kept: int = 1000,
     **settings: Unpack[Settings],
 ) -> Books:
     """Gives a Celery application a ledger, and the tasks that keep its books tidy:
@@ -111,6 +115,7 @@ def register(
     - ``expire_lots``, hourly: writes down the lots that have expired.
     - ``cleanup_old_transactions``, daily, and ``cleanup_old_consumption_logs``, weekly: move what is old into an
       archive. Without one they keep everything.
+    - ``anchor_books``, hourly: makes an anchor and gives it to ``keep_anchor``. Without that it does nothing.
 
     Each gives counts as its result and logs them. Call it where the application is made, in every process: workers,
     beats, and whoever queues charged tasks.
@@ -124,6 +129,10 @@ def register(
             (``celery worker -Q celery,credits``). The application's default queue without.
         archive: Where old entries and consumptions go: see ``Ledger.cleanup_transactions``. All workers must reach it.
         transactions_kept: How long entries are kept in the database; 30 days at the least.
+        anchor_key: What anchors are signed with: PEM, see ``Ledger.anchor``. Without one they are not signed.
+        keep_anchor: Puts an anchor where nobody can change it who can write to the database: a bucket, another machine.
+            Called with its line; what it raises fails the task.
+        anchors_kept: How many anchors the database keeps, so that they can be verified with.
         consumption_logs_kept: How long consumptions are; a consumption stays at least as long as its entries.
         settings: As those of ``Ledger.connect``, where a URL is given.
 
@@ -173,10 +182,18 @@ def register(
         """Moves consumptions that are over into the archive."""
         return cleanup(made.ledger.cleanup_consumption_logs, consumption_logs_kept)
 
+    def anchor_books() -> dict[str, int]:
+        """Makes an anchor, and has it kept elsewhere."""
+        if keep_anchor is None:
+            return {"anchors": 0}
+        keep_anchor(made.ledger.anchor(key=anchor_key, unsigned=anchor_key is None))
+        return {"anchors": 1, "pruned": made.ledger.prune_anchors(anchors_kept)}
+
     works: list[Callable[[], dict[str, int]]] = [
         expire_pending_consumptions,
         expire_lots,
         reconcile_orders,
+        anchor_books,
         cleanup_old_transactions,
         cleanup_old_consumption_logs,
     ]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TextIO, get_args
+from uuid import UUID
 
 import click
 from rich.console import Console
@@ -18,6 +22,7 @@ from rich.text import Text
 from .. import __version__
 from .._arguments import Late, Overage, Quantity
 from .._plain import as_json, rfc3339
+from .._proof import check_proof
 from .._results import CleanedUp, Kind, Language, Source, Statement, Status, Transaction
 from ._bulk import gift_many, import_balances
 from ._frame import DOES_NOT_ADD_UP, TIME, UNAVAILABLE, Frame, command, printable, table
@@ -513,14 +518,48 @@ def archives(frame: Frame) -> None:
     frame.rows(files, ["name", "kind", "older_than", "lines", "bytes", "removed_at"], files)
 
 
+anchor_file = click.option(
+    "--anchor", "anchor_file", type=click.File(), metavar="FILE", help="An anchor that was kept."
+)
+public_key = click.option(
+    "--public-key",
+    envvar="JOINTO_CREDITS_ANCHOR_PUBLIC_KEY",
+    metavar="KEY",
+    help="Whose anchors are believed: 64 hexadecimal digits, or a PEM file.",
+)
+unsigned = click.option("--unsigned", is_flag=True, help="Anchors without a signature.")
+
+
+def key_text(given: str | None, unsigned: bool) -> str | None:
+    """A key as text, or what is in the file of that name. None where it is not to count."""
+    if given is None or unsigned:
+        return None
+    if given.startswith("-----") or re.fullmatch("[0-9a-f]{64}", given):
+        return given
+    try:
+        return Path(given).read_text()
+    except OSError as error:
+        raise click.UsageError(f"The key {given} is neither a key nor a file that can be read: {error}") from None
+
+
 @command(commands, "verify")
 @archived
-def verify(frame: Frame, archive: str | None) -> None:
-    """Derive everything from the journal again, and name what does not fit. Exit code 6 where something does not."""
+@anchor_file
+@public_key
+@unsigned
+def verify(
+    frame: Frame, archive: str | None, anchor_file: TextIO | None, public_key: str | None, unsigned: bool
+) -> None:
+    """Derive everything from the journal again, and name what does not fit. Exit code 6 where something does not.
+
+    With an anchor everything before it has to be what it was, and nothing may be missing.
+    """
+    anchor = None if anchor_file is None else anchor_file.read()
+    key = None if anchor is None else key_text(public_key, unsigned)
     began = time.monotonic()
     with frame.open() as ledger, frame.progress() as bar:
         bar.add_task("auditing", total=None)
-        found = ledger.verify(archive)
+        found = ledger.verify(archive, anchor=anchor, public_key=key, unsigned=unsigned)
     seconds = time.monotonic() - began
 
     def text(console: Console) -> None:
@@ -528,13 +567,84 @@ def verify(frame: Frame, archive: str | None) -> None:
             f"{found.accounts:,} accounts, {found.entries:,} entries, {found.lots:,} lots, {found.holds:,} uses "
             f"in {seconds:.1f} s: {'everything fits' if found.is_clean else f'{found.fault_count:,} faults'}"
         )
+        if anchor is not None:
+            left = f", {found.anchored_archived:,} of them only in the archive" if found.anchored_archived else ""
+            console.print(f"{found.anchored:,} accounts against the anchor{left}")
         for fault in found.faults:
             entry = "" if fault.seq is None else f", entry {fault.seq}"
-            console.print(printable(f"account {fault.user_id}{entry}, {fault.kind}: {fault.detail}"), soft_wrap=True)
+            what = f"account {fault.user_id}{entry}, {fault.kind}" if fault.user_id.int else fault.kind
+            console.print(printable(f"{what}: {fault.detail}"), soft_wrap=True)
 
     frame.show(found.to_dict(), text)
     if not found.is_clean:
         raise SystemExit(DOES_NOT_ADD_UP)
+
+
+@command(commands, "anchor")
+@click.option(
+    "--key",
+    envvar="JOINTO_CREDITS_ANCHOR_KEY",
+    metavar="FILE",
+    help="The private key, PEM: openssl genpkey -algorithm ed25519.",
+)
+@unsigned
+@click.option("--output", type=click.Path(dir_okay=False), metavar="FILE", help="Where to write it: a new file.")
+@click.option("--all", "all_accounts", is_flag=True, help="Look at every account, changed or not.")
+@click.option("--keep", type=int, metavar="N", help="Remove all but the newest N anchors from the database.")
+def anchor(
+    frame: Frame, key: str | None, unsigned: bool, output: str | None, all_accounts: bool, keep: int | None
+) -> None:
+    """Make an anchor: a line over everything in the books.
+
+    Keep it where nobody can change it who can write to the database.
+    """
+    signing = key_text(key, unsigned)
+    with frame.open() as ledger:
+        line = ledger.anchor(key=signing, unsigned=unsigned, all_accounts=all_accounts)
+        if keep is not None:
+            ledger.prune_anchors(keep)
+    if output is not None:
+        with open(output, "x", encoding="utf-8") as file:
+            file.write(line + "\n")
+    frame.show(json.loads(line), lambda console: console.print(line, soft_wrap=True, markup=False, highlight=False))
+
+
+@command(commands, "prove")
+@click.argument("user_id", type=click.UUID)
+@click.option(
+    "--anchor", "anchor_file", type=click.File(), required=True, metavar="FILE", help="An anchor that was kept."
+)
+@archived
+@click.option(
+    "--output", type=click.Path(dir_okay=False), required=True, metavar="FILE", help="Where to write the proof."
+)
+def prove(frame: Frame, user_id: UUID, anchor_file: TextIO, archive: str | None, output: str) -> None:
+    """Prove an account's entries to somebody who has only the anchor: check-proof."""
+    with frame.open() as ledger:
+        proof = ledger.prove(user_id, anchor_file.read(), archive=archive)
+    with open(output, "x", encoding="utf-8") as file:
+        file.write(proof)
+    frame.facts({"user_id": str(user_id), "entries": proof.count("\n") - 1, "file": output})
+
+
+@command(commands, "check-proof")
+@click.argument("proof", type=click.File())
+@click.option("--anchor", "anchor_file", type=click.File(), required=True, metavar="FILE", help="The anchor it is for.")
+@public_key
+@unsigned
+def check_a_proof(frame: Frame, proof: TextIO, anchor_file: TextIO, public_key: str | None, unsigned: bool) -> None:
+    """Check a proof against an anchor. Needs no database."""
+    key = key_text(public_key, unsigned)
+    found = check_proof(anchor_file.read(), proof.read(), public_key=key, unsigned=unsigned)
+    facts = {
+        "user_id": str(found.user_id),
+        "first_entry": found.first_seq,
+        "last_entry": found.last.seq,
+        "entries": found.entries,
+        "available": found.last.available,
+        "held": found.last.held,
+    }
+    frame.facts(facts)
 
 
 @command(commands, "trial-balance")

@@ -1,20 +1,10 @@
 //! What clean-ups read and remove.
 
-use super::{Books, MemoryStore, later, ready};
+use super::{Books, MemoryStore, later};
 use crate::ledger::{Checkpoint, Hash, Hold, Status, Timestamp};
 use crate::store::retention::{ArchiveFile, Removal, not_as_archived};
-use crate::store::{Reading, Retention, StoreError, StoreResult, StoredEntry};
-use std::sync::atomic::Ordering;
+use crate::store::{Reading, Retention, StoredEntry};
 use uuid::Uuid;
-
-impl MemoryStore {
-    fn write<T: Send + 'static>(&self, f: impl FnOnce(&mut Books) -> StoreResult<T>) -> Reading<'_, T> {
-        if self.closed.load(Ordering::SeqCst) {
-            return ready(Err(StoreError::Lost("the store is closed".into())));
-        }
-        ready(f(&mut self.shared.books()))
-    }
-}
 
 impl Retention for MemoryStore {
     fn archivable(

@@ -17,6 +17,9 @@ pub(super) const PACKAGES: &str = "SELECT p.package_id, p.version, p.name, p.des
      p.currency::text, p.credits::int8, p.bonus_credits::int8, p.validity_days, p.sort_order, p.recommended, p.active, \
      p.purchase_limit, p.created_at, coalesce(v.updated_at, p.updated_at) FROM {s}credit_packages p \
      LEFT JOIN {s}credit_package_versions v USING (package_id, version)";
+pub(super) const ALL_VERSIONS: &str = "SELECT package_id, version, name, description, price::text, \
+     currency::text, credits::int8, bonus_credits::int8, validity_days, sort_order, recommended, active, \
+     purchase_limit, created_at, updated_at FROM {s}credit_package_versions";
 pub(super) const PACKAGE_VERSIONS: &str = "SELECT package_id, version, name, description, price::text, \
      currency::text, credits::int8, bonus_credits::int8, validity_days, sort_order, recommended, active, \
      purchase_limit, created_at, updated_at FROM {s}credit_package_versions WHERE package_id = $1 ORDER BY version";

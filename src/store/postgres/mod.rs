@@ -22,6 +22,8 @@
 //! account is ever written without its row. So two writers can wait for each other's account rows only, and in one
 //! order. (Should a planner ever choose another order, PostgreSQL breaks the deadlock and the batch is done again.)
 
+#[cfg_attr(not(feature = "anchors"), allow(dead_code))]
+mod anchors;
 mod append;
 mod catalogue;
 mod columns;

@@ -11,8 +11,13 @@ use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Status, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
     CatalogueChange, CatalogueRows, Changed, ClockBound, Due, EntryFilter, HoldFilter, Inspected, Loaded,
+<<<<<<< HEAD
     LoadedAccount, Needs, OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult,
     StoredEntry, after_every_number,
+=======
+    LoadedAccount, Needs, OddTime, OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError,
+    StoreResult, StoredEntry, TIMES_NAMED_MAX, after_every_number,
+>>>>>>> w-verify
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -441,6 +446,39 @@ impl Reader for PostgresStore {
         })
     }
 
+    fn package_history(&self) -> Reading<'_, Vec<Package>> {
+        Box::pin(async move {
+            let text = self.statements.text("package_history", 0, || {
+                format!("{} ORDER BY package_id, version", catalogue::ALL_VERSIONS)
+            });
+            let rows = self.rows(|| self.query(text.clone())).await?;
+            rows.iter().map(catalogue::package).collect()
+        })
+    }
+
+    fn odd_times(&self) -> Reading<'_, Vec<OddTime>> {
+        Box::pin(async move {
+            let text = self.statements.text("odd_times", 0, || {
+                "(SELECT user_id, seq::int8, NULL::uuid FROM {s}credit_transactions WHERE updated_at IS NOT NULL LIMIT $1) \
+                 UNION ALL (SELECT h.user_id, NULL::int8, h.consumption_id FROM {s}credit_consumption_logs h \
+                 LEFT JOIN {s}credit_accounts a ON a.user_id = h.user_id WHERE h.updated_at < h.created_at \
+                 OR h.updated_at < h.settled_at OR h.updated_at > a.updated_at + interval '1 second' LIMIT $1) LIMIT $1"
+                    .into()
+            });
+            let rows = self
+                .rows(|| self.query(text.clone()).bind(limit(TIMES_NAMED_MAX)))
+                .await?;
+            let read = |row: &PgRow| -> Result<_, sqlx::Error> {
+                Ok(OddTime {
+                    user_id: row.try_get(0)?,
+                    seq: row.try_get(1)?,
+                    consumption_id: row.try_get(2)?,
+                })
+            };
+            rows.iter().map(|row| read(row).map_err(during_read)).collect()
+        })
+    }
+
     fn change_catalogue(&self, change: CatalogueChange) -> Reading<'_, bool> {
         Box::pin(async move {
             // Closed whatever comes of it, which undoes what was not committed.
@@ -476,8 +514,12 @@ impl Reader for PostgresStore {
     fn inspect(&self) -> Reading<'_, Inspected> {
         Box::pin(async move {
             let mut connection = self.borrow().await?;
-            let inspected = schema::inspect(&mut connection, &self.statements.prefix).await;
-            self.give_back(connection, inspected).await
+            let inspected = schema::inspect(&mut connection).await;
+            let mut inspected = self.give_back(connection, inspected).await?;
+            // Closed whatever comes of it, which undoes what the comparison makes.
+            let mut own = self.own_connection().await?;
+            inspected.missing = schema::differences(&mut own, &self.statements.prefix).await?;
+            Ok(inspected)
         })
     }
 

@@ -6,6 +6,7 @@ use crate::ledger::Timestamp;
 use crate::store::migrations::{Applied, Migration, check as check_history, objects, outstanding};
 use crate::store::{Inspected, StoreResult};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
+use std::collections::BTreeMap;
 
 pub(super) const MIGRATIONS: &[Migration] = &[
     Migration {
@@ -27,6 +28,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         version: 4,
         name: "payments",
         sql: include_str!("../../../migrations/postgres/0004_payments.sql"),
+    },
+    Migration {
+        version: 5,
+        name: "anchors",
+        sql: include_str!("../../../migrations/postgres/0005_anchors.sql"),
     },
 ];
 
@@ -86,16 +92,154 @@ const SETTINGS: &str = "SELECT current_setting('server_version'), current_settin
      (extract(epoch FROM clock_timestamp()) * 1000000)::int8, current_setting('fsync'), \
      current_setting('full_page_writes'), current_setting('synchronous_commit')";
 
-/// Indexes that are there and valid, triggers that are there and fire, of the ledger's tables.
-const OBJECTS: &str = "SELECT 'index ' || c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
-         JOIN pg_class t ON t.oid = i.indrelid \
-         WHERE i.indisvalid AND t.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass($1)) \
-     UNION ALL SELECT 'trigger ' || g.tgname FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid \
-         WHERE g.tgenabled IN ('O', 'A') \
-         AND t.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass($1))";
+/// What the catalogue says of the objects in the schema `$1`, in words that do not name it: a kind, a name and the facts.
+/// Functions that a host may have made itself are left out, and what else it adds to the tables but triggers, rules and row
+/// security. Constraints of NOT NULL are told by the columns: PostgreSQL 18 lists them as constraints too.
+const OBJECTS: &str = "WITH here AS (SELECT c.oid, c.relname, c.relkind, c.relrowsecurity FROM pg_class c \
+         WHERE c.relnamespace = $1::int8::oid AND c.relname LIKE 'credit\\_%'), tables AS (SELECT * FROM here WHERE relkind IN ('r', 'p')) \
+     SELECT 'column', t.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull \
+         || coalesce(' ' || pg_get_expr(d.adbin, d.adrelid), '') FROM tables t \
+         JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped \
+         LEFT JOIN pg_attrdef d ON d.adrelid = t.oid AND d.adnum = a.attnum \
+     UNION ALL SELECT 'constraint', coalesce(t.relname, y.typname) || '.' || o.conname, \
+         pg_get_constraintdef(o.oid) || ' ' || o.convalidated FROM pg_constraint o \
+         LEFT JOIN tables t ON t.oid = o.conrelid LEFT JOIN pg_type y ON y.oid = o.contypid \
+         WHERE o.connamespace = $1::int8::oid AND o.contype IN ('c', 'p', 'u', 'x') \
+         AND (t.oid IS NOT NULL OR y.typname LIKE 'credit\\_%') \
+     UNION ALL SELECT 'domain', y.typname, format_type(y.typbasetype, y.typtypmod) || ' ' || y.typnotnull FROM pg_type y \
+         WHERE y.typnamespace = $1::int8::oid AND y.typtype = 'd' AND y.typname LIKE 'credit\\_%' \
+     UNION ALL SELECT 'index', c.relname, pg_get_indexdef(c.oid) || ' ' || (i.indisvalid AND i.indisready) FROM pg_index i \
+         JOIN pg_class c ON c.oid = i.indexrelid JOIN tables t ON t.oid = i.indrelid \
+     UNION ALL SELECT 'trigger', t.relname || '.' || g.tgname, pg_get_triggerdef(g.oid) || ' ' \
+         || (g.tgenabled IN ('O', 'A')) FROM pg_trigger g JOIN tables t ON t.oid = g.tgrelid WHERE NOT g.tgisinternal \
+     UNION ALL SELECT 'rule', t.relname || '.' || r.rulename, r.ev_enabled::text FROM pg_rewrite r \
+         JOIN tables t ON t.oid = r.ev_class \
+     UNION ALL SELECT 'row security', relname, 'on' FROM tables WHERE relrowsecurity \
+     UNION ALL SELECT 'function', p.proname, p.prosrc || ' ' || p.prosecdef || p.provolatile::text || p.proisstrict \
+         || coalesce(p.proconfig::text, '') FROM pg_proc p WHERE p.pronamespace = $1::int8::oid AND p.proname LIKE 'credit\\_%'";
 
-/// What this database is, which indexes and triggers it lacks, and how it could lose what it has acknowledged.
-pub(super) async fn inspect(connection: &mut PgConnection, prefix: &str) -> StoreResult<Inspected> {
+/// Something of the schema: its kind, its name, and what it is.
+type Object = (String, String, String);
+
+/// The schema against the one that the migrations make, as this server shows it: they are run once more, for temporary
+/// tables, in a transaction that is never committed. Where that is not allowed (a replica, a role that may not make temporary
+/// tables), only that triggers and indexes are there and in use is told. The connection is to be closed.
+pub(super) async fn differences(connection: &mut PgConnection, prefix: &str) -> StoreResult<Vec<String>> {
+    let run = async |connection: &mut PgConnection, text: &'static str| {
+        let done = sqlx::raw_sql(text).execute(connection).await;
+        done.map(drop).map_err(during_read)
+    };
+    run(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+    let namespace = "SELECT n.oid::int8, n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.oid = to_regclass($1)";
+    let row = sqlx::query(namespace)
+        .bind(format!("{prefix}credit_migrations"))
+        .persistent(false)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(during_read)?;
+    let Some(row) = row else {
+        // Whoever asks for the tables is told that there are none.
+        return Ok(Vec::new());
+    };
+    let schema_of = |row: &sqlx::postgres::PgRow| -> StoreResult<(i64, String)> {
+        Ok((
+            row.try_get(0).map_err(during_read)?,
+            row.try_get(1).map_err(during_read)?,
+        ))
+    };
+    // From here on names are shown with their schema, which is then taken off.
+    run(connection, "SET LOCAL search_path = pg_catalog").await?;
+    let (schema, name) = schema_of(&row)?;
+    let there = objects_in(connection, schema, &name, prefix).await?;
+    let scratch: String = MIGRATIONS
+        .iter()
+        .map(|migration| migration.sql.replace("{s}", "pg_temp."))
+        .collect();
+    let made = sqlx::raw_sql(AssertSqlSafe(scratch))
+        .execute(&mut *connection)
+        .await;
+    if made.is_err() {
+        return Ok(missing(&there));
+    }
+    let temporary = "SELECT oid::int8, nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()";
+    let row = sqlx::query(temporary)
+        .persistent(false)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(during_read)?;
+    let (schema, name) = schema_of(&row)?;
+    let expected = objects_in(connection, schema, &name, "pg_temp.").await?;
+    Ok(compare(&expected, &there))
+}
+
+/// The objects of a schema, without the schema's name.
+async fn objects_in(
+    connection: &mut PgConnection,
+    schema: i64,
+    name: &str,
+    prefix: &str,
+) -> StoreResult<Vec<Object>> {
+    let rows = sqlx::query(OBJECTS)
+        .bind(schema)
+        .persistent(false)
+        .fetch_all(connection)
+        .await
+        .map_err(during_read)?;
+    let quoted = format!("\"{}\".", name.replace('"', "\"\""));
+    let bare = format!("{name}.");
+    let read = |row: &sqlx::postgres::PgRow| -> Result<Object, sqlx::Error> {
+        let (kind, name, facts): (String, String, String) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let mut facts = facts.replace(&quoted, "").replace(&bare, "");
+        if !prefix.is_empty() {
+            facts = facts.replace(prefix, "");
+        }
+        Ok((kind, name, facts))
+    };
+    rows.iter().map(|row| read(row).map_err(during_read)).collect()
+}
+
+/// What is missing of the indexes and triggers that migrations name.
+fn missing(there: &[Object]) -> Vec<String> {
+    let is_used = |kind: &str, name: &str| {
+        there.iter().any(|(other, found, facts)| {
+            other == kind && found.rsplit('.').next() == Some(name) && facts.ends_with(" true")
+        })
+    };
+    objects(MIGRATIONS)
+        .into_iter()
+        .filter(|(kind, name)| !is_used(kind, name))
+        .map(|(kind, name)| format!("the {kind} {name} is missing, or can't be used"))
+        .collect()
+}
+
+fn compare(expected: &[Object], there: &[Object]) -> Vec<String> {
+    let keyed = |objects: &[Object]| -> BTreeMap<(String, String), String> {
+        let pairs = objects.iter().cloned();
+        pairs.map(|(kind, name, facts)| ((kind, name), facts)).collect()
+    };
+    let (expected, there) = (keyed(expected), keyed(there));
+    let mut found = Vec::new();
+    for ((kind, name), made) in &expected {
+        match there.get(&(kind.clone(), name.clone())) {
+            None => found.push(format!("the {kind} {name} is missing")),
+            Some(facts) if facts != made => found.push(format!(
+                "the {kind} {name} is not what the migrations make, or is not in use: {facts}"
+            )),
+            Some(_) => {}
+        }
+    }
+    for (kind, name) in there.keys().filter(|key| !expected.contains_key(*key)) {
+        if ["trigger", "rule", "row security"].contains(&kind.as_str()) {
+            found.push(format!("the {kind} {name} is none of the library's"));
+        }
+    }
+    found
+}
+
+/// What this database is, and how it could lose what it has acknowledged.
+pub(super) async fn inspect(connection: &mut PgConnection) -> StoreResult<Inspected> {
     let row = sqlx::query(SETTINGS)
         .persistent(false)
         .fetch_one(&mut *connection)
@@ -129,20 +273,10 @@ pub(super) async fn inspect(connection: &mut PgConnection, prefix: &str) -> Stor
             ));
         }
     }
-    let there: Vec<String> = sqlx::query_scalar(OBJECTS)
-        .bind(format!("{prefix}credit_migrations"))
-        .persistent(false)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(during_read)?;
-    let missing = objects(MIGRATIONS)
-        .into_iter()
-        .map(|(kind, name)| format!("{kind} {name}"))
-        .filter(|wanted| !there.contains(wanted));
     Ok(Inspected {
         database: format!("PostgreSQL {}", setting(0)?),
         time: Some(Timestamp::from_micros(number(2)?)),
-        missing: missing.map(|name| format!("the {name}")).collect(),
+        missing: Vec::new(),
         risks,
     })
 }

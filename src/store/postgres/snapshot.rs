@@ -16,7 +16,8 @@ use crate::store::{
 };
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres, Row};
+use sqlx::{PgConnection, Postgres, Row, SqlStr};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -57,12 +58,31 @@ impl PostgresSnapshot {
         })
     }
 
-    async fn rows(&mut self, query: Query<'static, Postgres, PgArguments>) -> StoreResult<Vec<PgRow>> {
+    pub(super) async fn rows(
+        &mut self,
+        query: Query<'static, Postgres, PgArguments>,
+    ) -> StoreResult<Vec<PgRow>> {
         query
             .persistent(self.statements.persistent)
             .fetch_all(&mut self.connection)
             .await
             .map_err(during_read)
+    }
+
+    pub(super) fn text(&self, name: &'static str, make: impl FnOnce() -> String) -> SqlStr {
+        self.text_of(name, 0, make)
+    }
+
+    pub(super) fn text_of(&self, name: &'static str, mask: u32, make: impl FnOnce() -> String) -> SqlStr {
+        self.statements.text(name, mask, make)
+    }
+
+    /// Turns a way of reading on or off, until the end of the picture.
+    pub(super) async fn set(&mut self, name: &'static str, on: bool) -> StoreResult<()> {
+        let query = sqlx::query("SELECT set_config($1, $2, true)");
+        self.rows(query.bind(name).bind(if on { "on" } else { "off" }))
+            .await?;
+        Ok(())
     }
 
     /// A page of a table, in the order of its key: the rows for which `beyond` is true, which names the key's columns.
@@ -288,6 +308,15 @@ fn to_decode<T: Send + 'static>(
     Page::of(move || copied.rows(decode).map_err(|error| damaged(what, error)))
 }
 
+/// A number that was fetched as text.
+fn number(row: &PgRow, column: usize) -> StoreResult<i128> {
+    let text: String = row.try_get(column).map_err(during_read)?;
+    text.parse().map_err(|_| StoreError::Failed {
+        problem: format!("a sum is {text}"),
+        remedy: "the books are damaged; run verify()",
+    })
+}
+
 impl Snapshot for PostgresSnapshot {
     fn accounts(&mut self, after: Option<Uuid>, count: usize) -> Reading<'_, Page<Account>> {
         Box::pin(async move {
@@ -439,6 +468,21 @@ impl Snapshot for PostgresSnapshot {
         })
     }
 
+    fn archived_sums(&mut self) -> Reading<'_, BTreeMap<String, i128>> {
+        Box::pin(async move {
+            let text = self.text("archived_sums_of", || {
+                "SELECT counter_account, amount::text FROM {s}credit_archived_sums".into()
+            });
+            let rows = self.rows(sqlx::query(text)).await?;
+            let mut sums = BTreeMap::new();
+            for row in &rows {
+                let name: String = row.try_get(0).map_err(during_read)?;
+                sums.insert(name, number(row, 1)?);
+            }
+            Ok(sums)
+        })
+    }
+
     fn sums(&mut self) -> Reading<'_, Sums> {
         Box::pin(async move {
             // As text: a sum of bigints is numeric, and can pass 2^63.
@@ -453,17 +497,10 @@ impl Snapshot for PostgresSnapshot {
             let rows = self.rows(sqlx::query(text)).await?;
             let mut sums = Sums::default();
             for row in &rows {
-                let number = |i: usize| -> StoreResult<i128> {
-                    let text: String = row.try_get(i).map_err(during_read)?;
-                    text.parse().map_err(|_| StoreError::Failed {
-                        problem: format!("a sum is {text}"),
-                        remedy: "the books are damaged; run verify()",
-                    })
-                };
                 match row.try_get::<Option<String>, _>(0).map_err(during_read)? {
-                    None => (sums.available, sums.held) = (number(1)?, number(2)?),
+                    None => (sums.available, sums.held) = (number(row, 1)?, number(row, 2)?),
                     Some(counter_account) => {
-                        sums.counter_accounts.insert(counter_account, number(1)?);
+                        sums.counter_accounts.insert(counter_account, number(row, 1)?);
                     }
                 }
             }

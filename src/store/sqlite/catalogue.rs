@@ -45,6 +45,15 @@ pub(super) fn package_versions(connection: &Connection, package_id: Uuid) -> Att
     many(connection, SQL, [blob(&package_id)], rows::PACKAGE)
 }
 
+pub(super) fn package_history(connection: &Connection) -> Attempt<Vec<Package>> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        package_columns!(),
+        " FROM credit_package_versions ORDER BY package_id, version"
+    );
+    many(connection, SQL, [], rows::PACKAGE)
+}
+
 /// All of it, or nothing where the catalogue has moved on.
 pub(super) fn change(
     connection: &Connection,

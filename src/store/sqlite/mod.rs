@@ -18,12 +18,15 @@
 //! | `load`, `append` | a batch, inside a transaction that somebody else begins and ends |
 //! | `read`, `snapshot` | the reading side |
 //! | `catalogue` | rate cards and packages |
+//! | `anchors` | what anchors read and write |
 //! | `retention` | what clean-ups read and remove |
 //! | `rows` | rows to and from the ledger's types |
 //! | `fork` | what a child process must not inherit |
 //! | `failure` | what result codes mean |
 //! | `within` | the same steps inside a transaction of sqlx's |
 
+#[cfg_attr(not(feature = "anchors"), allow(dead_code))]
+mod anchors;
 mod append;
 mod catalogue;
 mod committer;
@@ -52,8 +55,8 @@ use crate::catalogue::Package;
 use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
-    CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, Inspected, LoadedAccount, OpenOrderRow,
-    OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult,
+    CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, Inspected, LoadedAccount, OddTime,
+    OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult,
 };
 use failure::Attempt;
 use fork::Counted;
@@ -350,6 +353,14 @@ impl Reader for SqliteStore {
 
     fn package_versions(&self, package_id: Uuid) -> Reading<'_, Vec<Package>> {
         self.read(move |connection| catalogue::package_versions(connection, package_id))
+    }
+
+    fn package_history(&self) -> Reading<'_, Vec<Package>> {
+        self.read(catalogue::package_history)
+    }
+
+    fn odd_times(&self) -> Reading<'_, Vec<OddTime>> {
+        self.read(read::odd_times)
     }
 
     fn change_catalogue(&self, change: CatalogueChange) -> Reading<'_, bool> {

@@ -5,7 +5,9 @@ use super::load::many;
 use super::rows::{self, blob, entry_columns, hold_columns, micros, order_columns};
 use crate::ledger::{Entry, Hold, Order, OrderNo, Status, Timestamp};
 use crate::stats::PendingHolds;
-use crate::store::{Due, EntryFilter, HoldFilter, OpenOrderRow, OrderFilter, after_every_number};
+use crate::store::{
+    Due, EntryFilter, HoldFilter, OddTime, OpenOrderRow, OrderFilter, TIMES_NAMED_MAX, after_every_number,
+};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
@@ -163,4 +165,26 @@ pub(super) fn due(
         params![micros(now), deadline, id, rows_max(limit)],
         rows::DEADLINE,
     )
+}
+
+pub(super) fn odd_times(connection: &Connection) -> Attempt<Vec<OddTime>> {
+    const ENTRIES: &str =
+        "SELECT user_id, seq FROM credit_transactions WHERE updated_at IS NOT NULL LIMIT ?1";
+    const HOLDS: &str = "SELECT h.user_id, h.consumption_id FROM credit_consumption_logs h \
+         LEFT JOIN credit_accounts a ON a.user_id = h.user_id \
+         WHERE h.updated_at < h.created_at OR h.updated_at < h.settled_at OR h.updated_at > a.updated_at LIMIT ?1";
+    let limit = rows_max(TIMES_NAMED_MAX);
+    let entries = many(connection, ENTRIES, [limit], rows::POSITION)?;
+    let holds = many(connection, HOLDS, [limit], rows::OWNED)?;
+    let entries = entries.into_iter().map(|(user_id, seq)| OddTime {
+        user_id,
+        seq: Some(seq),
+        consumption_id: None,
+    });
+    let holds = holds.into_iter().map(|(user_id, id)| OddTime {
+        user_id,
+        seq: None,
+        consumption_id: Some(id),
+    });
+    Ok(entries.chain(holds).take(TIMES_NAMED_MAX).collect())
 }

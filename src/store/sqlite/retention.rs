@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 impl SqliteStore {
     /// Does `work` in a transaction that writes, all of it or nothing.
-    fn change<T: Send + 'static>(
+    pub(super) fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Attempt<T> + Send + 'static,
     ) -> Reading<'_, T> {

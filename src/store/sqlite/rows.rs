@@ -3,12 +3,14 @@
 //! A row that can't be read is a [`Damage`], never a panic: the file may have been edited with other tools.
 
 use super::failure::{Attempt, Failure};
+use crate::anchor::tree::Leaf;
 use crate::catalogue::Package;
 use crate::ledger::{
     Account, Checkpoint, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Order,
     OrderStatus, Source, Status, Timestamp,
 };
 use crate::pricing::Decimal;
+use crate::store::anchors::{AnchorRow, Group};
 use crate::store::retention::{ArchiveFile, ArchiveKind};
 use crate::store::{CardRow, Claim, DamagedEntry, GiftRow, OpenOrderRow, OrderRow, StoredEntry, StoredOrder};
 use rusqlite::types::ValueRef;
@@ -171,6 +173,11 @@ pub(super) const COUNT: Shape<i64> = Shape {
     what: "count",
     decode: |row| Fields::of(row).integer(),
 };
+/// A number that may be absent.
+pub(super) const OPTIONAL_COUNT: Shape<Option<i64>> = Shape {
+    what: "count",
+    decode: |row| Fields::of(row).optional_integer(),
+};
 /// A time.
 pub(super) const TIME: Shape<Timestamp> = Shape {
     what: "deadline",
@@ -187,6 +194,14 @@ pub(super) const POSITION: Shape<(Uuid, i64)> = Shape {
     decode: |row| {
         let mut f = Fields::of(row);
         Ok((f.id()?, f.integer()?))
+    },
+};
+/// An account, and the id of something of its.
+pub(super) const OWNED: Shape<(Uuid, Uuid)> = Shape {
+    what: "consumption",
+    decode: |row| {
+        let mut f = Fields::of(row);
+        Ok((f.id()?, f.id()?))
     },
 };
 /// An account, and a time.
@@ -213,6 +228,57 @@ pub(super) const KEPT: Shape<(Uuid, i64, Hash)> = Shape {
         let mut f = Fields::of(row);
         Ok((f.id()?, f.integer()?, f.hash()?))
     },
+};
+/// `number, record, mark`
+pub(super) const ANCHOR: Shape<AnchorRow> = Shape {
+    what: "anchor",
+    decode: |row| {
+        let mut f = Fields::of(row);
+        Ok(AnchorRow {
+            number: f.integer()?,
+            record: f.text()?.to_owned(),
+            mark: f.text()?.to_owned(),
+        })
+    },
+};
+/// `user_id, seq, hash, available, held`
+pub(super) const LEAF: Shape<Leaf> = Shape {
+    what: "anchored account",
+    decode: |row| {
+        let mut f = Fields::of(row);
+        Ok(Leaf {
+            user_id: f.id()?,
+            seq: f.integer()?,
+            hash: f.hash()?,
+            available: f.integer()?,
+            held: f.integer()?,
+        })
+    },
+};
+/// `group_no, root, buckets`
+pub(super) const GROUP: Shape<Group> = Shape {
+    what: "group of anchored accounts",
+    decode: |row| {
+        let mut f = Fields::of(row);
+        Ok(Group {
+            number: f.number()?,
+            root: f.hash()?,
+            buckets: f.bytes()?.to_vec(),
+        })
+    },
+};
+/// `group_no, root`
+pub(super) const GROUP_ROOT: Shape<(i32, Hash)> = Shape {
+    what: "group of anchored accounts",
+    decode: |row| {
+        let mut f = Fields::of(row);
+        Ok((f.number()?, f.hash()?))
+    },
+};
+/// An id.
+pub(super) const ID: Shape<Uuid> = Shape {
+    what: "id",
+    decode: |row| Fields::of(row).id(),
 };
 /// `name, kind, older_than, lines, bytes, sha256, created_at, removed_at`
 pub(super) const ARCHIVE: Shape<ArchiveFile> = Shape {
@@ -312,6 +378,13 @@ impl<'r> Fields<'r> {
                 .map(Some)
                 .map_err(|_| self.wrong(format_args!("{} bytes where {N} were expected", bytes.len()))),
             other => Err(self.wrong(format_args!("{} where bytes were expected", other.data_type()))),
+        }
+    }
+
+    fn bytes(&mut self) -> Decoded<&'r [u8]> {
+        match self.value()? {
+            ValueRef::Blob(bytes) => Ok(bytes),
+            other => Err(self.wrong(other.data_type())),
         }
     }
 

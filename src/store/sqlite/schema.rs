@@ -5,6 +5,7 @@ use super::waiting::patiently;
 use crate::store::migrations::{self, Applied, Migration};
 use crate::store::{Inspected, StoreError, StoreResult};
 use rusqlite::{Connection, ErrorCode, params};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Every migration, oldest first.
@@ -29,14 +30,23 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "payments",
         sql: include_str!("../../../migrations/sqlite/0004_payments.sql"),
     },
+    Migration {
+        version: 5,
+        name: "anchors",
+        sql: include_str!("../../../migrations/sqlite/0005_anchors.sql"),
+    },
 ];
 
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 19] = [
     "credit_accounts",
+    "credit_anchor_groups",
+    "credit_anchor_leaves",
+    "credit_anchors",
     "credit_archived_sums",
     "credit_archives",
     "credit_checkpoints",
     "credit_kept_entries",
+    "credit_ledger",
     "credit_lots",
     "credit_consumption_logs",
     "credit_transactions",
@@ -82,22 +92,56 @@ pub(super) fn check_against(connection: &Connection, known: &[Migration]) -> Sto
     })
 }
 
-/// What this database is, and which indexes and triggers it lacks.
+/// What this database is, and what in it is not as the migrations make it.
 pub(super) fn inspect(connection: &Connection) -> Attempt<Inspected> {
     let version: String = connection.query_row("SELECT sqlite_version()", [], |row| row.get(0))?;
-    let mut there = connection.prepare("SELECT 1 FROM sqlite_schema WHERE type = ?1 AND name = ?2")?;
-    let mut missing = Vec::new();
-    for (kind, name) in migrations::objects(MIGRATIONS) {
-        if !there.exists([kind, name])? {
-            missing.push(format!("the {kind} {name}"));
-        }
-    }
     Ok(Inspected {
         database: format!("SQLite {version}"),
         time: None,
-        missing,
+        missing: differences(connection)?,
         risks: Vec::new(),
     })
+}
+
+/// Tables, indexes and triggers, by kind and name: of which table, and the text that made each.
+type Objects = BTreeMap<(String, String), (String, Option<String>)>;
+
+fn objects(connection: &Connection) -> Attempt<Objects> {
+    // Indexes that SQLite makes for itself have no text.
+    let mut read = connection.prepare(
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE tbl_name GLOB 'credit_*' AND sql IS NOT NULL",
+    )?;
+    let rows = read.query_map([], |row| {
+        Ok(((row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?)))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The schema against the one that the migrations make in an empty database.
+fn differences(connection: &Connection) -> Attempt<Vec<String>> {
+    let scratch = Connection::open_in_memory()?;
+    for migration in MIGRATIONS {
+        scratch.execute_batch(migration.sql)?;
+    }
+    let (expected, there) = (objects(&scratch)?, objects(connection)?);
+    let mut found = Vec::new();
+    for ((kind, name), made) in &expected {
+        match there.get(&(kind.clone(), name.clone())) {
+            None => found.push(format!("the {kind} {name} is missing")),
+            Some(other) if other != made => {
+                found.push(format!("the {kind} {name} is not what the migrations make"))
+            }
+            Some(_) => {}
+        }
+    }
+    let triggers = there.iter().filter(|((kind, _), _)| kind == "trigger");
+    for (key, (table, _)) in triggers.filter(|(key, _)| !expected.contains_key(*key)) {
+        found.push(format!(
+            "the trigger {} on {table} is none of the library's",
+            key.1
+        ));
+    }
+    Ok(found)
 }
 
 /// Applies what is missing, all of it or nothing. Safe to run twice, and from several processes at once.

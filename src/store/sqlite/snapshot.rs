@@ -19,6 +19,7 @@ use crate::store::{
 };
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, params};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// See the module.
@@ -54,7 +55,7 @@ pub(super) fn of_memory(connection: &Connection) -> Attempt<SqliteSnapshot> {
 }
 
 impl SqliteSnapshot {
-    fn read<T: Send + 'static>(
+    pub(super) fn read<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&Connection) -> Attempt<T> + Send + 'static,
     ) -> Reading<'_, T> {
@@ -78,7 +79,7 @@ impl SqliteSnapshot {
     }
 
     /// Rows can't leave SQLite other than decoded, but for the texts in them.
-    fn page<T: Send + 'static>(
+    pub(super) fn page<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&Connection) -> Attempt<Vec<T>> + Send + 'static,
     ) -> Reading<'_, Page<T>> {
@@ -269,6 +270,10 @@ impl Snapshot for SqliteSnapshot {
     fn sums(&mut self) -> Reading<'_, Sums> {
         self.read(sums)
     }
+
+    fn archived_sums(&mut self) -> Reading<'_, BTreeMap<String, i128>> {
+        self.read(archived_sums)
+    }
 }
 
 /// The rows with these ids. A look-up for each: without a network, one for all would save nothing.
@@ -291,7 +296,7 @@ fn named<T>(
 }
 
 /// An id, or what is smaller than every id.
-fn key(id: Option<&Uuid>) -> &[u8] {
+pub(super) fn key(id: Option<&Uuid>) -> &[u8] {
     id.map_or(&[], |id| id.as_bytes())
 }
 
@@ -304,13 +309,7 @@ fn sums(connection: &Connection) -> Attempt<Sums> {
         sums.available += i128::from(row.get::<_, i64>(0)?);
         sums.held += i128::from(row.get::<_, i64>(1)?);
     }
-    let mut statement = connection.prepare("SELECT counter_account, amount FROM credit_archived_sums")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let amount: String = row.get(1)?;
-        sums.counter_accounts
-            .insert(row.get(0)?, retention::sum(&amount)?);
-    }
+    sums.counter_accounts = archived_sums(connection)?;
     let mut statement =
         connection.prepare("SELECT counter_account, change, held_change FROM credit_transactions")?;
     let mut rows = statement.query([])?;
@@ -321,6 +320,17 @@ fn sums(connection: &Connection) -> Attempt<Sums> {
             Some(sum) => *sum -= change,
             None => drop(sums.counter_accounts.insert(name.to_owned(), -change)),
         }
+    }
+    Ok(sums)
+}
+
+fn archived_sums(connection: &Connection) -> Attempt<BTreeMap<String, i128>> {
+    let mut sums = BTreeMap::new();
+    let mut statement = connection.prepare("SELECT counter_account, amount FROM credit_archived_sums")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let amount: String = row.get(1)?;
+        sums.insert(row.get(0)?, retention::sum(&amount)?);
     }
     Ok(sums)
 }

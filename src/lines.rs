@@ -1,4 +1,4 @@
-//! Rows as lines of the archive: JSON that can be read with nothing but this page.
+//! Rows as lines of the archive, and of proofs: JSON that can be read with nothing but this page.
 //!
 //! Times are microseconds since 1970 (UTC), hashes hexadecimal. An entry's `data` is the text that its hash is over.
 
@@ -33,7 +33,7 @@ struct EntryLine<'a> {
     hash: String,
 }
 
-pub(super) fn of_entry(entry: &Entry) -> String {
+pub(crate) fn of_entry(entry: &Entry) -> String {
     line(&EntryLine {
         user_id: entry.user_id,
         seq: entry.seq,
@@ -54,7 +54,7 @@ pub(super) fn of_entry(entry: &Entry) -> String {
     })
 }
 
-pub(super) fn entry(line: &str) -> Result<Entry, String> {
+pub(crate) fn entry(line: &str) -> Result<Entry, String> {
     let line: EntryLine<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
     let effects: Effects = serde_json::from_str(&line.data).map_err(|error| format!("its data: {error}"))?;
     Ok(Entry {
@@ -97,7 +97,7 @@ struct HoldLine<'a> {
     state: Cow<'a, HoldState>,
 }
 
-pub(super) fn of_hold(hold: &Hold) -> String {
+pub(crate) fn of_hold(hold: &Hold) -> String {
     line(&HoldLine {
         user_id: hold.user_id,
         id: hold.consumption_id,
@@ -111,7 +111,7 @@ pub(super) fn of_hold(hold: &Hold) -> String {
     })
 }
 
-pub(super) fn hold(line: &str) -> Result<Hold, String> {
+pub(crate) fn hold(line: &str) -> Result<Hold, String> {
     let line: HoldLine<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
     Ok(Hold {
         consumption_id: line.id,
@@ -134,15 +134,5 @@ fn line(row: &impl Serialize) -> String {
 }
 
 fn hash(text: &str) -> Result<Hash, String> {
-    let wrong = || format!("`{}` is no SHA-256", text.escape_debug());
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|n| u8::try_from(n).ok());
-    let bytes: Option<Vec<u8>> = text
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| match pair {
-            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-            _ => None,
-        })
-        .collect();
-    bytes.and_then(|bytes| Hash::from_slice(&bytes)).ok_or_else(wrong)
+    Hash::parse(text).ok_or_else(|| format!("`{}` is no SHA-256", text.escape_debug()))
 }

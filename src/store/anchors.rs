@@ -1,0 +1,80 @@
+//! What anchors ask of a store: what changed since the last one, the tree as it was then, and to write the new one whole.
+
+use super::{Page, Reading};
+use crate::anchor::tree::Leaf;
+use crate::ledger::{Hash, Timestamp};
+use uuid::Uuid;
+
+/// An anchor as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AnchorRow {
+    pub(crate) number: i64,
+    /// Its line.
+    pub(crate) record: String,
+    /// Where the journal was; only the store that wrote it can read it.
+    pub(crate) mark: String,
+}
+
+/// 256 buckets that are stored together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) number: i32,
+    /// The node above them.
+    pub(crate) root: Hash,
+    /// Their hashes, one after the other.
+    pub(crate) buckets: Vec<u8>,
+}
+
+/// What a new anchor writes.
+#[derive(Debug, Clone)]
+pub(crate) struct AnchorWrite {
+    pub(crate) anchor: AnchorRow,
+    pub(crate) at: Timestamp,
+    /// Leaves that are new, or other than they were.
+    pub(crate) leaves: Vec<Leaf>,
+    /// Groups that changed.
+    pub(crate) groups: Vec<Group>,
+}
+
+/// The part of a snapshot that anchors read.
+pub(crate) trait AnchorReads: Send {
+    /// Which ledger this is.
+    fn ledger_id(&mut self) -> Reading<'_, Uuid>;
+
+    /// The anchor with this number; the newest one where `None`.
+    fn anchor(&mut self, number: Option<i64>) -> Reading<'_, Option<AnchorRow>>;
+
+    /// Where the journal is now, for [`changed`](AnchorReads::changed). `now`: the ledger's clock.
+    fn mark(&mut self, now: Timestamp) -> Reading<'_, String>;
+
+    /// The heads of at least the accounts with entries that were written since this mark, in order of id. `None` where that
+    /// can't be told: then all accounts have to be looked at.
+    fn changed(&mut self, mark: String) -> Reading<'_, Option<Vec<Leaf>>>;
+
+    /// The leaves as of an anchor, of accounts with an id greater than `after`.
+    fn leaves(&mut self, number: i64, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Leaf>>;
+
+    /// The leaves of these accounts now, in any order; of those that have one.
+    fn leaves_of(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<Leaf>>;
+
+    /// The leaves that are in these buckets now, in order of account.
+    fn leaves_in(&mut self, buckets: Vec<u16>) -> Reading<'_, Vec<Leaf>>;
+
+    /// The root of every group that is there.
+    fn group_roots(&mut self) -> Reading<'_, Vec<(i32, Hash)>>;
+
+    /// Those of these groups that are there.
+    fn groups(&mut self, numbers: Vec<i32>) -> Reading<'_, Vec<Group>>;
+
+    /// The hashes of those of these entries that are in the journal.
+    fn hashes(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<(Uuid, i64, Hash)>>;
+}
+
+/// The part of a store that writes anchors.
+pub(crate) trait Anchors: Send + Sync {
+    /// Writes all of it; or nothing, and `false`, where there is an anchor with this number already.
+    fn put_anchor(&self, write: AnchorWrite) -> Reading<'_, bool>;
+
+    /// Removes anchors older than this one, and leaves that only those need. Says how many anchors.
+    fn prune_anchors(&self, oldest: i64) -> Reading<'_, u64>;
+}
