@@ -16,6 +16,7 @@ mod child;
 mod clocks;
 mod cluster;
 mod concurrency;
+mod connections;
 mod constraints;
 mod crash;
 mod damage;

@@ -2,6 +2,7 @@
 
 use super::failure::{self, Attempt, Failure};
 use super::waiting::patiently;
+use crate::inspect::Problem;
 use crate::store::migrations::{self, Applied, Migration};
 use crate::store::{Inspected, StoreError, StoreResult};
 use rusqlite::{Connection, ErrorCode, params};
@@ -31,24 +32,6 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-const TABLES: [&str; 15] = [
-    "credit_accounts",
-    "credit_archived_sums",
-    "credit_archives",
-    "credit_checkpoints",
-    "credit_kept_entries",
-    "credit_lots",
-    "credit_consumption_logs",
-    "credit_transactions",
-    "credit_gifts",
-    "credit_orders",
-    "credit_payment_claims",
-    "credit_catalogue",
-    "credit_package_versions",
-    "credit_packages",
-    "credit_pricing",
-];
-
 const CREATE_HISTORY: &str = "CREATE TABLE IF NOT EXISTS credit_migrations (
     version    INTEGER PRIMARY KEY,
     name       TEXT NOT NULL,
@@ -65,12 +48,9 @@ pub(super) fn check_against(connection: &Connection, known: &[Migration]) -> Sto
     let look = || -> Attempt<()> {
         let history = history(connection)?;
         migrations::check(known, history.as_deref())?;
-        for table in TABLES {
+        for table in migrations::tables(known) {
             if !has_table(connection, table)? {
-                return Err(Failure::Store(StoreError::Failed {
-                    problem: format!("the database has lost its table {table}"),
-                    remedy: "restore the database from a backup",
-                }));
+                return Err(Failure::Store(migrations::lost_table(table)));
             }
         }
         Ok(())
@@ -92,11 +72,25 @@ pub(super) fn inspect(connection: &Connection) -> Attempt<Inspected> {
             missing.push(format!("the {kind} {name}"));
         }
     }
+    let mut risks = Vec::new();
+    if connection.is_readonly("main")? {
+        risks.push(Problem::new(
+            "the file can only be read: nothing can be written",
+            "make the file and its folder writable for this user",
+        ));
+    }
+    let encoding: String = connection.query_row("PRAGMA encoding", [], |row| row.get(0))?;
+    if encoding != "UTF-8" {
+        risks.push(Problem::new(
+            format!("the file's encoding is {encoding}: texts have half of the room"),
+            "make another file with PRAGMA encoding = 'UTF-8', and copy the tables",
+        ));
+    }
     Ok(Inspected {
         database: format!("SQLite {version}"),
         time: None,
         missing,
-        risks: Vec::new(),
+        risks,
     })
 }
 
