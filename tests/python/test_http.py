@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Annotated, Any
 
 import httpx2 as httpx
@@ -338,7 +339,20 @@ def test_a_database_that_is_away_is_503(postgres: str) -> None:
         assert answer.headers["retry-after"] == "1"
         answer = http.get("/health")
         assert error(answer, 503)["error"] == "unavailable"
-        assert "closed" in answer.json()["message"]
+
+
+def test_the_database_s_own_words_are_for_the_log(sqlite: str, caplog: pytest.LogCaptureFixture) -> None:
+    with TestClient(backend(sqlite)) as http:
+        gift(http, MIA, 5)
+        with closing(sqlite3.connect(sqlite.removeprefix("sqlite:///"))) as books:
+            books.execute("ALTER TABLE credit_accounts RENAME TO hidden")
+        for path in ("/health", "/credits/balance"):
+            caplog.clear()
+            answer = http.get(path, headers=USER)
+            told = error(answer, 503)
+            assert told["error"] == "unavailable" and "credit_accounts" not in answer.text
+            [record] = [record for record in caplog.records if record.name == "jointo_credits.fastapi"]
+            assert "credit_accounts" in record.getMessage() and told["requestId"] in record.getMessage()
 
 
 def _closed(url: str) -> AsyncLedger:
