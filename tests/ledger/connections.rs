@@ -240,7 +240,10 @@ async fn roles_need_the_rights_of_the_page_on_postgres() {
     .await;
     let grant = Grant::new(account(2), 1, Source::Bonus);
     ledger.grant(grant, None).await.unwrap();
-    let refused = ledger.consume(Consume::new(account(2), 1), None).await.unwrap_err();
+    let refused = ledger
+        .consume(Consume::new(account(2), 1), None)
+        .await
+        .unwrap_err();
     let Error::Unavailable { reason, remedy, .. } = &refused else {
         panic!("{refused}")
     };

@@ -26,7 +26,15 @@ fn text(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(database) => {
             let code = database.code().unwrap_or_default();
-            format!("error returned from database: {} ({code})", database.message())
+            // PgBouncer's own errors, and PostgreSQL's of a statement that another client has prepared.
+            let hint = match code.as_ref() {
+                "08P01" => "; a pooler in transaction mode needs the setting `pgbouncer`",
+                _ => "",
+            };
+            format!(
+                "error returned from database: {} ({code}){hint}",
+                database.message()
+            )
         }
         other => other.to_string(),
     }

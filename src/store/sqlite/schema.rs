@@ -62,6 +62,32 @@ pub(super) fn check_against(connection: &Connection, known: &[Migration]) -> Sto
     })
 }
 
+/// Checks that no temporary table of a connection that is not ours stands before one of the ledger's: SQLite finds those first.
+#[cfg(feature = "sqlx-sqlite")]
+pub(super) fn no_temporary(connection: &Connection) -> StoreResult<()> {
+    let look = || -> rusqlite::Result<Vec<String>> {
+        let mut names = connection.prepare_cached(
+            "SELECT name FROM sqlite_temp_schema WHERE type IN ('table', 'view') AND name LIKE 'credit%'",
+        )?;
+        let names = names.query_map([], |row| row.get(0))?;
+        names.collect()
+    };
+    for name in look().map_err(|error| failure::from_code(&error))? {
+        if migrations::tables(MIGRATIONS)
+            .iter()
+            .any(|table| table.eq_ignore_ascii_case(&name))
+        {
+            return Err(StoreError::Failed {
+                problem: format!(
+                    "the connection has a temporary table {name}, which stands before the ledger's"
+                ),
+                remedy: "give the temporary table another name",
+            });
+        }
+    }
+    Ok(())
+}
+
 /// What this database is, and which indexes and triggers it lacks.
 pub(super) fn inspect(connection: &Connection) -> Attempt<Inspected> {
     let version: String = connection.query_row("SELECT sqlite_version()", [], |row| row.get(0))?;
