@@ -62,7 +62,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         413: "The body is too large: `limit` says how many bytes there may be.",
         422: "The request is malformed: `field` and `problem` say what is wrong.",
         502: "The payment channel says no: `reason` is its own code.",
-        503: "The ledger is not available; the host's log says why, by `requestId`. Where `outcome` is `unknown`, repeat it with the same idempotency key.",
+        503: "The ledger is not available; the host's log says why, by `requestId`. Where `outcome` is `unknown`, "
+        "repeat it with the same idempotency key.",
     }.items()
 }
 
@@ -90,9 +91,7 @@ def answer(status: int, word: str, message: str, facts: dict[str, Any], headers:
 
 
 def unavailable(reason: object, outcome: str | None = None) -> Response:
-    """503. The database's own words name roles, tables and paths, so they go to the log; outside there is a number to find
-    them by.
-    """
+    """503. The database's own words name roles, tables and paths: outside is a number to find them by in the log."""
     request_id = uuid.uuid4().hex
     _log.error("request %s: the ledger is not available: %s", request_id, reason, extra={"request_id": request_id})
     todo = "repeat the request with the same idempotency key" if outcome == "unknown" else "try again"
