@@ -102,8 +102,9 @@ struct Inner {
     rules: Rules,
     /// How far the database's clock may be from `clock`.
     max_clock_skew: Option<Duration>,
+    /// The schema that the tables are in, once it is known.
     #[cfg(feature = "postgres")]
-    schema: Option<String>,
+    schema: std::sync::OnceLock<String>,
     #[cfg(feature = "postgres")]
     pgbouncer: bool,
 }
@@ -201,7 +202,7 @@ impl Settings {
                 rules: self.rules,
                 max_clock_skew,
                 #[cfg(feature = "postgres")]
-                schema: self.schema,
+                schema: self.schema.map_or_else(std::sync::OnceLock::new, Into::into),
                 #[cfg(feature = "postgres")]
                 pgbouncer: self.pgbouncer,
             }),
@@ -797,8 +798,15 @@ impl Ledger {
     }
 
     #[cfg(feature = "postgres")]
-    pub(crate) fn schema(&self) -> Option<&str> {
-        self.inner.schema.as_deref()
+    pub(crate) async fn schema_in_use(&self) -> StoreResult<Option<String>> {
+        if let Some(schema) = self.inner.schema.get() {
+            return Ok(Some(schema.clone()));
+        }
+        let found = self.inner.reader.schema_in_use().await?;
+        if let Some(schema) = &found {
+            let _ = self.inner.schema.set(schema.clone()); // Another call was quicker, with the same.
+        }
+        Ok(found)
     }
 
     #[cfg(feature = "postgres")]

@@ -59,8 +59,9 @@ impl Lender for sqlx::Transaction<'_, sqlx::Sqlite> {
 pub struct Within<'t> {
     ledger: &'t Ledger,
     lent: Lent<'t>,
+    /// Made with the first command.
     #[cfg(feature = "postgres")]
-    statements: crate::store::postgres::Statements,
+    statements: Option<crate::store::postgres::Statements>,
 }
 
 impl Ledger {
@@ -82,7 +83,7 @@ impl Ledger {
             ledger: self,
             lent: transaction.lend(),
             #[cfg(feature = "postgres")]
-            statements: crate::store::postgres::Statements::new(self.schema(), !self.pgbouncer()),
+            statements: None,
         }
     }
 }
@@ -125,7 +126,8 @@ impl Within<'_> {
         match &mut self.lent {
             #[cfg(feature = "postgres")]
             Lent::Postgres(connection) => {
-                crate::store::postgres::within::load(connection, &self.statements, needs).await
+                let statements = known(&mut self.statements, self.ledger).await?;
+                crate::store::postgres::within::load(connection, statements, needs).await
             }
             #[cfg(feature = "sqlx-sqlite")]
             Lent::Sqlite(connection) => crate::store::sqlite::within::load(connection, needs).await,
@@ -136,10 +138,28 @@ impl Within<'_> {
         match &mut self.lent {
             #[cfg(feature = "postgres")]
             Lent::Postgres(connection) => {
-                crate::store::postgres::within::append(connection, &self.statements, rows).await
+                let statements = known(&mut self.statements, self.ledger).await?;
+                crate::store::postgres::within::append(connection, statements, rows).await
             }
             #[cfg(feature = "sqlx-sqlite")]
             Lent::Sqlite(connection) => crate::store::sqlite::within::append(connection, rows).await,
         }
     }
+}
+
+/// The statements for a session that is not ours: its search path may be another one, and its temporary tables come first.
+/// So they always name the schema that the ledger itself works in.
+#[cfg(feature = "postgres")]
+async fn known<'s>(
+    statements: &'s mut Option<crate::store::postgres::Statements>,
+    ledger: &Ledger,
+) -> StoreResult<&'s crate::store::postgres::Statements> {
+    let made = match statements.take() {
+        Some(made) => made,
+        None => {
+            let schema = ledger.schema_in_use().await?;
+            crate::store::postgres::Statements::new(schema.as_deref(), !ledger.pgbouncer())
+        }
+    };
+    Ok(statements.insert(made))
 }

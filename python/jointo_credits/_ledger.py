@@ -101,7 +101,8 @@ class Ledger:
         Args:
             url: ``sqlite:///credits.db`` (relative to the working directory), ``sqlite:////var/lib/app/credits.db``
                 (absolute), ``sqlite::memory:``, ``postgresql://user:password@host:5432/database?sslmode=verify-full``,
-                or ``memory:`` (no database at all, for tests).
+                or ``memory:`` (no database at all, for tests). Every part of it is honoured or refused by name:
+                ``docs/production.md`` has the list.
             schema: The PostgreSQL schema that the tables are in; the role's ``search_path`` decides without.
             clock: A :class:`ManualClock` for tests; the system's time without.
             settings: See :class:`Settings`: ``hold_ttl``, ``max_connections``, ``pgbouncer`` and others.

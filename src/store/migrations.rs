@@ -9,7 +9,7 @@ use crate::ledger::Hash;
 /// One step of the schema.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Migration {
-    /// 1, 2, 3 ... without gaps.
+    /// Goes up along the list; a number may be the other database's alone.
     pub(crate) version: i64,
     /// What its file is called, without number and ending.
     pub(crate) name: &'static str,
@@ -41,6 +41,38 @@ pub(crate) fn objects(known: &[Migration]) -> Vec<(&'static str, &'static str)> 
         }
     }
     objects
+}
+
+/// The tables that migrations leave, by name, with that of their history.
+pub(crate) fn tables(known: &[Migration]) -> Vec<&'static str> {
+    let mut tables = vec!["credit_migrations"];
+    for line in known.iter().flat_map(|migration| migration.sql.lines()) {
+        let mut words = line.split_whitespace().map(|word| {
+            let name = word.trim_start_matches("{s}");
+            name.split(['(', ';']).next().unwrap_or_default()
+        });
+        match (words.next(), words.next(), words.next()) {
+            (Some("CREATE"), Some("TABLE"), Some(name)) => tables.push(name),
+            (Some("DROP"), Some("TABLE"), Some(name)) => tables.retain(|table| *table != name),
+            (Some("ALTER"), Some("TABLE"), Some(name)) => {
+                if let (Some("RENAME"), Some("TO"), Some(other)) = (words.next(), words.next(), words.next())
+                {
+                    tables.retain(|table| *table != name);
+                    tables.push(other);
+                }
+            }
+            _ => {}
+        }
+    }
+    tables
+}
+
+/// What is told of a table that the history speaks of, and that is not there.
+pub(crate) fn lost_table(name: &str) -> StoreError {
+    StoreError::Failed {
+        problem: format!("the database has lost its table {name}"),
+        remedy: "restore the database from a backup",
+    }
 }
 
 /// A line of a database's history.
@@ -105,7 +137,7 @@ pub(crate) fn check(known: &[Migration], history: Option<&[Applied]>) -> StoreRe
         Some(newest) => Err(StoreError::Failed {
             problem: format!(
                 "the database has migration {}, this library needs {}",
-                history.len(),
+                history.iter().map(|applied| applied.version).max().unwrap_or(0),
                 newest.version
             ),
             remedy: "run migrate()",
@@ -154,6 +186,19 @@ mod tests {
     fn what_is_outstanding_follows_from_the_history() {
         let left = |versions: &[i64]| outstanding(KNOWN, &applied(versions)).unwrap().len();
         assert_eq!((left(&[]), left(&[1]), left(&[2, 1])), (2, 1, 0));
+    }
+
+    #[test]
+    fn tables_that_are_left() {
+        let of = |sql: &'static str| {
+            tables(&[Migration {
+                version: 1,
+                name: "x",
+                sql,
+            }])
+        };
+        let sql = "CREATE TABLE {s}a (\n    b bigint\n);\nCREATE TABLE c(d);\nCREATE TABLE e (\nDROP TABLE c;\nALTER TABLE {s}e RENAME TO f;";
+        assert_eq!(of(sql), ["credit_migrations", "a", "f"]);
     }
 
     #[test]

@@ -504,6 +504,11 @@ pub(crate) trait Reader: Anchors + Retention + Send + Sync + 'static {
         Box::pin(async { Ok(None) })
     }
 
+    /// The schema that the tables are in, where there are schemas and tables.
+    fn schema_in_use(&self) -> Reading<'_, Option<String>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Looks at the database: see [`Inspected`]. The tables need not be there.
     fn inspect(&self) -> Reading<'_, Inspected>;
 

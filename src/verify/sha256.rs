@@ -2,7 +2,8 @@
 //!
 //! Hashing was a quarter of an audit's work. A processor with SHA instructions does it quickest one message at a time,
 //! and so does one without vectors; in between, with AVX2, eight messages side by side take about a third of the time,
-//! since one message alone can't be spread over a vector.
+//! since one message alone can't be spread over a vector: 0.9 us instead of 2.4 to 3.2 for an entry's 630 bytes, of some
+//! 5 to 9 us of client CPU that its audit takes there. With SHA instructions it is 0.8 us, and none of this is used.
 
 use crate::ledger::Hash;
 
@@ -296,6 +297,17 @@ mod tests {
             }
             let expected: Vec<Hash> = texts.iter().map(|text| Hash::of(text)).collect();
             assert_eq!(messages.one_by_one(), expected);
+            // Here too where the processor has SHA instructions, and nobody would choose them.
+            #[cfg(target_arch = "x86_64")]
+            {
+                assert_eq!(lanes::hashes(&messages), expected);
+                if is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor has the one feature that the function was compiled for.
+                    #[allow(unsafe_code)]
+                    let hashes = unsafe { messages.with_avx2() };
+                    assert_eq!(hashes, expected);
+                }
+            }
             assert_eq!(messages.hashes(), expected);
         }
     }

@@ -90,3 +90,95 @@ async fn what_is_missing_is_named_on_postgres() {
     );
     ledger.close().await;
 }
+
+fn told(found: &Inspection, what: &str) -> bool {
+    found.problems.iter().any(|problem| problem.what.contains(what))
+}
+
+#[tokio::test]
+async fn a_database_that_takes_no_writes_is_seen_on_postgres() {
+    let database = Database::fresh(Kind::Postgres).await;
+    database.ledger().await.close().await;
+    let mut admin = PgConnection::connect(&database.url).await.unwrap();
+    let name = database.url.rsplit_once('/').unwrap().1;
+    let read_only = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
+    admin.execute(sqlx::AssertSqlSafe(read_only)).await.unwrap();
+    admin.close().await.unwrap();
+    let ledger = Ledger::connect(&database.url).await.unwrap();
+    let found = ledger.inspect().await.unwrap();
+    assert!(told(&found, "transactions are read-only"), "{found:?}");
+    assert!(!told(&found, "standby"), "{found:?}");
+    ledger.migrate().await.unwrap(); // There is nothing to do.
+    ledger.close().await;
+}
+
+/// A server that recovers for ever, as a standby does.
+#[tokio::test]
+async fn a_standby_is_seen_on_postgres() {
+    let cluster = crate::cluster::Cluster::start_with(|data| {
+        let signal = data.join("standby.signal");
+        std::fs::write(&signal, "").unwrap();
+        if let Some((uid, gid)) = crate::cluster::server_user() {
+            std::os::unix::fs::chown(&signal, Some(uid), Some(gid)).unwrap();
+        }
+    });
+    let ledger = Ledger::connect(&cluster.url()).await.unwrap();
+    let found = ledger.inspect().await.unwrap();
+    assert!(told(&found, "standby"), "{found:?}");
+    let refused = ledger.migrate().await.unwrap_err().to_string();
+    assert!(refused.contains("primary"), "{refused}");
+    ledger.close().await;
+}
+
+#[tokio::test]
+async fn another_encoding_than_utf_8_is_seen() {
+    let database = Database::fresh(Kind::Postgres).await;
+    let latin = format!("{}_latin", database.url.rsplit_once('/').unwrap().1);
+    let mut admin = PgConnection::connect(&database.url).await.unwrap();
+    let make =
+        format!("CREATE DATABASE {latin} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    admin.execute(sqlx::AssertSqlSafe(make)).await.unwrap();
+    let ledger = Ledger::connect(&format!("{}_latin", database.url)).await.unwrap();
+    ledger.migrate().await.unwrap();
+    let found = ledger.inspect().await.unwrap();
+    assert!(told(&found, "encoding is LATIN1"), "{found:?}");
+    let grant = jointo_credits::Grant::new(crate::child::ALICE, 1, jointo_credits::Source::Bonus);
+    let refused = ledger
+        .grant(grant.reference("\u{5145}\u{503c}"), None)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("UTF8"), "{refused}");
+    ledger.close().await;
+    let drop = format!("DROP DATABASE {latin} WITH (FORCE)");
+    admin.execute(sqlx::AssertSqlSafe(drop)).await.unwrap();
+    admin.close().await.unwrap();
+
+    let database = Database::fresh(Kind::SqliteFile).await;
+    let other = rusqlite::Connection::open(database.sqlite_path()).unwrap();
+    other
+        .execute_batch("PRAGMA encoding = 'UTF-16le'; CREATE TABLE hosts (a)")
+        .unwrap();
+    let ledger = database.ledger().await;
+    let found = ledger.inspect().await.unwrap();
+    assert!(told(&found, "encoding is UTF-16le"), "{found:?}");
+    ledger.close().await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_lost_is_named() {
+    let database = Database::fresh(Kind::Postgres).await;
+    let ledger = database.ledger().await;
+    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    other.execute("DROP TABLE credit_gifts").await.unwrap();
+    let refused = ledger.check().await.unwrap_err().to_string();
+    assert!(refused.contains("lost its table credit_gifts"), "{refused}");
+    ledger.close().await;
+    let database = Database::fresh(Kind::SqliteFile).await;
+    let ledger = database.ledger().await;
+    let other = rusqlite::Connection::open(database.sqlite_path()).unwrap();
+    other.execute_batch("DROP TABLE credit_gifts").unwrap();
+    let refused = ledger.check().await.unwrap_err().to_string();
+    assert!(refused.contains("lost its table credit_gifts"), "{refused}");
+    ledger.close().await;
+}

@@ -17,6 +17,7 @@ mod child;
 mod clocks;
 mod cluster;
 mod concurrency;
+mod connections;
 mod constraints;
 mod crash;
 mod damage;

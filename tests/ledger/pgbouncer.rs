@@ -179,3 +179,34 @@ async fn without_the_setting_no_ledger_opens_through_it_on_postgres() {
     let text = error.to_string();
     assert!(text.contains("pgbouncer"), "{text}");
 }
+
+/// Sessions behind the pooler keep the temporary tables of all its clients.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_client_s_temporary_tables_stand_for_none_of_the_ledger_on_postgres() {
+    let database = Database::fresh(Kind::Postgres).await;
+    let pooler = PgBouncer::before(&database.url).await;
+    let ledger = database.open(Settings::new(&pooler.url).pgbouncer(true)).await;
+    let options = plain(&pooler.url).statement_cache_capacity(0);
+    // All three servers at once.
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut connection = PgConnection::connect_with(&options).await.unwrap();
+        let script = "BEGIN; CREATE TEMP TABLE credit_accounts (LIKE public.credit_accounts); \
+             CREATE TEMP TABLE credit_lots (LIKE public.credit_lots)";
+        sqlx::raw_sql(script).execute(&mut connection).await.unwrap();
+        held.push(connection);
+    }
+    for connection in &mut held {
+        sqlx::raw_sql("COMMIT").execute(connection).await.unwrap();
+    }
+    let granted = Grant::new(account(0), 10, Source::Purchase);
+    ledger.grant(granted, None).await.unwrap();
+    assert_eq!(ledger.balance(account(0)).await.unwrap().available, 10);
+    let verification = ledger.verify().await.unwrap();
+    assert!(
+        verification.is_clean() && verification.accounts == 1,
+        "{:#?}",
+        verification.faults
+    );
+    ledger.close().await;
+}

@@ -154,3 +154,33 @@ async fn callers_transactions_beside_the_committers() {
     assert!(ledger.verify().await.unwrap().is_clean());
     ledger.close().await;
 }
+
+/// SQLite finds temporary tables first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_temporary_table_of_the_caller_is_refused_on_sqlite() {
+    let database = Database::fresh(Kind::SqliteFile).await;
+    let ledger = database.ledger().await;
+    ledger
+        .grant(Grant::new(ALICE, 100, Source::Purchase), None)
+        .await
+        .unwrap();
+    let mut connection = SqliteConnection::connect(&database.sqlx_url()).await.unwrap();
+    connection
+        .execute("CREATE TEMP TABLE credit_notes (a)")
+        .await
+        .unwrap(); // Not the ledger's.
+    for (shadow, is_refused) in [("SELECT 1", false), ("CREATE TEMP TABLE Credit_Lots (a)", true)] {
+        connection.execute(shadow).await.unwrap();
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let held = ledger.within(&mut tx).consume(Consume::new(ALICE, 1), None).await;
+        tx.rollback().await.unwrap();
+        assert_eq!(held.is_err(), is_refused, "{held:?}");
+        if let Err(refused) = held {
+            assert!(
+                refused.to_string().contains("temporary table Credit_Lots"),
+                "{refused}"
+            );
+        }
+    }
+    ledger.close().await;
+}

@@ -62,17 +62,11 @@ fn asked(
         (Some(amount), feature) => {
             if quantity.is_some() || attributes.is_some() {
                 let limit = "amount, or feature with quantity and attributes";
-                let given = match (quantity.is_some(), attributes.is_some()) {
-                    (true, true) => "amount, quantity and attributes",
-                    (true, false) => "amount and quantity",
-                    (false, _) => "amount and attributes",
-                };
                 return Err(clash(
                     py,
                     "amount",
                     "can't be given together with a quantity or attributes",
                     limit,
-                    given,
                 ));
             }
             let amount = integer("amount", amount)?;
@@ -104,7 +98,6 @@ fn asked(
                 "amount",
                 "is missing, and there is no feature to price it by",
                 limit,
-                "neither",
             ))
         }
     }

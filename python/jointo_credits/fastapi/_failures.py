@@ -6,6 +6,8 @@ of a dependency of the host's goes to the host's handler, where it has one of it
 
 from __future__ import annotations
 
+import logging
+import uuid
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
@@ -18,9 +20,11 @@ from fastapi.routing import APIRoute
 from pydantic.alias_generators import to_camel
 from starlette.exceptions import HTTPException
 
-from .. import CreditsError, ValidationError
+from .. import CreditsError, UnavailableError, ValidationError
 from .._plain import as_json
 from ._models import ErrorEnvelope
+
+_log = logging.getLogger("jointo_credits.fastapi")
 
 STATUS = {
     "validation": 422,
@@ -58,7 +62,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         413: "The body is too large: `limit` says how many bytes there may be.",
         422: "The request is malformed: `field` and `problem` say what is wrong.",
         502: "The payment channel says no: `reason` is its own code.",
-        503: "The database is away. Where `outcome` is `unknown`, repeat it with the same idempotency key.",
+        503: "The ledger is not available; the host's log says why, by `requestId`. Where `outcome` is `unknown`, "
+        "repeat it with the same idempotency key.",
     }.items()
 }
 
@@ -85,13 +90,23 @@ def answer(status: int, word: str, message: str, facts: dict[str, Any], headers:
     return Response(content, status, headers=headers, media_type="application/json")
 
 
+def unavailable(reason: object, outcome: str | None = None) -> Response:
+    """503. The database's own words name roles, tables and paths: outside is a number to find them by in the log."""
+    request_id = uuid.uuid4().hex
+    _log.error("request %s: the ledger is not available: %s", request_id, reason, extra={"request_id": request_id})
+    todo = "repeat the request with the same idempotency key" if outcome == "unknown" else "try again"
+    facts = {"outcome": outcome, "request_id": request_id}
+    return answer(503, "unavailable", f"the ledger is not available; {todo}", facts, RETRY_AFTER)
+
+
 def _refused(error: CreditsError) -> Response:
+    if isinstance(error, UnavailableError):
+        return unavailable(error, error.outcome)
     facts = error.to_dict()
     word, message = facts.pop("code"), facts.pop("message")
     if isinstance(error, ValidationError) and error.field is not None:
         facts["field"] = to_camel(error.field)
-    status = STATUS.get(word, 500)
-    return answer(status, word, message, facts, RETRY_AFTER if status == 503 else None)
+    return answer(STATUS.get(word, 500), word, message, facts)
 
 
 def _malformed(error: RequestValidationError) -> Response:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
 
 from .. import AsyncLedger, UnavailableError
-from ._failures import RESPONSES, RETRY_AFTER, answer
+from ._failures import RESPONSES, unavailable
 from ._models import Envelope
 from ._router import Dependency, provider
 
@@ -21,7 +21,7 @@ class Health(BaseModel):
 
 
 def health_router(ledger: AsyncLedger | Dependency, *, timeout: float = 2.0) -> APIRouter:
-    """GET ``/health``: 200 where the database answers and has the tables of this version, else 503 with the reason.
+    """GET ``/health``: 200 where the database answers and has the tables of this version, else 503; the log says why.
 
     Args:
         ledger: An `AsyncLedger`, or a dependency that gives one.
@@ -37,12 +37,10 @@ def health_router(ledger: AsyncLedger | Dependency, *, timeout: float = 2.0) -> 
             async with asyncio.timeout(timeout):
                 await books.check()
         except TimeoutError:
-            reason = f"the database has not answered for {timeout:g} s"
+            return unavailable(f"the database has not answered for {timeout:g} s")
         except UnavailableError as error:
-            reason = str(error)
-        else:
-            return Envelope(data=Health())
-        return answer(503, "unavailable", reason, {}, RETRY_AFTER)
+            return unavailable(error)
+        return Envelope(data=Health())
 
     return router
 

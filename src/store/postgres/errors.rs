@@ -16,18 +16,37 @@ pub(super) fn during_connect(error: sqlx::Error, pgbouncer: bool) -> StoreError 
         _ => return during_read(error),
     };
     StoreError::Failed {
-        problem: error.to_string(),
+        problem: text(&error),
         remedy,
+    }
+}
+
+/// What is said, without the line of PostgreSQL's own source that sqlx adds.
+fn text(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(database) => {
+            let code = database.code().unwrap_or_default();
+            // PgBouncer's own errors, and PostgreSQL's of a statement that another client has prepared.
+            let hint = match code.as_ref() {
+                "08P01" => "; a pooler in transaction mode needs the setting `pgbouncer`",
+                _ => "",
+            };
+            format!(
+                "error returned from database: {} ({code}){hint}",
+                database.message()
+            )
+        }
+        other => other.to_string(),
     }
 }
 
 /// While reading, or before anything was sent: nothing can have been written.
 pub(super) fn during_read(error: sqlx::Error) -> StoreError {
     match classify(&error) {
-        Class::Gone => StoreError::Lost(error.to_string()),
-        Class::Again => StoreError::Busy(error.to_string()),
+        Class::Gone => StoreError::Lost(text(&error)),
+        Class::Again => StoreError::Busy(text(&error)),
         Class::Stop(remedy) => StoreError::Failed {
-            problem: error.to_string(),
+            problem: text(&error),
             remedy,
         },
     }
@@ -36,14 +55,17 @@ pub(super) fn during_read(error: sqlx::Error) -> StoreError {
 /// While writing: a broken connection hides whether it was.
 pub(super) fn during_write(error: sqlx::Error) -> StoreError {
     match classify(&error) {
-        Class::Gone => StoreError::Unknown(error.to_string()),
-        Class::Again => StoreError::Busy(error.to_string()),
+        Class::Gone => StoreError::Unknown(text(&error)),
+        Class::Again => StoreError::Busy(text(&error)),
         Class::Stop(remedy) => StoreError::Failed {
-            problem: error.to_string(),
+            problem: text(&error),
             remedy,
         },
     }
 }
+
+/// A right is missing. Which one, [`rights`](super::rights) finds out.
+pub(super) const DENIED: &str = "see docs/production.md for the rights of roles";
 
 enum Class {
     Gone,
@@ -78,7 +100,14 @@ fn classify(error: &sqlx::Error) -> Class {
         "42P01" | "42703" | "3F000" | "42883" => {
             Class::Stop("run migrate(), and check that `schema` names where the tables are")
         }
-        "42501" => Class::Stop("grant the role SELECT, INSERT and UPDATE on the credit tables"),
+        "42501" => Class::Stop(DENIED),
+        // What was prepared is not there, or somebody else's is: the server behind the connection is another one.
+        "26000" | "42P05" | "34000" => Class::Stop(
+            "if a pooler (PgBouncer) stands before PostgreSQL, say so with the setting `pgbouncer`",
+        ),
+        "22P05" | "22021" => {
+            Class::Stop("create the database with ENCODING 'UTF8': this one can't keep the text")
+        }
         "28P01" | "28000" => Class::Stop("check user and password"),
         "3D000" => Class::Stop("create the database, or check its name"),
         _ if code.starts_with("08") => Class::Gone,

@@ -34,6 +34,7 @@ mod load;
 mod read;
 #[cfg_attr(not(feature = "archive"), allow(dead_code))]
 mod retention;
+mod rights;
 mod rows;
 mod schema;
 mod snapshot;
@@ -119,6 +120,18 @@ impl PostgresStore {
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.connect_timeout)
             .test_before_acquire(false) // A ping is a round trip; a stale connection is found out and replaced.
+            .after_connect({
+                let pgbouncer = settings.pgbouncer;
+                move |connection, _| {
+                    Box::pin(async move {
+                        if !pgbouncer {
+                            let pin = AssertSqlSafe(format!("SELECT {}", pin_path(false)));
+                            sqlx::raw_sql(pin).execute(connection).await?;
+                        }
+                        Ok(())
+                    })
+                }
+            })
             .connect_lazy_with(options.clone());
         let probe = tokio::time::timeout(settings.connect_timeout, options.connect()).await;
         match probe {
@@ -186,9 +199,18 @@ fn session_settings(committer: bool) -> impl Iterator<Item = (&'static str, &'st
     std::iter::once(("jit", "off")).chain(look_ups_only.into_iter().filter(move |_| committer))
 }
 
+/// Has temporary tables found last, for the session or until the transaction ends. Otherwise they come first, whatever the
+/// search path: where no schema is named, one called `credit_accounts` would stand for the ledger's. Behind a pooler it
+/// may be another client's.
+fn pin_path(transaction: bool) -> String {
+    format!(
+        "set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), 'pg_temp'), {transaction})"
+    )
+}
+
 /// Begins what is to stay at one server, behind a pooler: see the module.
 async fn bracket(connection: &mut PgConnection, committer: bool) -> StoreResult<()> {
-    let mut text = String::from("BEGIN ISOLATION LEVEL READ COMMITTED");
+    let mut text = format!("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {}", pin_path(true));
     for (name, value) in session_settings(committer) {
         text.push_str(&format!("; SET LOCAL {name} = {value}"));
     }
@@ -247,10 +269,11 @@ impl PostgresCommitter {
             let backend = if pgbouncer {
                 None // The process changes from one transaction to the next.
             } else {
-                let row = sqlx::query(
-                    "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint \
+                let row = sqlx::query(AssertSqlSafe(format!(
+                    "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint, {} \
                      FROM pg_stat_activity WHERE pid = pg_backend_pid()",
-                )
+                    pin_path(false)
+                )))
                 .fetch_one(&mut connection)
                 .await
                 .map_err(during_read)?;
@@ -334,7 +357,10 @@ impl Committer for PostgresCommitter {
         if matches!(&loaded, Err(StoreError::Lost(_))) || (loaded.is_err() && in_transaction) {
             self.lose();
         }
-        loaded
+        match loaded {
+            Err(error) => Err(rights::named(&self.settings, &self.statements, error).await),
+            loaded => loaded,
+        }
     }
 
     async fn append(&mut self, writes: &Writes) -> StoreResult<Vec<Uuid>> {
@@ -345,7 +371,10 @@ impl Committer for PostgresCommitter {
         {
             self.lose();
         }
-        appended
+        match appended {
+            Err(error) => Err(rights::named(&self.settings, &self.statements, error).await),
+            appended => appended,
+        }
     }
 
     async fn landed(&mut self, entries: &[(Uuid, i64, Hash)]) -> StoreResult<Vec<bool>> {

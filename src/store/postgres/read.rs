@@ -3,7 +3,7 @@
 use super::rows::{Packed, entry_columns, hold_columns};
 use super::snapshot::PostgresSnapshot;
 use super::{
-    PostgresStore, bracket, catalogue, during_connect, during_read, end_bracket, load, schema,
+    PostgresStore, bracket, catalogue, during_connect, during_read, end_bracket, load, rights, schema,
     session_options,
 };
 use crate::catalogue::Package;
@@ -11,13 +11,8 @@ use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Status, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
     CatalogueChange, CatalogueRows, Changed, ClockBound, Due, EntryFilter, HoldFilter, Inspected, Loaded,
-<<<<<<< HEAD
-    LoadedAccount, Needs, OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult,
-    StoredEntry, after_every_number,
-=======
     LoadedAccount, Needs, OddTime, OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError,
     StoreResult, StoredEntry, TIMES_NAMED_MAX, after_every_number,
->>>>>>> w-verify
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -62,7 +57,15 @@ impl PostgresStore {
         if matches!(done, Err(StoreError::Lost(_))) || (done.is_err() && self.settings.pgbouncer) {
             drop(connection.detach());
         }
-        done
+        match done {
+            Err(error) => Err(self.with_rights(error).await),
+            done => done,
+        }
+    }
+
+    /// The error, which names the rights that are missing where that is what it is about.
+    async fn with_rights(&self, error: StoreError) -> StoreError {
+        rights::named(&self.settings, &self.statements, error).await
     }
 
     /// Runs a query on a connection of the pool.
@@ -483,7 +486,10 @@ impl Reader for PostgresStore {
         Box::pin(async move {
             // Closed whatever comes of it, which undoes what was not committed.
             let mut connection = self.own_connection().await?;
-            catalogue::change(&mut connection, &self.statements, &change).await
+            match catalogue::change(&mut connection, &self.statements, &change).await {
+                Err(error) => Err(self.with_rights(error).await),
+                changed => changed,
+            }
         })
     }
 
@@ -494,12 +500,24 @@ impl Reader for PostgresStore {
     fn migrate(&self) -> Reading<'_, ()> {
         Box::pin(async move {
             let mut connection = self.own_connection().await?;
-            schema::migrate(
-                &mut connection,
-                self.settings.schema.as_deref(),
-                &self.statements.prefix,
-            )
-            .await
+            let (schema, prefix) = (self.settings.schema.as_deref(), &self.statements.prefix);
+            match schema::migrate(&mut connection, schema, prefix).await {
+                Err(error) => Err(rights::named_for_migrating(&self.settings, &self.statements, error).await),
+                migrated => migrated,
+            }
+        })
+    }
+
+    fn schema_in_use(&self) -> Reading<'_, Option<String>> {
+        Box::pin(async move {
+            if let Some(schema) = &self.settings.schema {
+                return Ok(Some(schema.clone()));
+            }
+            let rows = self
+                .rows(|| sqlx::query(schema::IN_USE).persistent(self.statements.persistent))
+                .await?;
+            let found = rows.first().map(|row| row.try_get(0)).transpose();
+            found.map_err(during_read)
         })
     }
 
@@ -514,7 +532,7 @@ impl Reader for PostgresStore {
     fn inspect(&self) -> Reading<'_, Inspected> {
         Box::pin(async move {
             let mut connection = self.borrow().await?;
-            let inspected = schema::inspect(&mut connection).await;
+            let inspected = schema::inspect(&mut connection, &self.statements.prefix).await;
             let mut inspected = self.give_back(connection, inspected).await?;
             // Closed whatever comes of it, which undoes what the comparison makes.
             let mut own = self.own_connection().await?;

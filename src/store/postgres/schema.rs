@@ -1,9 +1,11 @@
 //! Migrations on PostgreSQL: all of them in one transaction, under a lock that two processes can't both hold.
 
-use super::{during_read, during_write};
+use super::{during_read, during_write, rights};
 use crate::inspect::Problem;
 use crate::ledger::Timestamp;
-use crate::store::migrations::{Applied, Migration, check as check_history, objects, outstanding};
+use crate::store::migrations::{
+    Applied, Migration, check as check_history, lost_table, objects, outstanding, tables,
+};
 use crate::store::{Inspected, StoreResult};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::collections::BTreeMap;
@@ -34,6 +36,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "anchors",
         sql: include_str!("../../../migrations/postgres/0005_anchors.sql"),
     },
+    Migration {
+        version: 7,
+        name: "search_path",
+        sql: include_str!("../../../migrations/postgres/0007_search_path.sql"),
+    },
 ];
 
 /// PostgreSQL 14, as `server_version_num` says it.
@@ -41,15 +48,33 @@ const VERSION_MIN: i64 = 140_000;
 /// Any number, as long as every process uses the same: "credits" in ASCII.
 const LOCK: i64 = 0x63_7265_6469_7473;
 
-/// Makes or updates the tables; where a schema is named, that too.
+/// The schema of the tables, where the search path says it. A temporary table does not count.
+pub(super) const IN_USE: &str = "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.oid = to_regclass('credit_migrations') AND c.relpersistence <> 't'";
+
+/// Makes or updates the tables; where a schema is named, that too. What is there needs no right to make it: the schema may
+/// be somebody else's, and where nothing is to be done any role may ask.
 pub(super) async fn migrate(
     connection: &mut PgConnection,
     schema: Option<&str>,
     prefix: &str,
 ) -> StoreResult<()> {
-    let mut script = format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK});");
-    if let Some(schema) = schema {
-        script.push_str(&format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\";"));
+    if is_there(connection, schema).await? && check(connection, prefix).await.is_ok() {
+        return Ok(());
+    }
+    run(
+        connection,
+        format!(
+            "BEGIN; SELECT {}; SELECT pg_advisory_xact_lock({LOCK})",
+            super::pin_path(true)
+        ),
+    )
+    .await?;
+    let mut script = String::new();
+    if let Some(schema) = schema
+        && !is_there(connection, Some(schema)).await?
+    {
+        script.push_str(&format!("CREATE SCHEMA \"{schema}\";"));
     }
     script.push_str(&format!(
         "CREATE TABLE IF NOT EXISTS {prefix}credit_migrations (version bigint PRIMARY KEY, name text NOT NULL, \
@@ -72,10 +97,24 @@ pub(super) async fn migrate(
     run(connection, "COMMIT".into()).await
 }
 
+/// Whether there is such a schema; where none is named there is one.
+async fn is_there(connection: &mut PgConnection, schema: Option<&str>) -> StoreResult<bool> {
+    let Some(schema) = schema else {
+        return Ok(true);
+    };
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)")
+        .bind(schema)
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(during_read)
+}
+
 /// Checks that the tables are there and of this library's version.
 pub(super) async fn check(connection: &mut PgConnection, prefix: &str) -> StoreResult<()> {
     let row = sqlx::query("SELECT to_regclass($1) IS NOT NULL")
         .bind(format!("{prefix}credit_migrations"))
+        .persistent(false)
         .fetch_one(&mut *connection)
         .await
         .map_err(during_read)?;
@@ -85,12 +124,23 @@ pub(super) async fn check(connection: &mut PgConnection, prefix: &str) -> StoreR
     } else {
         None
     };
-    check_history(MIGRATIONS, history.as_deref())
+    check_history(MIGRATIONS, history.as_deref())?;
+    let lost: Option<String> = sqlx::query_scalar(
+        "SELECT t.name FROM unnest($2::text[]) t(name) WHERE to_regclass($1 || t.name) IS NULL ORDER BY 1 LIMIT 1",
+    )
+    .bind(prefix)
+    .bind(tables(MIGRATIONS))
+    .persistent(false)
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(during_read)?;
+    lost.map_or(Ok(()), |name| Err(lost_table(&name)))
 }
 
 const SETTINGS: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::int8, \
      (extract(epoch FROM clock_timestamp()) * 1000000)::int8, current_setting('fsync'), \
-     current_setting('full_page_writes'), current_setting('synchronous_commit')";
+     current_setting('full_page_writes'), current_setting('synchronous_commit'), current_setting('server_encoding'), \
+     pg_is_in_recovery(), current_setting('transaction_read_only')";
 
 /// What the catalogue says of the objects in the schema `$1`, in words that do not name it: a kind, a name and the facts.
 /// Functions that a host may have made itself are left out, and what else it adds to the tables but triggers, rules and row
@@ -239,7 +289,7 @@ fn compare(expected: &[Object], there: &[Object]) -> Vec<String> {
 }
 
 /// What this database is, and how it could lose what it has acknowledged.
-pub(super) async fn inspect(connection: &mut PgConnection) -> StoreResult<Inspected> {
+pub(super) async fn inspect(connection: &mut PgConnection, prefix: &str) -> StoreResult<Inspected> {
     let row = sqlx::query(SETTINGS)
         .persistent(false)
         .fetch_one(&mut *connection)
@@ -248,6 +298,24 @@ pub(super) async fn inspect(connection: &mut PgConnection) -> StoreResult<Inspec
     let setting = |place: usize| row.try_get::<String, _>(place).map_err(during_read);
     let number = |place: usize| row.try_get::<i64, _>(place).map_err(during_read);
     let mut risks = Vec::new();
+    if row.try_get(7).map_err(during_read)? {
+        risks.push(Problem::new(
+            "this server is a standby: it takes no writes",
+            "connect to the primary",
+        ));
+    } else if setting(8)? == "on" {
+        risks.push(Problem::new(
+            "transactions are read-only here: nothing can be written",
+            "set default_transaction_read_only = off for the server, the database and the role",
+        ));
+    }
+    let encoding = setting(6)?;
+    if encoding != "UTF8" {
+        risks.push(Problem::new(
+            format!("the database's encoding is {encoding}: it can't keep every text"),
+            "create the database with ENCODING 'UTF8'",
+        ));
+    }
     if number(1)? < VERSION_MIN {
         risks.push(Problem::new(
             format!(
@@ -272,6 +340,9 @@ pub(super) async fn inspect(connection: &mut PgConnection) -> StoreResult<Inspec
                 format!("set {name} = on"),
             ));
         }
+    }
+    if let Some(lacking) = rights::lacking(connection, prefix).await? {
+        risks.push(Problem::new(lacking, super::errors::DENIED));
     }
     Ok(Inspected {
         database: format!("PostgreSQL {}", setting(0)?),

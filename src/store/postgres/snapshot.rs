@@ -5,7 +5,7 @@
 
 use super::fields::{Copied, Fields, OfCopy, OfRow, Unreadable};
 use super::read::limit;
-use super::{Statements, during_read, load, retention};
+use super::{Statements, during_read, load, pin_path, retention};
 use crate::ledger::{
     Account, Checkpoint, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, OrderNo, Pin, Source,
     Status,
@@ -16,7 +16,7 @@ use crate::store::{
 };
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres, Row, SqlStr};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row, SqlStr};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -45,10 +45,11 @@ impl PostgresSnapshot {
     ) -> StoreResult<Self> {
         // The picture is taken by the first query, not by BEGIN. Pages are read along the keys, also where statistics
         // are too old to say that this is cheaper than sorting the table for each of them.
-        sqlx::raw_sql(
+        sqlx::raw_sql(AssertSqlSafe(format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off; \
-             SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SELECT 1",
-        )
+             SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SELECT {}",
+            pin_path(true)
+        )))
         .execute(&mut connection)
         .await
         .map_err(during_read)?;

@@ -95,3 +95,26 @@ impl Drop for InDatabase {
 }
 
 contract_tests!(in_database().await);
+
+/// What the pooler's servers say when the setting is missing; and no line of PostgreSQL's own source.
+#[tokio::test]
+async fn errors_say_what_to_do_and_quote_no_source_line() {
+    let database = in_database().await;
+    let mut connection = PgConnection::connect(&database.url()).await.unwrap();
+    sqlx::raw_sql("PREPARE twice AS SELECT 1")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    for (sql, word) in [
+        ("EXECUTE nothing", "`pgbouncer`"),
+        ("PREPARE twice AS SELECT 1", "`pgbouncer`"),
+        ("SET ROLE nobody_of_this_name", "log"),
+    ] {
+        let error = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap_err();
+        let StoreError::Failed { problem, remedy } = during_read(error) else {
+            panic!("{sql}")
+        };
+        assert!(remedy.contains(word), "{sql}: {problem}; {remedy}");
+        assert!(!problem.contains("at line"), "{problem}");
+    }
+}

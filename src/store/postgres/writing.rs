@@ -1,11 +1,11 @@
 //! Transactions that write beside the committers: each on a connection of its own, which is closed afterwards and so undoes
 //! what was not committed.
 
-use super::during_write;
+use super::{during_write, pin_path};
 use crate::store::{StoreError, StoreResult};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
@@ -18,7 +18,8 @@ fn before_commit(error: sqlx::Error) -> StoreError {
 }
 
 pub(super) async fn begin(connection: &mut PgConnection) -> StoreResult<()> {
-    let begin = sqlx::raw_sql("BEGIN ISOLATION LEVEL READ COMMITTED");
+    let text = format!("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {}", pin_path(true));
+    let begin = sqlx::raw_sql(AssertSqlSafe(text));
     begin.execute(connection).await.map_err(before_commit)?;
     Ok(())
 }

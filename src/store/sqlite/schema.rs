@@ -2,6 +2,7 @@
 
 use super::failure::{self, Attempt, Failure};
 use super::waiting::patiently;
+use crate::inspect::Problem;
 use crate::store::migrations::{self, Applied, Migration};
 use crate::store::{Inspected, StoreError, StoreResult};
 use rusqlite::{Connection, ErrorCode, params};
@@ -37,28 +38,6 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-const TABLES: [&str; 19] = [
-    "credit_accounts",
-    "credit_anchor_groups",
-    "credit_anchor_leaves",
-    "credit_anchors",
-    "credit_archived_sums",
-    "credit_archives",
-    "credit_checkpoints",
-    "credit_kept_entries",
-    "credit_ledger",
-    "credit_lots",
-    "credit_consumption_logs",
-    "credit_transactions",
-    "credit_gifts",
-    "credit_orders",
-    "credit_payment_claims",
-    "credit_catalogue",
-    "credit_package_versions",
-    "credit_packages",
-    "credit_pricing",
-];
-
 const CREATE_HISTORY: &str = "CREATE TABLE IF NOT EXISTS credit_migrations (
     version    INTEGER PRIMARY KEY,
     name       TEXT NOT NULL,
@@ -75,12 +54,9 @@ pub(super) fn check_against(connection: &Connection, known: &[Migration]) -> Sto
     let look = || -> Attempt<()> {
         let history = history(connection)?;
         migrations::check(known, history.as_deref())?;
-        for table in TABLES {
+        for table in migrations::tables(known) {
             if !has_table(connection, table)? {
-                return Err(Failure::Store(StoreError::Failed {
-                    problem: format!("the database has lost its table {table}"),
-                    remedy: "restore the database from a backup",
-                }));
+                return Err(Failure::Store(migrations::lost_table(table)));
             }
         }
         Ok(())
@@ -92,14 +68,54 @@ pub(super) fn check_against(connection: &Connection, known: &[Migration]) -> Sto
     })
 }
 
+/// Checks that no temporary table of a connection that is not ours stands before one of the ledger's: SQLite finds those first.
+#[cfg(feature = "sqlx-sqlite")]
+pub(super) fn no_temporary(connection: &Connection) -> StoreResult<()> {
+    let look = || -> rusqlite::Result<Vec<String>> {
+        let mut names = connection.prepare_cached(
+            "SELECT name FROM sqlite_temp_schema WHERE type IN ('table', 'view') AND name LIKE 'credit%'",
+        )?;
+        let names = names.query_map([], |row| row.get(0))?;
+        names.collect()
+    };
+    for name in look().map_err(|error| failure::from_code(&error))? {
+        if migrations::tables(MIGRATIONS)
+            .iter()
+            .any(|table| table.eq_ignore_ascii_case(&name))
+        {
+            return Err(StoreError::Failed {
+                problem: format!(
+                    "the connection has a temporary table {name}, which stands before the ledger's"
+                ),
+                remedy: "give the temporary table another name",
+            });
+        }
+    }
+    Ok(())
+}
+
 /// What this database is, and what in it is not as the migrations make it.
 pub(super) fn inspect(connection: &Connection) -> Attempt<Inspected> {
     let version: String = connection.query_row("SELECT sqlite_version()", [], |row| row.get(0))?;
+    let mut risks = Vec::new();
+    if connection.is_readonly("main")? {
+        risks.push(Problem::new(
+            "the file can only be read: nothing can be written",
+            "make the file and its folder writable for this user",
+        ));
+    }
+    let encoding: String = connection.query_row("PRAGMA encoding", [], |row| row.get(0))?;
+    if encoding != "UTF-8" {
+        risks.push(Problem::new(
+            format!("the file's encoding is {encoding}: texts have half of the room"),
+            "make another file with PRAGMA encoding = 'UTF-8', and copy the tables",
+        ));
+    }
     Ok(Inspected {
         database: format!("SQLite {version}"),
         time: None,
         missing: differences(connection)?,
-        risks: Vec::new(),
+        risks,
     })
 }
 

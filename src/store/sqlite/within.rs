@@ -6,6 +6,7 @@
 use super::append::{Appended, append as write};
 use super::failure::Failure;
 use super::load::load as read;
+use super::schema;
 use crate::store::{Loaded, Needs, StoreError, StoreResult, Writes};
 use rusqlite::Connection;
 use sqlx::SqliteConnection;
@@ -13,7 +14,11 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 pub(crate) async fn load(owner: &mut SqliteConnection, needs: &Needs) -> StoreResult<Loaded> {
-    lend(owner, |connection| read(connection, needs)).await
+    lend(owner, |connection| {
+        schema::no_temporary(connection)?;
+        read(connection, needs)
+    })
+    .await
 }
 
 pub(crate) async fn append(owner: &mut SqliteConnection, rows: &Writes) -> StoreResult<Vec<Uuid>> {

@@ -253,3 +253,23 @@ async fn a_suspended_store_has_nothing_open_and_goes_on_afterwards() {
     committer.append(&Writes::default()).await.unwrap();
     assert!(in_memory().await.suspend(Duration::ZERO));
 }
+
+/// Opened as SQLite opens a file that this user may not write; the tests' user may be one who may write all.
+#[tokio::test]
+async fn a_file_that_can_only_be_read_is_seen() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("credits.db");
+    open(&path).migrate().await.unwrap();
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    for (connection, problems) in [
+        (Connection::open(&path).unwrap(), 0),
+        (Connection::open_with_flags(&path, flags).unwrap(), 1),
+    ] {
+        let found = super::super::schema::inspect(&connection).unwrap();
+        assert_eq!(found.risks.len(), problems, "{found:?}");
+        assert!(
+            found.risks.iter().all(|risk| risk.what.contains("only be read")),
+            "{found:?}"
+        );
+    }
+}
