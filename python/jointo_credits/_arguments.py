@@ -72,8 +72,8 @@ class Settings(TypedDict, total=False):
     patience: Duration
     #: How long to wait for a connection, and for another process that writes a SQLite file: 5 s by default.
     connect_timeout: Duration
-    #: How far the database's clock may be from this process's, before or behind: 5 min by default; with a ``clock`` of your
-    #: own none, unless it is set. Beyond it no command is done. See docs/clocks.md.
+    #: How far the database's clock may be from this process's, before or behind: 5 min by default; with a ``clock`` of
+    #: your own none, unless it is set. Beyond it no command is done. See docs/clocks.md.
     max_clock_skew: Duration
     #: The payment channels that orders can be paid through, besides ``"manual"``.
     channels: Iterable[WeChatPay | Alipay]
