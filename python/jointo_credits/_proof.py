@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import _native
+from ._native import check_proof as _check
 from ._results import Proved
 
 __all__ = ["check_proof"]
@@ -20,4 +20,4 @@ def check_proof(anchor: str, proof: str, *, public_key: str | None = None, unsig
     Raises:
         ValidationError: One of them is not what it should be; it says what is wrong.
     """
-    return _native.check_proof(anchor, proof, public_key, unsigned)
+    return _check(anchor, proof, public_key, unsigned)
