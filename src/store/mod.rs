@@ -519,8 +519,9 @@ pub(crate) trait Reader: Anchors + Retention + Send + Sync + 'static {
 /// How many rows [`Reader::odd_times`] names.
 pub(crate) const TIMES_NAMED_MAX: usize = 1_000;
 
-/// A row whose `updated_at` can't be: an entry's, which is never changed; or a consumption's that is earlier than its last
-/// change, or later than its account's.
+/// A row whose `updated_at` can't be: an entry's, which is never changed; or a consumption's that does not lie between its
+/// last change and its account's, and is of no entry's time either. (Where clocks differ, an entry's time may lie outside.)
+/// Where entries have left the database it can't be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OddTime {
     pub(crate) user_id: Uuid,

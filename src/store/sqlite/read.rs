@@ -172,7 +172,9 @@ pub(super) fn odd_times(connection: &Connection) -> Attempt<Vec<OddTime>> {
         "SELECT user_id, seq FROM credit_transactions WHERE updated_at IS NOT NULL LIMIT ?1";
     const HOLDS: &str = "SELECT h.user_id, h.consumption_id FROM credit_consumption_logs h \
          LEFT JOIN credit_accounts a ON a.user_id = h.user_id \
-         WHERE h.updated_at < h.created_at OR h.updated_at < h.settled_at OR h.updated_at > a.updated_at LIMIT ?1";
+         WHERE (h.updated_at < h.created_at OR h.updated_at < h.settled_at OR h.updated_at > a.updated_at) \
+         AND NOT EXISTS (SELECT 1 FROM credit_transactions e WHERE e.user_id = h.user_id AND e.created_at = h.updated_at) \
+         AND NOT EXISTS (SELECT 1 FROM credit_checkpoints c WHERE c.user_id = h.user_id) LIMIT ?1";
     let limit = rows_max(TIMES_NAMED_MAX);
     let entries = many(connection, ENTRIES, [limit], rows::POSITION)?;
     let holds = many(connection, HOLDS, [limit], rows::OWNED)?;

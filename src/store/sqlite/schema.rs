@@ -123,9 +123,9 @@ pub(super) fn inspect(connection: &Connection) -> Attempt<Inspected> {
 type Objects = BTreeMap<(String, String), (String, Option<String>)>;
 
 fn objects(connection: &Connection) -> Attempt<Objects> {
-    // Indexes that SQLite makes for itself have no text.
+    // Indexes that SQLite makes for itself have no text. Names are quoted in it once their table was renamed, there and back.
     let mut read = connection.prepare(
-        "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE tbl_name GLOB 'credit_*' AND sql IS NOT NULL",
+        "SELECT type, name, tbl_name, replace(sql, '\"', '') FROM sqlite_schema WHERE tbl_name GLOB 'credit_*' AND sql IS NOT NULL",
     )?;
     let rows = read.query_map([], |row| {
         Ok(((row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?)))
