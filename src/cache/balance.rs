@@ -67,7 +67,10 @@ impl Cached {
     pub(super) fn is_possible(&self) -> bool {
         let times = self.from.iter().chain(&self.until);
         let mut times = times.chain(self.expiring.iter().map(|(at, _)| at));
-        let figures = self.figures.iter().chain(self.expiring.iter().map(|(_, amount)| amount));
+        let figures = self
+            .figures
+            .iter()
+            .chain(self.expiring.iter().map(|(_, amount)| amount));
         let in_range = |figure: &i64| figure.unsigned_abs() <= CREDITS_MAX.unsigned_abs();
         self.seq >= 0
             && times.all(|at| at.in_range())
@@ -109,7 +112,9 @@ mod tests {
     #[test]
     fn what_nobody_can_have_put_is_not_told() {
         let read = |json: &str| serde_json::from_str::<Cached>(json).unwrap().is_possible();
-        assert!(read(r#"{"n": 3, "b": [-5, 0, 5, 10, 0, 0], "e": [[1800000000000000, 5]]}"#));
+        assert!(read(
+            r#"{"n": 3, "b": [-5, 0, 5, 10, 0, 0], "e": [[1800000000000000, 5]]}"#
+        ));
         for json in [
             r#"{"n": -1, "b": [0, 0, 0, 0, 0, 0]}"#,
             r#"{"n": 3, "b": [9007199254740992, 0, 0, 0, 0, 0]}"#,

@@ -1203,7 +1203,12 @@ fn name(field: &'static str, text: &str) -> Result<(), Refusal> {
         _ if !is_one_line(text) => "text with a line break or another control character",
         _ => return Ok(()),
     };
-    Err(invalid(field, "must be a name in one line", "one line of text", wrong))
+    Err(invalid(
+        field,
+        "must be a name in one line",
+        "one line of text",
+        wrong,
+    ))
 }
 
 /// Whether it has no control characters, line breaks among them.

@@ -95,11 +95,23 @@ fn messages_say_limit_of_numbers_and_expected_of_forms() {
     let said = |limit: &str, value: &str| {
         let (limit, value) = (limit.to_owned(), value.to_owned());
         let (field, problem) = ("amount", "is wrong");
-        Refusal::Invalid { field, problem, limit, value }.to_string()
+        Refusal::Invalid {
+            field,
+            problem,
+            limit,
+            value,
+        }
+        .to_string()
     };
-    assert_eq!(said("255 bytes", "256 bytes"), "amount: is wrong (limit 255 bytes, got 256 bytes)");
+    assert_eq!(
+        said("255 bytes", "256 bytes"),
+        "amount: is wrong (limit 255 bytes, got 256 bytes)"
+    );
     assert_eq!(said("-5 .. 5", "6"), "amount: is wrong (limit -5 .. 5, got 6)");
-    assert_eq!(said("an int", "1.5"), "amount: is wrong (expected an int, got 1.5)");
+    assert_eq!(
+        said("an int", "1.5"),
+        "amount: is wrong (expected an int, got 1.5)"
+    );
     assert_eq!(said("an int", ""), "amount: is wrong (expected an int)");
 }
 
@@ -115,8 +127,16 @@ fn metadata_has_64_levels() {
     assert!(Metadata::parse(&nested(METADATA_LEVELS_MAX)).is_ok());
     for levels in [METADATA_LEVELS_MAX + 1, 200, 5_000] {
         match Metadata::parse(&nested(levels)) {
-            Err(Refusal::Invalid { field: "metadata", limit, value, .. }) => {
-                assert_eq!((limit, value), ("64 levels".to_owned(), format!("{levels} levels")));
+            Err(Refusal::Invalid {
+                field: "metadata",
+                limit,
+                value,
+                ..
+            }) => {
+                assert_eq!(
+                    (limit, value),
+                    ("64 levels".to_owned(), format!("{levels} levels"))
+                );
             }
             other => panic!("{other:?}"),
         }

@@ -658,7 +658,9 @@ impl History {
             Action::Consume(c) => match which {
                 0 => c.amount = bad_amount,
                 1 => c.ttl = Some(bad_ttl),
-                2 => c.feature = Some(rng.pick(&[bad_text, String::new(), " ".to_owned(), "a\nb".to_owned()])),
+                2 => {
+                    c.feature = Some(rng.pick(&[bad_text, String::new(), " ".to_owned(), "a\nb".to_owned()]))
+                }
                 _ => c.reference = Some(bad_text),
             },
             Action::Confirm(c) => match which {

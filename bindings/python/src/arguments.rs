@@ -238,7 +238,11 @@ fn plain_dict<'py>(
 }
 
 /// A copy without classes of others, as JSON keeps it.
-fn plain<'py>(value: &Bound<'py, PyAny>, level: usize, room: &mut usize) -> Result<Bound<'py, PyAny>, Unkept> {
+fn plain<'py>(
+    value: &Bound<'py, PyAny>,
+    level: usize,
+    room: &mut usize,
+) -> Result<Bound<'py, PyAny>, Unkept> {
     let py = value.py();
     // In JSON each takes a byte at the least.
     *room = room.checked_sub(1).ok_or(Unkept::Long)?;
@@ -255,7 +259,9 @@ fn plain<'py>(value: &Bound<'py, PyAny>, level: usize, room: &mut usize) -> Resu
         if let Ok(number) = value.extract::<u64>() {
             return Ok(number.into_pyobject(py).map_err(PyErr::from)?.into_any());
         }
-        return Err(Unkept::Form("would not be kept as it is: whole numbers must be within 64 bits"));
+        return Err(Unkept::Form(
+            "would not be kept as it is: whole numbers must be within 64 bits",
+        ));
     }
     if let Ok(number) = value.cast::<PyFloat>() {
         return match number.value() {
@@ -284,7 +290,9 @@ fn plain<'py>(value: &Bound<'py, PyAny>, level: usize, room: &mut usize) -> Resu
 }
 
 fn plain_text<'py>(text: &Bound<'py, PyString>, room: &mut usize) -> Result<Bound<'py, PyString>, Unkept> {
-    *room = room.checked_sub(text.len().unwrap_or(usize::MAX)).ok_or(Unkept::Long)?;
+    *room = room
+        .checked_sub(text.len().unwrap_or(usize::MAX))
+        .ok_or(Unkept::Long)?;
     match text.to_cow() {
         Ok(plain) => Ok(PyString::new(text.py(), &plain)),
         Err(_) => Err(Unkept::Form("has text that is no valid Unicode")),
@@ -361,7 +369,9 @@ pub(crate) fn pairs<'py>(
         items.map(|pair| pair?.extract()).collect()
     };
     match or_invalid(read(), of, field, "can't be read", expected)? {
-        pairs if pairs.len() > PAIRS_MAX => Err(invalid(of, field, "has too many names", &PAIRS_MAX.to_string())),
+        pairs if pairs.len() > PAIRS_MAX => {
+            Err(invalid(of, field, "has too many names", &PAIRS_MAX.to_string()))
+        }
         pairs => Ok(Some(pairs)),
     }
 }

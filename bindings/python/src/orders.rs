@@ -3,7 +3,9 @@
 #![allow(clippy::too_many_arguments, reason = "as many as Python's methods have")]
 
 use crate::answers;
-use crate::arguments::{bytes, decimal, duration, integer, key, optional, pairs, text, timestamp, uuid, word};
+use crate::arguments::{
+    bytes, decimal, duration, integer, key, optional, pairs, text, timestamp, uuid, word,
+};
 use crate::failures::{invalid, or_invalid};
 use crate::ledger::{Any, SHORTFALLS};
 use crate::operation::Operation;
@@ -40,7 +42,9 @@ fn headers(value: Any<'_, '_>) -> PyResult<Headers> {
     let Some(pairs) = pairs("headers", value, expected)? else {
         return Err(invalid(value, "headers", "can't be read", expected));
     };
-    let read = pairs.iter().map(|(name, value)| Ok((name.extract()?, value.extract()?)));
+    let read = pairs
+        .iter()
+        .map(|(name, value)| Ok((name.extract()?, value.extract()?)));
     let read: PyResult<Vec<(String, String)>> = read.collect();
     Ok(Headers::new(or_invalid(
         read,

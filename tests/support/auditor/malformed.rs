@@ -113,7 +113,9 @@ pub(super) fn malformed(command: &Command) -> Vec<Fault> {
             }
             text("feature", c.feature.as_deref(), 0, &mut fault);
             if let Some(feature) = &c.feature {
-                let breaks = |c: char| c < ' ' || ('\u{7f}'..='\u{9f}').contains(&c) || c == '\u{2028}' || c == '\u{2029}';
+                let breaks = |c: char| {
+                    c < ' ' || ('\u{7f}'..='\u{9f}').contains(&c) || c == '\u{2028}' || c == '\u{2029}'
+                };
                 if feature.chars().all(char::is_whitespace) {
                     fault("feature", "one line of text", "nothing".to_owned());
                 } else if feature.chars().any(breaks) {
