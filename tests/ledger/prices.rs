@@ -61,7 +61,9 @@ on_every_database! {
         let Err(Error::Card(fault)) = ledger.set_pricing(SetPricing::new(both)).await else { panic!() };
         assert_eq!((fault.path.as_str(), fault.fault), ("$.minimum", CardFault::PriceOfRetired));
     }
+}
 
+on_every_database! {
     async fn a_change_of_the_catalogue_is_safe_to_repeat(database: Database) {
         let ledger = database.ledger().await;
         let new = SavePackage::new("尝鲜", "1.00".parse().unwrap(), 10);
@@ -75,7 +77,9 @@ on_every_database! {
         let changed = ledger.save_package(SavePackage::of(&saved).active(false)).await.unwrap();
         assert_eq!((changed.package_id, changed.version), (saved.package_id, 2));
     }
+}
 
+on_every_database! {
     async fn the_catalogue_is_installed_once(database: Database) {
         let ledger = database.ledger().await;
         ledger.seed_catalog().await.unwrap();

@@ -25,6 +25,7 @@ SHOWN = [
     (r" at line \d+", ""),
     (r"test_[0-9a-f]{32}", "app"),
     (r"stranger_[0-9a-f]{32}", "app"),
+    (r"( lacks \w+ on \w+, ).*(?=; see)", r"\1..."),
 ]
 
 
