@@ -18,7 +18,7 @@ demo: ## replay an hour of AI jobs on SQLite in a temporary file (or DATABASE=ur
 backend: ## start the example backend on PostgreSQL and Redis of its own: FastAPI, Celery, a stand-in AI and payment channels
 	@scripts/backend
 
-backend-sqlite: ## the same with nothing but Python: SQLite, and files for Celery's messages
+backend-sqlite: ## the same on SQLite, and files for Celery's messages
 	@scripts/backend --sqlite
 
 backend-test: setup ## run the example backend's end-to-end tests

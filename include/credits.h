@@ -407,6 +407,8 @@ typedef struct credits_refund_options {
     int32_t reserved;
     // Makes repeating it safe.
     const char *idempotency_key;
+    // By whom, up to 255 bytes.
+    const char *operator_name;
 } credits_refund_options;
 
 // Credits for an account. Set it to CREDITS_GRANT_INIT first; zero and NULL mean not given.
@@ -493,6 +495,8 @@ typedef struct credits_clawback_options {
     int32_t reserved;
     // Makes repeating it safe.
     const char *idempotency_key;
+    // By whom, up to 255 bytes.
+    const char *operator_name;
 } credits_clawback_options;
 
 // What a clawback found.

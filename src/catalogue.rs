@@ -7,7 +7,11 @@
 //!   time it takes to ask.)
 //! - Setting the card that is in force anyway, with no other one waiting, adds nothing: a program may set its prices
 //!   whenever it starts.
+//! - A card that says `retired` ends its feature's price: from then on there is none. So does one for an account, for it.
 //! - A package has an id for ever and a version that goes up with every change; every version is kept.
+//! - Changes of the catalogue need no idempotency key, which belongs to an account's journal and there is no account here.
+//!   They are safe to repeat by what they say: saving a package that is there in every field, or setting the card that
+//!   is in force, adds nothing and returns what is there.
 //! - [`seed`] adds what is not there, by id (packages) or feature (cards), and never changes what is.
 //!
 //! # How this can go wrong
@@ -590,8 +594,8 @@ impl Catalogue {
             ));
         }
         match version {
-            Some(version) => usage.price(version),
-            None => Err(Error::NotPriced {
+            Some(version) if !version.card.is_retired() => usage.price(version),
+            _ => Err(Error::NotPriced {
                 feature: feature.chars().take(64).collect(),
             }),
         }
@@ -645,7 +649,7 @@ impl Catalogue {
         )
     }
 
-    /// A package, saved.
+    /// A package, saved; nothing to write where it is there as it is.
     pub(crate) fn save(&self, package: SavePackage, now: Timestamp) -> Result<(Package, CatalogueChange)> {
         package.validate()?;
         let old = match package.package_id {
@@ -655,6 +659,21 @@ impl Catalogue {
                     .ok_or(Refusal::NotFound { what: "package", id })?,
             ),
         };
+        // Also of a new one: the answer to the first call may have been lost.
+        let is_there = |there: &&Package| {
+            let as_new = SavePackage {
+                package_id: package.package_id,
+                ..SavePackage::of(there)
+            };
+            as_new == package
+        };
+        let same = match old {
+            Some(old) => Some(old).filter(is_there),
+            None => self.packages.iter().find(is_there),
+        };
+        if let Some(same) = same {
+            return Ok((same.clone(), CatalogueChange::default()));
+        }
         let package_id = old.map_or_else(|| self.new_id(&package.name, now), |old| old.package_id);
         let saved = package.saved(package_id, old, now);
         let change = CatalogueChange {

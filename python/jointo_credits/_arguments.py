@@ -31,73 +31,83 @@ Shortfall: TypeAlias = Literal["forgive", "debt"]
 
 class _ConsumeRequired(TypedDict):
     user_id: Id
+    """The account."""
 
 
 class ConsumeItem(_ConsumeRequired, total=False):
     """One item of `consume_many`: the arguments of `consume`."""
 
     feature: str | None
+    """What is used."""
     quantity: Quantity | None
+    """How much."""
     attributes: Mapping[str, str] | None
+    """What the price goes by."""
     amount: int | None
+    """Credits to hold, in place of a price."""
     ttl: Duration | None
+    """How long the hold lives."""
     reference: str | None
+    """A name of your own."""
     metadata: Mapping[str, Any] | None
+    """Facts of your own."""
     idempotency_key: str | None
+    """Makes repeating it safe."""
 
 
 class Settings(TypedDict, total=False):
     """What can be chosen about a ledger when it is opened."""
 
-    #: How long a hold lives where neither `consume` nor the feature's rate card says: 1 s to 30 d, 1 h by default.
     hold_ttl: Duration
-    #: What happens to credits of a hold that is released after their lot's expiry.
+    """How long a hold lives where neither `consume` nor the feature's rate card says: 1 s to 30 d, 1 h by default."""
     on_lot_expired_while_held: Literal["expire", "grace"]
-    #: How long such credits live with ``"grace"``: 7 d by default.
+    """What happens to credits of a hold that is released after their lot's expiry."""
     release_grace: Duration
-    #: How long reversed credits live whose lot has expired: 30 d by default.
+    """How long such credits live with ``"grace"``: 7 d by default."""
     reversal_grace: Duration
-    #: Connections for reads, in each process; 8 by default. Commands have two of their own.
+    """How long reversed credits live whose lot has expired: 30 d by default."""
     max_connections: int
-    #: Connections for commands on PostgreSQL: 2 by default.
+    """Connections for reads, in each process; 8 by default. Commands have two of their own."""
     committers: int
-    #: The most commands in one write: 1,000 by default.
+    """Connections for commands on PostgreSQL: 2 by default."""
     batch_limit: int
-    #: The most commands that wait; further callers wait to be let in. 10,000 by default.
+    """The most commands in one write: 1,000 by default."""
     queue_limit: int
-    #: How much memory each process has to keep accounts in from one command to the next: 32 MiB by default; 0 keeps
-    #: none. A command of a kept account needs no read. No answer depends on it.
+    """The most commands that wait; further callers wait to be let in. 10,000 by default."""
     account_memory_bytes: int
-    #: How long a database that is away is tried again before calls fail: 10 s by default.
+    """How much memory each process has to keep accounts in from one command to the next: 32 MiB by default; 0 keeps
+    none. A command of a kept account needs no read. No answer depends on it."""
     patience: Duration
-    #: How long to wait for a connection, and for another process that writes a SQLite file: 5 s by default.
+    """How long a database that is away is tried again before calls fail: 10 s by default."""
     connect_timeout: Duration
-    #: How far the database's clock may be from this process's, before or behind: 5 min by default; with a ``clock`` of
-    #: your own none, unless it is set. Beyond it no command is done. See docs/clocks.md.
+    """How long to wait for a connection, and for another process that writes a SQLite file: 5 s by default."""
     max_clock_skew: Duration
-    #: The payment channels that orders can be paid through, besides ``"manual"``.
+    """How far the database's clock may be from this process's, before or behind: 5 min by default; with a ``clock`` of
+    your own none, unless it is set. Beyond it no command is done. See docs/clocks.md."""
     channels: Iterable[WeChatPay | Alipay]
-    #: How long an order can be paid: 30 min by default.
+    """The payment channels that orders can be paid through, besides ``"manual"``."""
     order_ttl: Duration
-    #: What becomes of a payment that arrives when its order is closed: the order is settled after all (the default), or
-    #: the money goes back.
+    """How long an order can be paid: 30 min by default."""
     late_payment: Literal["settle", "refund"]
-    #: How many orders of an account may wait for a payment at once: 20 by default, 1,000 at the most.
+    """What becomes of a payment that arrives when its order is closed: the order is settled after all (the default), or
+    the money goes back."""
     max_open_orders: int
-    #: Whether a pooler in transaction mode (PgBouncer) stands before PostgreSQL.
+    """How many orders of an account may wait for a payment at once: 20 by default, 1,000 at the most."""
     pgbouncer: bool
-    #: A cache for `balance`: ``"process"``, or the URL of a Redis or Valkey (``redis://host:6379/0``, ``rediss://``).
-    #: No command asks it. See docs/cache.md.
+    """Whether a pooler in transaction mode (PgBouncer) stands before PostgreSQL."""
     cache: str | None
-    #: What its keys in Redis begin with: the same in all processes of this ledger, another one for every other ledger.
+    """A cache for `balance`: ``"process"``, or the URL of a Redis or Valkey (``redis://host:6379/0``, ``rediss://``).
+    No command asks it. See docs/cache.md."""
     cache_prefix: str | None
-    #: How long a balance is told after it was read or written, at the most: 1 s by default in the process, 30 s in
-    #: Redis.
+    """What its keys in Redis begin with: the same in all processes of this ledger, another one for every other
+    ledger."""
     cache_max_age: Duration
-    #: How long a call waits for Redis, before the database answers: 20 ms by default.
+    """How long a balance is told after it was read or written, at the most: 1 s by default in the process, 30 s in
+    Redis."""
     cache_timeout: Duration
-    #: How many accounts each process remembers with ``"process"``: 100,000 by default.
+    """How long a call waits for Redis, before the database answers: 20 ms by default."""
     cache_accounts: int
+    """How many accounts each process remembers with ``"process"``: 100,000 by default."""
 
 
 __all__ = [

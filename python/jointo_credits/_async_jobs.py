@@ -1,21 +1,4 @@
-"""The ends of a job. `_jobs.py` is made from this file by `scripts/make-sync`.
-
-| what is reported | the hold is | what happens | outcome |
-| --- | --- | --- | --- |
-| success | pending | what was used is charged | `charged` |
-| success | pending, and credits or limits don't allow that much | what is held is charged | `charged` |
-| success | of an amount that no card priced, and a quantity is reported | what is held is charged | `charged` |
-| success | confirmed | nothing: it was reported before | `charged` |
-| success | expired | the credits are taken anew (``late="recharge"``) | `charged` |
-| success | expired, and the credits are not there any more, or ``late="reject"`` | nothing | `unpaid` |
-| success | refunded | nothing: the failure was reported before | `released` |
-| failure | pending | everything goes back | `released` |
-| failure | expired or refunded | nothing: it is back already | `released` |
-| failure | confirmed | nothing: the success was reported before | `charged` |
-
-So the first final word counts, and a job is never charged and failed. Each row is one command, decided by the
-ledger: two reports that arrive at once are decided one after the other.
-"""
+"""The ends of a job. `_jobs.py` is made from this file by `scripts/make-sync`."""
 
 from __future__ import annotations
 
@@ -42,8 +25,23 @@ def _storable(reason: str | None) -> str | None:
 class AsyncJobs:
     """Callbacks for a service that does jobs: they settle the hold that a job was started with.
 
-    Safe to repeat, and to arrive in any order or after the hold has expired; the table at the top of the module says
-    what happens.
+    Safe to repeat, and to arrive in any order or after the hold has expired:
+
+    | what is reported | the hold is | what happens | outcome |
+    | --- | --- | --- | --- |
+    | success | pending | what was used is charged | `charged` |
+    | success | pending, and credits or limits don't allow that much | what is held is charged | `charged` |
+    | success | of an amount that no card priced, and a quantity is reported | what is held is charged | `charged` |
+    | success | confirmed | nothing: it was reported before | `charged` |
+    | success | expired | the credits are taken anew (``late="recharge"``) | `charged` |
+    | success | expired, and the credits are not there any more, or ``late="reject"`` | nothing | `unpaid` |
+    | success | refunded | nothing: the failure was reported before | `released` |
+    | failure | pending | everything goes back | `released` |
+    | failure | expired or refunded | nothing: it is back already | `released` |
+    | failure | confirmed | nothing: the success was reported before | `charged` |
+
+    So the first final word counts, and a job is never charged and failed. Each row is one command, decided by the
+    ledger: two reports that arrive at once are decided one after the other.
 
     Args:
         ledger: Where the holds are.

@@ -12,6 +12,8 @@ from ._errors import ValidationError
 
 #: How deep a card may be nested, by far.
 _DEPTH_MAX = 32
+#: More values and characters than any card may have. The library says how long one may be.
+_ROOM = 256 * 1024
 
 
 class _NotExact(ValueError):
@@ -22,8 +24,21 @@ class _NotExact(ValueError):
         self.path = path
 
 
-def _exact(value: Any, path: str = "$", depth: int = 0) -> Any:
+class _Room:
+    """What is left of `_ROOM`: an iterable may have no end, and a card the same part over and over."""
+
+    def __init__(self) -> None:
+        self._left = _ROOM
+
+    def take(self, much: int) -> None:
+        self._left -= much
+        if self._left < 0:
+            raise ValueError(f"it is longer than {_ROOM} characters")
+
+
+def _exact(value: Any, room: _Room, path: str = "$", depth: int = 0) -> Any:
     """A card's part as JSON has it."""
+    room.take(1 + len(value) if isinstance(value, str) else 1)
     if depth > _DEPTH_MAX:
         raise ValueError(f"it is nested more than {_DEPTH_MAX} deep")
     if isinstance(value, float):
@@ -32,10 +47,10 @@ def _exact(value: Any, path: str = "$", depth: int = 0) -> Any:
         return str(value)
     if isinstance(value, Mapping):
         named: Mapping[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
-        return {name: _exact(part, f"{path}.{name}", depth + 1) for name, part in named.items()}
+        return {name: _exact(part, room, f"{path}.{name}", depth + 1) for name, part in named.items()}
     if isinstance(value, (list, tuple)):
         parts = cast(Sequence[Any], value)
-        return [_exact(part, f"{path}[{index}]", depth + 1) for index, part in enumerate(parts)]
+        return [_exact(part, room, f"{path}[{index}]", depth + 1) for index, part in enumerate(parts)]
     return value
 
 
@@ -49,7 +64,7 @@ def card_text(card: Mapping[str, Any] | str) -> str:
         return card
     limit, path = "docs/rate-card.schema.json", "$"
     try:
-        return json.dumps(_exact(card), ensure_ascii=False, allow_nan=False)
+        return json.dumps(_exact(card, _Room()), ensure_ascii=False, allow_nan=False)
     except _NotExact as error:
         problem, path = str(error), error.path
         limit = "a Decimal, an int, or text such as '0.5'"

@@ -58,9 +58,10 @@ class Ledger:
     """A credit ledger in a database of yours. Open one with :meth:`connect` and keep it: it is meant to be shared by
     all threads and tasks, and works in processes that are forked later.
 
-    Every method that changes something takes an ``idempotency_key``: repeated with the same key, it gives the first
-    answer again and changes nothing. That makes it safe to repeat after a timeout, a cancellation or an
-    :class:`UnavailableError`.
+    Every method that changes an account's credits takes an ``idempotency_key``: repeated with the same key, it gives
+    the first answer again and changes nothing. That makes it safe to repeat after a timeout, a cancellation or an
+    :class:`UnavailableError`. What takes no key is safe to repeat as it is: the further steps of an order, sweeps, and
+    changes of packages and rate cards. ``docs/python.md`` says why.
 
     Ids are `uuid.UUID` (text of one is accepted), amounts are whole credits (`int`), prices are `decimal.Decimal`,
     times are aware `datetime`. All errors are :class:`CreditsError`; every method can raise :class:`UnavailableError`
@@ -85,6 +86,8 @@ class Ledger:
 
     def __init__(self, native: NativeLedger) -> None:
         """Not to be called: see :meth:`connect`."""
+        if not isinstance(native, NativeLedger):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError("Ledger(...) opens nothing; write `Ledger.connect(url)`")
         self._native = native
 
     @classmethod
@@ -359,7 +362,8 @@ class Ledger:
             amount: Credits to hold, in place of a price.
             ttl: How long the hold lives, 1 s to 30 d; the card's, or the ledger's ``hold_ttl``, without.
             reference: A name of your own for it, such as a job's id.
-            metadata: Anything that ``json.dumps`` takes.
+            metadata: Facts of your own: a dict of what JSON can say (names are text, whole numbers have 64 bits), up to
+                16 KiB as JSON and 64 levels.
             idempotency_key: Makes repeating it safe.
 
         Raises:
@@ -410,8 +414,8 @@ class Ledger:
             consumption_id: The hold.
             amount: Credits that were really used.
             quantity: How much was really used: priced by the card that the hold was made with.
-            overage: What to do where more was used than is held: ``"reject"``, take what is ``"available"``, or take it
-                all and book what is missing as ``"debt"``.
+            overage: What to do where more was used than is held: ``"reject"``; ``"available"``: take the difference
+                where all of it is there, and refuse otherwise; ``"debt"``: take it all and book what is missing.
             late: What to do after the deadline: ``"reject"``, or ``"recharge"``: take the credits anew.
             idempotency_key: Makes repeating it safe.
 
@@ -434,6 +438,7 @@ class Ledger:
         *,
         amount: int | None = None,
         reason: str | None = None,
+        operator: str | None = None,
         pending_only: bool = False,
         idempotency_key: str | None = None,
     ) -> Consumption:
@@ -443,6 +448,7 @@ class Ledger:
             consumption_id: The consumption.
             amount: How many of a confirmed one's credits; all without.
             reason: Why.
+            operator: Who asks for it.
             pending_only: Refuses to reverse a capture: for whoever gives up a job and can't know whether somebody else
                 has finished it meanwhile.
             idempotency_key: Makes repeating it safe.
@@ -455,7 +461,7 @@ class Ledger:
         >>> ledger.refund(hold.id, reason="the job failed").status
         'refunded'
         """
-        return run(self._native.refund(consumption_id, amount, reason, pending_only, idempotency_key))
+        return run(self._native.refund(consumption_id, amount, reason, operator, pending_only, idempotency_key))
 
     def extend(
         self, consumption_id: Id, ttl: Duration, *, reason: str | None = None, idempotency_key: str | None = None
@@ -544,7 +550,8 @@ class Ledger:
             user_id: The account.
             amount: How many.
             source: Where they come from: ``purchase``, ``bonus``, ``subscription``, ``opening`` ...
-            priority: Lots with a lower one burn first.
+            priority: Lots with a lower one burn first; within one priority what expires soonest, then promotional
+                before paid credits, then the oldest.
             expires_at: When what is left of them expires.
             cost: What was paid for them, for reports.
             reference: A name of your own, such as an order's number.
@@ -610,6 +617,7 @@ class Ledger:
         amount: int | None = None,
         shortfall: Shortfall = "forgive",
         reason: str | None = None,
+        operator: str | None = None,
         idempotency_key: str | None = None,
     ) -> ClawbackReceipt:
         """Takes granted credits back, such as those of a payment that was returned.
@@ -620,6 +628,7 @@ class Ledger:
             amount: How many of its credits; all without.
             shortfall: What to do about those that are spent: ``"forgive"``, or book them as ``"debt"``.
             reason: Why.
+            operator: Who asks for it.
             idempotency_key: Makes repeating it safe.
 
         Raises:
@@ -629,7 +638,7 @@ class Ledger:
         >>> ledger.clawback(user, bought.lot.id, reason="chargeback").taken
         100
         """
-        return run(self._native.clawback(user_id, lot_id, amount, shortfall, reason, idempotency_key))
+        return run(self._native.clawback(user_id, lot_id, amount, shortfall, reason, operator, idempotency_key))
 
     # --- orders
 
@@ -868,7 +877,8 @@ class Ledger:
         >>> ledger.reconcile_statement("manual", b"", since=day, until=day + timedelta(days=1))
         Traceback (most recent call last):
             ...
-        jointo_credits._errors.ValidationError: bill: can't be: nobody publishes one (limit another channel, got manual)
+        jointo_credits._errors.ValidationError: bill: can't be: nobody publishes one
+        (expected another channel, got manual)
         """
         return run(self._native.orders.reconcile_statement(channel, bill, since, until))
 
@@ -1102,7 +1112,8 @@ class Ledger:
         active: bool = True,
         purchase_limit: int | None = None,
     ) -> Package:
-        """Saves a package: a new one, or, with ``package_id``, all of an old one anew. Every version is kept.
+        """Saves a package: a new one, or, with ``package_id``, all of an old one anew. Every version is kept. Where
+        one is there that is so in every field, nothing is added and it is returned: so the call is safe to repeat.
 
         Raises:
             ValidationError: A field can't be.
@@ -1145,7 +1156,8 @@ class Ledger:
         effective_from: datetime | None = None,
         effective_until: datetime | None = None,
     ) -> Pricing:
-        """Adds a version of a feature's rate card. Setting the card that is in force anyway adds nothing.
+        """Adds a version of a feature's rate card. Setting the card that is in force anyway adds nothing, so the call
+        is safe to repeat. A card that says ``"retired": True``, and the feature and its name, ends the feature's price.
 
         Args:
             card: The card, as a mapping or as JSON; it names the feature. Its form is in ``docs/rate-cards.md``. Rates

@@ -42,6 +42,7 @@ from ._results import (
 
 __all__ = [
     "VERSION",
+    "WORDS",
     "Alipay",
     "Entries",
     "Inbox",
@@ -61,6 +62,7 @@ __all__ = [
 _T = TypeVar("_T")
 
 VERSION: Final[str]
+WORDS: Final[dict[str, tuple[str, ...]]]
 
 def flush_records() -> None: ...
 def before_fork() -> None: ...
@@ -216,7 +218,13 @@ class NativeLedger:
         key: str | None,
     ) -> Operation[Consumption]: ...
     def refund(
-        self, consumption_id: Id, amount: int | None, reason: str | None, pending_only: bool, key: str | None
+        self,
+        consumption_id: Id,
+        amount: int | None,
+        reason: str | None,
+        operator: str | None,
+        pending_only: bool,
+        key: str | None,
     ) -> Operation[Consumption]: ...
     def extend(
         self, consumption_id: Id, ttl: timedelta | float, reason: str | None, key: str | None
@@ -252,6 +260,7 @@ class NativeLedger:
         amount: int | None,
         shortfall: str,
         reason: str | None,
+        operator: str | None,
         key: str | None,
     ) -> Operation[ClawbackReceipt]: ...
     def expire_pending(self, limit: int | None) -> Operation[Matured]: ...

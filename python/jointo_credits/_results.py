@@ -108,33 +108,35 @@ class Expiring(_Result):
     """Credits that will expire together."""
 
     at: datetime
+    """When."""
     amount: int
+    """How many credits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Balance(_Result):
     """What an account has."""
 
-    #: Whose it is.
     user_id: UUID
-    #: Credits that can be spent now, without the credit limit; below zero where the account is in debt.
+    """Whose it is."""
     available: int
-    #: Credits in live holds.
+    """Credits that can be spent now, without the credit limit; below zero where the account is in debt."""
     held: int
-    #: Credits owed.
+    """Credits in live holds."""
     debt: int
-    #: How far below zero `consume` may go.
+    """Credits owed."""
     credit_limit: int
-    #: Credits granted in the account's life.
+    """How far below zero `consume` may go."""
     granted: int
-    #: Credits spent in the account's life, reversals taken off.
+    """Credits granted in the account's life."""
     spent: int
-    #: What will expire, and when, soonest first.
+    """Credits spent in the account's life, reversals taken off."""
     expiring: tuple[Expiring, ...]
-    #: The number of the last entry in the account's journal.
+    """What will expire, and when, soonest first."""
     seq: int
-    #: When this was so.
+    """The number of the last entry in the account's journal."""
     at: datetime
+    """When this was so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,51 +144,53 @@ class Pin(_Result):
     """Credits of one lot that pay for a consumption."""
 
     lot_id: UUID
+    """The lot."""
     amount: int
+    """How many of its credits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consumption(_Result):
     """One use of credits: a hold while `pending`, then `confirmed`, `refunded` or `expired`."""
 
-    #: Its id, for `confirm`, `refund`, `extend`.
     id: UUID
-    #: The account.
+    """Its id, for `confirm`, `refund`, `extend`."""
     user_id: UUID
-    #: How it stands.
+    """The account."""
     status: Status
-    #: Credits that were held.
+    """How it stands."""
     amount: int
-    #: Credits that were spent.
+    """Credits that were held."""
     captured: int
-    #: Credits of those that were given back.
+    """Credits that were spent."""
     reversed: int
-    #: Credits that no lot paid for: they are owed.
+    """Credits of those that were given back."""
     borrowed: int
-    #: The lots that pay for it.
+    """Credits that no lot paid for: they are owed."""
     lots: tuple[Pin, ...]
-    #: What it is for.
+    """The lots that pay for it."""
     feature: str | None
-    #: The caller's own name for it.
+    """What it is for."""
     reference: str | None
-    #: What the caller gave with it.
+    """The caller's own name for it."""
     metadata: dict[str, Any] | None = field(hash=False)
-    #: When it was made.
+    """What the caller gave with it."""
     created_at: datetime
-    #: The hold's deadline.
+    """When it was made."""
     expires_at: datetime
-    #: When it was confirmed, refunded or expired.
+    """The hold's deadline."""
     settled_at: datetime | None
+    """When it was confirmed, refunded or expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement(_Result):
     """How a job ended, for the books."""
 
-    #: Its credits are spent, or back; or the work was done and can't be paid any more.
     outcome: Literal["charged", "released", "unpaid"]
-    #: How its consumption stands.
+    """Its credits are spent, or back; or the work was done and can't be paid any more."""
     consumption: Consumption
+    """How its consumption stands."""
 
     @property
     def charged(self) -> int:
@@ -206,8 +210,9 @@ class Money(_Result):
     """Money in the currency's minor unit: 990 is 9.90 CNY."""
 
     minor: int
-    #: ISO 4217 code.
+    """The amount, in the currency's minor unit."""
     currency: str
+    """ISO 4217 code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,30 +220,31 @@ class Lot(_Result):
     """Credits that were granted together."""
 
     id: UUID
-    #: Where they came from.
+    """Its id, for `clawback`."""
     source: Source
-    #: Credits granted.
+    """Where they came from."""
     amount: int
-    #: Credits neither held nor used, expired or taken back.
+    """Credits granted."""
     remaining: int
-    #: Credits that expired.
+    """Credits neither held nor used, expired or taken back."""
     expired: int
-    #: Credits taken back.
+    """Credits that expired."""
     clawed: int
-    #: Credits that are taken back when they return.
+    """Credits taken back."""
     claim: int
-    #: Lower burns first.
+    """Credits that are taken back when they return."""
     priority: int
-    #: When what is left expires; never where None.
+    """Lower burns first."""
     expires_at: datetime | None
-    #: What was paid for it.
+    """When what is left expires; never where None."""
     cost: Money | None
-    #: The caller's own name for it.
+    """What was paid for it."""
     reference: str | None
-    #: For a `reversal` lot, the lot where these credits were granted.
+    """The caller's own name for it."""
     origin: UUID | None
-    #: When it was granted.
+    """For a `reversal` lot, the lot where these credits were granted."""
     created_at: datetime
+    """When it was granted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,31 +252,39 @@ class Transaction(_Result):
     """One entry of an account's journal."""
 
     user_id: UUID
-    #: Its number: 1, 2, 3 ... without gaps.
+    """The account."""
     seq: int
-    #: What it records.
+    """Its number: 1, 2, 3 ... without gaps."""
     kind: Kind
-    #: Change of `available`.
+    """What it records."""
     change: int
-    #: Change of `held`.
+    """Change of `available`."""
     held_change: int
-    #: `available` afterwards.
+    """Change of `held`."""
     available: int
-    #: `held` afterwards.
+    """`available` afterwards."""
     held: int
-    #: Where the credits came from or went to, such as ``issued.purchase`` or ``earned.image_generation``.
+    """`held` afterwards."""
     counter_account: str
+    """Where the credits came from or went to, such as ``issued.purchase`` or ``earned.image_generation``."""
     consumption_id: UUID | None
+    """The consumption, where it is about one."""
     lot_id: UUID | None
+    """The lot, where it is about one."""
     reference: str | None
+    """The caller's own name for what it is about."""
     idempotency_key: str | None
-    #: Of the entry that made a hold: what it is for.
+    """The key that the call was made with."""
     feature: str | None
+    """Of the entry that made a hold: what it is for."""
     reason: str | None
+    """Why, in the caller's words."""
     operator: str | None
+    """Who asked for it."""
     created_at: datetime
-    #: SHA-256 that chains it to the entry before, in hexadecimal.
+    """When it was written."""
     hash: str
+    """SHA-256 that chains it to the entry before, in hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,18 +292,21 @@ class Receipt(_Result):
     """What a grant, a gift, an adjustment or a new credit limit did."""
 
     user_id: UUID
-    #: The entry's number.
+    """The account."""
     seq: int
+    """The entry's number."""
     kind: Kind
-    #: Change of `available`.
+    """What the entry records."""
     amount: int
-    #: The lot that was made.
+    """Change of `available`."""
     lot: Lot | None
-    #: `available` afterwards.
+    """The lot that was made."""
     available: int
-    #: The credit limit, where it was set.
+    """`available` afterwards."""
     credit_limit: int | None
+    """The credit limit, where it was set."""
     created_at: datetime
+    """When it was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,52 +314,55 @@ class ClawbackReceipt(_Result):
     """What a clawback found."""
 
     user_id: UUID
-    #: The entry's number.
+    """The account."""
     seq: int
+    """The entry's number."""
     lot_id: UUID
-    #: Credits taken back.
+    """The lot."""
     taken: int
-    #: Credits that were not there any more.
+    """Credits taken back."""
     shortfall: int
-    #: The part of the shortfall that was booked as debt.
+    """Credits that were not there any more."""
     debt: int
-    #: `available` afterwards.
+    """The part of the shortfall that was booked as debt."""
     available: int
+    """`available` afterwards."""
     created_at: datetime
+    """When it was done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matured(_Result):
     """What a sweep wrote down."""
 
-    #: Holds that expired.
     holds: int
-    #: Credits of those that are back.
+    """Holds that expired."""
     released: int
-    #: Lots that expired.
+    """Credits of those that are back."""
     lots: int
-    #: Credits that expired with them.
+    """Lots that expired."""
     expired: int
+    """Credits that expired with them."""
 
 
 @dataclass(frozen=True, slots=True)
 class CleanedUp(_Result):
     """What a clean-up did."""
 
-    #: What is older has left, unless it had to stay.
     before: datetime
-    #: Rows that were written into the archive; with ``dry_run``, that would be.
+    """What is older has left, unless it had to stay."""
     archived: int
-    #: Rows that left the database; with ``dry_run``, that would.
+    """Rows that were written into the archive; with ``dry_run``, that would be."""
     removed: int
-    #: Rows that are in the archive and stayed, because an order needs them.
+    """Rows that left the database; with ``dry_run``, that would."""
     kept: int
-    #: The files that were written.
+    """Rows that are in the archive and stayed, because an order needs them."""
     files: tuple[str, ...]
-    #: Their size in bytes.
+    """The files that were written."""
     bytes: int
-    #: Whether the limit ended it: another call goes on, if anything is left.
+    """Their size in bytes."""
     more: bool
+    """Whether the limit ended it: another call goes on, if anything is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,19 +370,21 @@ class ArchiveFile(_Result):
     """A file of the archive, as the database knows it."""
 
     name: str
+    """Its name in the archive."""
     kind: Literal["transactions", "consumptions"]
-    #: Everything in it is older.
+    """What its rows are."""
     older_than: datetime
-    #: Rows.
+    """Everything in it is older."""
     lines: int
-    #: Its size.
+    """Rows."""
     bytes: int
-    #: Its SHA-256, in hexadecimal.
+    """Its size."""
     sha256: str
-    #: When it was written.
+    """Its SHA-256, in hexadecimal."""
     created_at: datetime
-    #: When everything in it had left the database.
+    """When it was written."""
     removed_at: datetime | None
+    """When everything in it had left the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,8 +392,9 @@ class Page(_Result, Generic[T]):
     """A part of a list, newest first. Iterating gives its items."""
 
     items: tuple[T, ...]
-    #: Where the next page begins; None after the last one.
+    """The items, newest first."""
     next_cursor: str | None
+    """Where the next page begins; None after the last one."""
 
     def __iter__(self) -> Iterator[T]:
         return iter(self.items)
@@ -384,42 +407,46 @@ class Page(_Result, Generic[T]):
 class QuoteLine(_Result):
     """A step of a quote."""
 
-    #: What it is for, for people.
     text: str
-    #: What it adds, or takes off.
+    """What it is for, for people."""
     amount: Decimal
+    """What it adds, or takes off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Package(_Result):
     """A package of credits that can be bought, or could be."""
 
-    #: Its id, for ever.
     id: UUID
-    #: 1, 2, 3 ... with every change.
+    """Its id, for ever."""
     version: int
+    """1, 2, 3 ... with every change."""
     name: str
+    """Its name."""
     description: str
-    #: What it costs, in `currency`.
+    """What it is good for."""
     price: Decimal
-    #: ISO 4217 code.
+    """What it costs, in `currency`."""
     currency: str
-    #: Credits that are bought.
+    """ISO 4217 code."""
     credits: int
-    #: Credits on top.
+    """Credits that are bought."""
     bonus_credits: int
-    #: How many days the credits live; for ever where None.
+    """Credits on top."""
     validity_days: int | None
-    #: Lower stands first.
+    """How many days the credits live; for ever where None."""
     sort_order: int
-    #: Whether shops should point it out.
+    """Lower stands first."""
     recommended: bool
-    #: Whether it can be bought.
+    """Whether shops should point it out."""
     active: bool
-    #: How often one account can buy it.
+    """Whether it can be bought."""
     purchase_limit: int | None
+    """How often one account can buy it."""
     created_at: datetime
+    """When it was first saved."""
     updated_at: datetime
+    """When this version was saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,54 +454,57 @@ class Pricing(_Result):
     """A version of a feature's rate card."""
 
     id: UUID
+    """The id of this version."""
     feature: str
-    #: 1, 2, 3 ... for each feature.
+    """The feature."""
     version: int
-    #: What people call the feature.
+    """1, 2, 3 ... for each feature."""
     name: str
-    #: The account it is for; everybody where None.
+    """What people call the feature."""
     user_id: UUID | None
-    #: From when it counts.
+    """The account it is for; everybody where None."""
     effective_from: datetime
-    #: Until when; as long as no later one counts where None.
+    """From when it counts."""
     effective_until: datetime | None
-    #: The rate card, as its JSON says it.
+    """Until when; as long as no later one counts where None."""
     card: dict[str, Any] = field(hash=False)
+    """The rate card, as its JSON says it."""
     created_at: datetime
+    """When it was added."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaidFrom(_Result):
     """Credits of one lot that paid for a consumption."""
 
-    #: The lot as it is now.
     lot: Lot
-    #: Credits from it.
+    """The lot as it is now."""
     amount: int
+    """Credits from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation(_Result):
     """Why a consumption cost what it did, and what paid for it."""
 
-    #: The consumption as it stands now.
     consumption: Consumption
-    #: The price that was held; None where an amount was given.
+    """The consumption as it stands now."""
     held: Quote | None
-    #: The price of what was really used; None where that was not said.
+    """The price that was held; None where an amount was given."""
     charged: Quote | None
-    #: The lots that pay for it, in the order in which they burn. What they lack was taken on credit.
+    """The price of what was really used; None where that was not said."""
     lots: tuple[PaidFrom, ...]
+    """The lots that pay for it, in the order in which they burn. What they lack was taken on credit."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatementBalance(_Result):
     """What an account had at one end of a statement."""
 
-    #: Credits that could be spent; below zero in debt.
     available: int
-    #: Credits in pending holds.
+    """Credits that could be spent; below zero in debt."""
     held: int
+    """Credits in pending holds."""
 
     @property
     def total(self) -> int:
@@ -486,16 +516,16 @@ class StatementBalance(_Result):
 class StatementTotals(_Result):
     """What came and went, none of it below zero."""
 
-    #: Credits that came in.
     granted: int
-    #: Granted credits that were taken back: clawbacks, refunded orders, corrections downwards.
+    """Credits that came in."""
     taken_back: int
-    #: Credits captured.
+    """Granted credits that were taken back: clawbacks, refunded orders, corrections downwards."""
     spent: int
-    #: Captured credits that were given back.
+    """Credits captured."""
     refunded: int
-    #: Credits that expired.
+    """Captured credits that were given back."""
     expired: int
+    """Credits that expired."""
 
     @property
     def net(self) -> int:
@@ -508,26 +538,27 @@ class KindTotal(_Result):
     """What entries of one kind did."""
 
     kind: Kind
-    #: How many there are.
+    """The kind of entry."""
     entries: int
-    #: Sum of their changes of `available`.
+    """How many there are."""
     change: int
-    #: Sum of their changes of `held`.
+    """Sum of their changes of `available`."""
     held_change: int
+    """Sum of their changes of `held`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureTotal(_Result):
     """What one feature cost."""
 
-    #: The feature; None for consumptions without one.
     feature: str | None
-    #: How many consumptions were captured.
+    """The feature; None for consumptions without one."""
     captures: int
-    #: Credits captured.
+    """How many consumptions were captured."""
     spent: int
-    #: Captured credits that were given back, also of captures before the interval.
+    """Credits captured."""
     refunded: int
+    """Captured credits that were given back, also of captures before the interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -538,26 +569,28 @@ class Statement(_Result):
     """
 
     user_id: UUID
-    #: From this time on.
+    """The account."""
     since: datetime
-    #: Before this time.
+    """From this time on."""
     until: datetime
-    #: When it was drawn up. Where that is before `until`, there may be more to come.
+    """Before this time."""
     drawn_up_at: datetime
-    #: What there was before the first entry.
+    """When it was drawn up. Where that is before `until`, there may be more to come."""
     opening: StatementBalance
-    #: What there was after the last one.
+    """What there was before the first entry."""
     closing: StatementBalance
-    #: `closing` with the deadlines counted that had passed by then and are not written down; None where the journal
-    #: goes on after the last entry.
+    """What there was after the last one."""
     effective: StatementBalance | None
+    """`closing` with the deadlines counted that had passed by then and are not written down; None where the journal
+    goes on after the last entry."""
     totals: StatementTotals
-    #: The same by what the entries record.
+    """What came and went in between."""
     kinds: tuple[KindTotal, ...]
-    #: What was spent, by feature.
+    """The same by what the entries record."""
     features: tuple[FeatureTotal, ...]
-    #: The entries, oldest first.
+    """What was spent, by feature."""
     entries: tuple[Transaction, ...]
+    """The entries, oldest first."""
 
     def to_csv(self, *, language: Language | None = None, bom: bool = False) -> str:
         """The entries as CSV (RFC 4180), oldest first, between a line for the opening and one for the closing balance.
@@ -629,100 +662,109 @@ class Statement(_Result):
 class OrderRefund(_Result):
     """Money of an order that goes back."""
 
-    #: What the channel knows it by.
     refund_no: str
-    #: How much, in the order's currency.
+    """What the channel knows it by."""
     amount: Decimal
-    #: ``pending`` until the channel has ended it.
+    """How much, in the order's currency."""
     status: Literal["pending", "succeeded", "failed"]
-    #: Credits taken back for it.
+    """``pending`` until the channel has ended it."""
     taken: int
-    #: Credits that were spent already: forgiven, or booked as debt.
+    """Credits taken back for it."""
     shortfall: int
-    #: Why, in the caller's words.
+    """Credits that were spent already: forgiven, or booked as debt."""
     reason: str | None
-    #: Who asked for it.
+    """Why, in the caller's words."""
     operator: str | None
-    #: The channel's own name for it.
+    """Who asked for it."""
     channel_id: str | None
-    #: What the channel has to say, where it did not just succeed.
+    """The channel's own name for it."""
     problem: str | None
+    """What the channel has to say, where it did not just succeed."""
     created_at: datetime
-    #: When it succeeded or failed.
+    """When it was asked for."""
     settled_at: datetime | None
+    """When it succeeded or failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order(_Result):
     """A purchase of a package. What it costs and brings is frozen."""
 
-    #: 32 hexadecimal digits: what the channel, the payer and support know it by.
     order_no: str
-    #: Who gets the credits.
+    """32 hexadecimal digits: what the channel, the payer and support know it by."""
     user_id: UUID
+    """Who gets the credits."""
     status: OrderStatus
-    #: The name of the payment channel.
+    """How it stands."""
     channel: str
+    """The name of the payment channel."""
     package_id: UUID
+    """The package that was bought,"""
     package_version: int
-    #: The package's name: what the payer sees.
+    """and in which version."""
     subject: str
-    #: What it costs, with two digits behind the point.
+    """The package's name: what the payer sees."""
     price: Decimal
+    """What it costs, with two digits behind the point."""
     currency: str
-    #: Credits that are paid for.
+    """ISO 4217 code."""
     credits: int
-    #: Credits on top.
+    """Credits that are paid for."""
     bonus_credits: int
-    #: How long these live from the day they are granted on; for ever where None.
+    """Credits on top."""
     validity_days: int | None
-    #: Money that is back, or on its way back.
+    """How long these live from the day they are granted on; for ever where None."""
     refunded: Decimal
+    """Money that is back, or on its way back."""
     refunds: tuple[OrderRefund, ...]
-    #: The channel's own name for the payment.
+    """Each time that money went back."""
     transaction_id: str | None
-    #: The lot of the credits that were paid for.
+    """The channel's own name for the payment."""
     lot_id: UUID | None
-    #: The lot of the credits on top.
+    """The lot of the credits that were paid for."""
     bonus_lot_id: UUID | None
+    """The lot of the credits on top."""
     created_at: datetime
-    #: Until when it should be paid.
+    """When it was made."""
     expires_at: datetime
-    #: When it was paid, as the channel says.
+    """Until when it should be paid."""
     paid_at: datetime | None
-    #: When it was closed, if it ever was.
+    """When it was paid, as the channel says."""
     closed_at: datetime | None
+    """When it was closed, if it ever was."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequest(_Result):
     """What the payer's side needs to pay."""
 
-    #: By name, as the channel's own documentation calls them: ``code_url``, ``h5_url``, ``qr_code``, ``url``, or what
-    #: ``WeixinJSBridge`` takes.
     parameters: dict[str, str] = field(hash=False)
-    #: Until when they are good, where the channel says so.
+    """By name, as the channel's own documentation calls them: ``code_url``, ``h5_url``, ``qr_code``, ``url``, or what
+    ``WeixinJSBridge`` takes."""
     expires_at: datetime | None
+    """Until when they are good, where the channel says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notification(_Result):
     """What became of a channel's notification."""
 
-    #: An order was paid (now, or it was known already), something about a refund, or nothing the books have to know.
     event: Literal["paid", "refund", "ignored"]
-    #: The order as it stands now.
+    """An order was paid (now, or it was known already), something about a refund, or nothing the books have to know."""
     order: Order | None
+    """The order as it stands now."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotificationReply(_Result):
     """What to answer to a channel's notification."""
 
-    #: The HTTP status.
     status: int
+    """The HTTP status."""
     content_type: str
+    """The header `Content-Type`."""
     body: str
+    """The body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -730,170 +772,177 @@ class OrderProblem(_Result):
     """An order that could not be reconciled; it is looked at again next time."""
 
     order_no: str
-    #: What went wrong.
+    """The order."""
     error: CreditsError
+    """What went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciled(_Result):
     """What a reconciliation of orders did."""
 
-    #: Orders that were looked at.
     orders: int
-    #: Orders found paid, and settled.
+    """Orders that were looked at."""
     settled: int
-    #: Orders closed, because their time is over and nobody has paid.
+    """Orders found paid, and settled."""
     closed: int
-    #: Refunds that were found to have ended.
+    """Orders closed, because their time is over and nobody has paid."""
     refunds: int
-    #: Orders about which something went wrong.
+    """Refunds that were found to have ended."""
     failed: int
-    #: The first hundred of these.
+    """Orders about which something went wrong."""
     problems: tuple[OrderProblem, ...]
+    """The first hundred of these."""
 
 
 @dataclass(frozen=True, slots=True)
 class BillLine(_Result):
     """A line of a channel's bill of a day."""
 
-    #: Its number in the file, the first one being 1.
     line: int
-    #: The order, as the channel spells it.
+    """Its number in the file, the first one being 1."""
     order_no: str
-    #: The channel's own name for the payment.
+    """The order, as the channel spells it."""
     transaction_id: str
-    #: The refund, where it is one.
+    """The channel's own name for the payment."""
     refund_no: str | None
-    #: How much was paid, or went back.
+    """The refund, where it is one."""
     amount: Decimal
+    """How much was paid, or went back."""
     currency: str
+    """ISO 4217 code."""
     at: datetime | None
+    """When, as the channel says."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatementDifference(_Result):
     """One thing that a channel's bill and the books say differently."""
 
-    #: ``unknown``: the bill has it, and the books don't know the order or the refund. ``not_settled``: the books have
-    #: the order, and not as paid. ``different``: with another amount or transaction, or not as a refund that has
-    #: succeeded. ``missing_payment`` and ``missing_refund``: the books have it, and the bill does not.
     kind: Literal["unknown", "not_settled", "different", "missing_payment", "missing_refund", "other"]
+    """``unknown``: the bill has it, and the books don't know the order or the refund. ``not_settled``: the books have
+    the order, and not as paid. ``different``: with another amount or transaction, or not as a refund that has
+    succeeded. ``missing_payment`` and ``missing_refund``: the books have it, and the bill does not."""
     line: BillLine | None
+    """The line of the bill, where there is one."""
     order: Order | None
-    #: The refund that the bill does not have.
+    """The order, where the books know it."""
     refund_no: str | None
+    """The refund that the bill does not have."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatementReport(_Result):
     """What a channel's bill and the books say differently."""
 
-    #: Lines of the bill that are as the books say.
     matched: int
+    """Lines of the bill that are as the books say."""
     differences: tuple[StatementDifference, ...]
+    """What is not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem(_Result):
     """Something about a database that should be put right."""
 
-    #: What is wrong.
     what: str
-    #: What to do.
+    """What is wrong."""
     remedy: str
+    """What to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection(_Result):
     """What a look at the database found."""
 
-    #: The database and its version, such as ``PostgreSQL 15.18``.
     database: str
-    #: How long one question took.
+    """The database and its version, such as ``PostgreSQL 15.18``."""
     round_trip: timedelta
-    #: The database's clock less the ledger's; None where it has no clock of its own.
+    """How long one question took."""
     clock_skew: timedelta | None
-    #: What should be put right, worst first.
+    """The database's clock less the ledger's; None where it has no clock of its own."""
     problems: tuple[Problem, ...]
+    """What should be put right, worst first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answers(_Result):
     """How many commands of a kind ended in the same way."""
 
-    #: Which command: ``consume``, ``confirm``, ...; ``expire`` for a sweep's.
     operation: str
-    #: ``ok``, or the error's ``code``.
+    """Which command: ``consume``, ``confirm``, ...; ``expire`` for a sweep's."""
     outcome: str
+    """``ok``, or the error's ``code``."""
     count: int
+    """How many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram(_Result):
     """Values by size."""
 
-    #: What the values are of: an operation, or ``batches``.
     name: str
-    #: Each bucket's upper bound, and how many values are in it and not in one before.
+    """What the values are of: an operation, or ``batches``."""
     buckets: tuple[tuple[int, int], ...]
-    #: How many are above all bounds.
+    """Each bucket's upper bound, and how many values are in it and not in one before."""
     above: int
-    #: The sum of all values.
+    """How many are above all bounds."""
     sum: int
+    """The sum of all values."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheStats(_Result):
     """What this process's cache for balances has done. Counts only grow."""
 
-    #: Balances that were told from the cache.
     hits: int
-    #: Balances that were looked up in the cache, and read from the database.
+    """Balances that were told from the cache."""
     misses: int
-    #: Calls that the cache was away for: balances read without it, and batches whose balances were not put.
+    """Balances that were looked up in the cache, and read from the database."""
     away: int
+    """Calls that the cache was away for: balances read without it, and batches whose balances were not put."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stats(_Result):
     """What this process's ledger has done since it was connected. Counts only grow."""
 
-    #: How many commands ended how; those that never did are not listed.
     answers: tuple[Answers, ...]
-    #: How long callers waited, in microseconds, by operation: from the queue to the answer.
+    """How many commands ended how; those that never did are not listed."""
     latencies: tuple[Histogram, ...]
-    #: How many commands were read, decided and written together.
+    """How long callers waited, in microseconds, by operation: from the queue to the answer."""
     batches: Histogram
-    #: Commands that wait for their turn just now.
+    """How many commands were read, decided and written together."""
     queued: int
-    #: What was written down as past its deadline, by sweeps and by other commands on the way.
+    """Commands that wait for their turn just now."""
     matured: Matured
-    #: What the cache for balances has done; ``None`` without one.
+    """What was written down as past its deadline, by sweeps and by other commands on the way."""
     cache: CacheStats | None
+    """What the cache for balances has done; ``None`` without one."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingHolds(_Result):
     """The holds of all accounts that wait for their job's end."""
 
-    #: How many are live.
     holds: int
-    #: The credits in them.
+    """How many are live."""
     credits: int
-    #: How many more have passed their deadline, and nobody has written that down yet: how late `expire_pending` is.
+    """The credits in them."""
     overdue: int
+    """How many more have passed their deadline, and nobody has written that down yet: how late `expire_pending` is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault(_Result):
     """Something in the books that does not fit."""
 
-    #: The account; all zeros where it is about none.
     user_id: UUID
-    #: The entry, where it is about one.
+    """The account; all zeros where it is about none."""
     seq: int | None
-    #: The lot, consumption, order, package or rate card, where it is about one; for a gift, the lot that was given.
+    """The entry, where it is about one."""
     id: UUID | None
+    """The lot, consumption, order, package or rate card, where it is about one; for a gift, the lot that was given."""
     kind: Literal[
         "sequence",
         "hash",
@@ -910,32 +959,33 @@ class Fault(_Result):
         "schema",
         "anchor",
     ]
-    #: What is there, and what should be.
+    """What kind of fault."""
     detail: str
+    """What is there, and what should be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification(_Result):
     """What an audit found."""
 
-    #: Accounts audited.
     accounts: int
-    #: Entries audited.
+    """Accounts audited."""
     entries: int
-    #: Lots audited.
+    """Entries audited."""
     lots: int
-    #: Consumptions audited.
+    """Lots audited."""
     holds: int
-    #: Orders audited.
+    """Consumptions audited."""
     orders: int
-    #: Accounts that were compared with an anchor.
+    """Orders audited."""
     anchored: int
-    #: Of these, those whose anchored entry has left the database, so that only the archive can show it.
+    """Accounts that were compared with an anchor."""
     anchored_archived: int
-    #: Faults found.
+    """Of these, those whose anchored entry has left the database, so that only the archive can show it."""
     fault_count: int
-    #: The first thousand of them.
+    """Faults found."""
     faults: tuple[Fault, ...]
+    """The first thousand of them."""
 
     @property
     def is_clean(self) -> bool:
@@ -948,24 +998,25 @@ class Proved(_Result):
     """What a proof shows of an account."""
 
     user_id: UUID
-    #: Its last entry when the anchor was made.
+    """The account."""
     last: Transaction
-    #: The number of the first entry that the proof has: 1, unless older ones have left the database.
+    """Its last entry when the anchor was made."""
     first_seq: int
-    #: How many entries it has.
+    """The number of the first entry that the proof has: 1, unless older ones have left the database."""
     entries: int
+    """How many entries it has."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialBalance(_Result):
     """All accounts against all counter-accounts."""
 
-    #: Sum of all `available`.
     available: int
-    #: Sum of all `held`.
+    """Sum of all `available`."""
     held: int
-    #: What was booked on each counter-account: negative where credits came from, positive where they went.
+    """Sum of all `held`."""
     counter_accounts: dict[str, int] = field(hash=False)
+    """What was booked on each counter-account: negative where credits came from, positive where they went."""
 
     @property
     def total(self) -> int:

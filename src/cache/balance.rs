@@ -1,5 +1,7 @@
 //! A balance with the time in which it is true.
 
+#[cfg(feature = "redis")]
+use crate::ledger::limits::CREDITS_MAX;
 use crate::ledger::{Balance, Expiring, State, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -60,6 +62,22 @@ impl Cached {
         })
     }
 
+    /// Whether it can be what [`Cached::of`] made: what comes from Redis is what somebody put there.
+    #[cfg(feature = "redis")]
+    pub(super) fn is_possible(&self) -> bool {
+        let times = self.from.iter().chain(&self.until);
+        let mut times = times.chain(self.expiring.iter().map(|(at, _)| at));
+        let figures = self
+            .figures
+            .iter()
+            .chain(self.expiring.iter().map(|(_, amount)| amount));
+        let in_range = |figure: &i64| figure.unsigned_abs() <= CREDITS_MAX.unsigned_abs();
+        self.seq >= 0
+            && times.all(|at| at.in_range())
+            && self.expiring.len() <= EXPIRING_MAX
+            && figures.into_iter().all(in_range)
+    }
+
     /// The balance at `now`, where it is still, or already, this one.
     pub(super) fn at(&self, user_id: Uuid, now: Timestamp) -> Option<Balance> {
         if self.from.is_some_and(|from| now < from) || self.until.is_some_and(|until| now >= until) {
@@ -84,5 +102,29 @@ impl Cached {
             seq: self.seq,
             at: now,
         })
+    }
+}
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_can_have_put_is_not_told() {
+        let read = |json: &str| serde_json::from_str::<Cached>(json).unwrap().is_possible();
+        assert!(read(
+            r#"{"n": 3, "b": [-5, 0, 5, 10, 0, 0], "e": [[1800000000000000, 5]]}"#
+        ));
+        for json in [
+            r#"{"n": -1, "b": [0, 0, 0, 0, 0, 0]}"#,
+            r#"{"n": 3, "b": [9007199254740992, 0, 0, 0, 0, 0]}"#,
+            r#"{"n": 3, "b": [0, 0, 0, 0, 0, 0], "e": [[9223372036854775807, 5]]}"#,
+            r#"{"n": 3, "b": [0, 0, 0, 0, 0, 0], "e": [[-9223372036854775808, 5]]}"#,
+            r#"{"n": 3, "b": [0, 0, 0, 0, 0, 0], "e": [[1800000000000000, -9223372036854775808]]}"#,
+            r#"{"n": 3, "b": [0, 0, 0, 0, 0, 0], "f": 9223372036854775807}"#,
+            r#"{"n": 3, "b": [0, 0, 0, 0, 0, 0], "u": 0}"#,
+        ] {
+            assert!(!read(json), "{json}");
+        }
     }
 }

@@ -207,7 +207,9 @@ impl RedisCache {
             token: Some(token),
             began: Some(time),
         };
-        Some((read, balance.and_then(|json| serde_json::from_str(&json).ok())))
+        // One that can't be is as good as none: the database has it.
+        let balance = balance.and_then(|json| serde_json::from_str::<Cached>(&json).ok());
+        Some((read, balance.filter(Cached::is_possible)))
     }
 
     /// Whether nothing older is told from now on.

@@ -18,11 +18,20 @@ impl Metadata {
     /// Checks and keeps a JSON object given as text.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] where it is no JSON object or longer than [`METADATA_BYTES_MAX`].
+    /// [`Refusal::Invalid`] where it is no JSON object, longer than [`METADATA_BYTES_MAX`], or nested in more than
+    /// [`METADATA_LEVELS_MAX`] levels.
     pub fn parse(json: &str) -> Result<Self, Refusal> {
         // A bound on the text first: parsing must not be the costly part.
         if json.len() > 4 * METADATA_BYTES_MAX {
             return Err(metadata_too_long(json.len()));
+        }
+        if nesting(json) > METADATA_LEVELS_MAX {
+            return Err(invalid(
+                "metadata",
+                "is nested too deeply; keep a reference instead",
+                format!("{METADATA_LEVELS_MAX} levels"),
+                format!("{} levels", nesting(json)),
+            ));
         }
         let value: serde_json::Value =
             serde_json::from_str(json).map_err(|e| invalid("metadata", "is not JSON", "a JSON object", e))?;
@@ -69,6 +78,35 @@ fn metadata_too_long(len: usize) -> Refusal {
         format!("{METADATA_BYTES_MAX} bytes"),
         len,
     )
+}
+
+/// How many levels of objects and arrays a JSON text has.
+fn nesting(json: &str) -> usize {
+    let (mut levels, mut most) = (0_usize, 0);
+    let mut bytes = json.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'[' => {
+                levels += 1;
+                most = most.max(levels);
+            }
+            b'}' | b']' => levels = levels.saturating_sub(1),
+            // A text, in which brackets are none.
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'\\' => {
+                            bytes.next();
+                        }
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    most
 }
 
 fn kind_of(value: &serde_json::Value) -> &'static str {
@@ -274,6 +312,8 @@ pub struct Refund {
     pub amount: Option<i64>,
     /// Why.
     pub reason: Option<String>,
+    /// Who asks for it.
+    pub operator: Option<String>,
     /// Refuses to reverse a capture: for whoever gives up a job and can't know whether somebody else has finished it.
     pub pending_only: bool,
 }
@@ -324,6 +364,8 @@ pub struct Clawback {
     pub shortfall: Shortfall,
     /// Why.
     pub reason: Option<String>,
+    /// Who.
+    pub operator: Option<String>,
 }
 
 /// A step in the life of an order.
@@ -563,6 +605,7 @@ impl Refund {
             consumption_id,
             amount: None,
             reason: None,
+            operator: None,
             pending_only: false,
         }
     }
@@ -589,6 +632,8 @@ impl Refund {
 setters!(Refund {
     /// Why.
     reason: String,
+    /// Who asks for it.
+    operator: String,
 });
 
 impl Extend {
@@ -636,6 +681,7 @@ impl Clawback {
             amount: None,
             shortfall: Shortfall::Forgive,
             reason: None,
+            operator: None,
         }
     }
 
@@ -652,6 +698,8 @@ setters!(Clawback {
     amount: i64,
     /// Why.
     reason: String,
+    /// Who.
+    operator: String,
 });
 
 /// Everything that changes an account.
@@ -814,7 +862,7 @@ impl Command {
                     }
                     None => amount("amount", c.amount)?,
                 }
-                reference("feature", c.feature.as_deref())?;
+                c.feature.as_deref().map_or(Ok(()), |f| name("feature", f))?;
                 c.ttl.map_or(Ok(()), |t| ttl("ttl", t))?;
                 reference("reference", c.reference.as_deref())
             }
@@ -827,7 +875,8 @@ impl Command {
             },
             Action::Refund(c) => {
                 c.amount.map_or(Ok(()), |n| amount("amount", n))?;
-                reference("reason", c.reason.as_deref())
+                reference("reason", c.reason.as_deref())?;
+                reference("operator", c.operator.as_deref())
             }
             Action::Extend(c) => {
                 ttl("ttl", c.ttl)?;
@@ -862,7 +911,8 @@ impl Command {
             }
             Action::Clawback(c) => {
                 c.amount.map_or(Ok(()), |n| amount("amount", n))?;
-                reference("reason", c.reason.as_deref())
+                reference("reason", c.reason.as_deref())?;
+                reference("operator", c.operator.as_deref())
             }
             Action::Order(c) => c.step.validate(),
             Action::Mature { .. } => Ok(()),
@@ -931,6 +981,7 @@ impl Command {
                 if c.pending_only {
                     form.text("pending_only");
                 }
+                write_operator(&mut form, c.operator.as_deref());
             }
             Action::Extend(c) => {
                 form.text("extend");
@@ -956,6 +1007,7 @@ impl Command {
                 form.optional_integer(c.amount);
                 form.text(c.shortfall.as_str());
                 form.optional(c.reason.as_ref().map(|s| s.as_bytes()));
+                write_operator(&mut form, c.operator.as_deref());
             }
             Action::Order(c) => {
                 form.text("order");
@@ -1055,6 +1107,14 @@ impl OrderStep {
     }
 }
 
+/// Only where there is one: requests of before this could be said have to stay what they were.
+fn write_operator(form: &mut Canonical, operator: Option<&str>) {
+    if let Some(operator) = operator {
+        form.text("operator");
+        form.text(operator);
+    }
+}
+
 fn money(field: &'static str, money: &Money) -> Result<(), Refusal> {
     if !(0..=CREDITS_MAX).contains(&money.minor) {
         return Err(invalid(
@@ -1133,6 +1193,27 @@ fn length(field: &'static str, text: &str, bytes_max: usize) -> Result<(), Refus
 
 fn reference(field: &'static str, text: Option<&str>) -> Result<(), Refusal> {
     text.map_or(Ok(()), |t| length(field, t, REFERENCE_BYTES_MAX))
+}
+
+/// What things are listed by: it has to fit into a line of a table, and to be seen there.
+fn name(field: &'static str, text: &str) -> Result<(), Refusal> {
+    length(field, text, REFERENCE_BYTES_MAX)?;
+    let wrong = match text {
+        _ if text.trim().is_empty() => "nothing",
+        _ if !is_one_line(text) => "text with a line break or another control character",
+        _ => return Ok(()),
+    };
+    Err(invalid(
+        field,
+        "must be a name in one line",
+        "one line of text",
+        wrong,
+    ))
+}
+
+/// Whether it has no control characters, line breaks among them.
+fn is_one_line(text: &str) -> bool {
+    !text.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
 }
 
 fn required(field: &'static str, text: &str) -> Result<(), Refusal> {

@@ -10,6 +10,9 @@ pub const KEY_BYTES_MAX: usize = 255;
 pub const REFERENCE_BYTES_MAX: usize = 255;
 /// The largest metadata object, in bytes of its compact JSON.
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// The most levels of objects and arrays in metadata, itself included: far from the depth at which anything that reads
+/// JSON gives up.
+pub const METADATA_LEVELS_MAX: usize = 64;
 /// The largest frozen quote, and the largest list of quantities really used, in bytes.
 pub const QUOTE_BYTES_MAX: usize = 16 * 1024;
 /// The shortest time a hold can live.

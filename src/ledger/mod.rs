@@ -52,6 +52,7 @@ pub use order::{
 pub use outcome::{Balance, ClawbackReceipt, Consumption, Expiring, Matured, Outcome, Prior, Receipt};
 pub use refusal::Refusal;
 pub use time::{ParseTimestampError, Timestamp};
+pub(crate) use words::words;
 pub use words::{Kind, Source, Status};
 
 use core::time::Duration;

@@ -1,7 +1,10 @@
 //! Why a command was refused. A refusal is data: it changes nothing and says what the caller should do.
 
 use super::{OrderNo, OrderStatus, Status, Timestamp};
-use alloc::string::{String, ToString};
+use alloc::{
+    format,
+    string::{String, ToString},
+};
 use uuid::Uuid;
 
 /// The reasons a command can be refused for, in order of precedence: where several hold, the first is given.
@@ -9,7 +12,7 @@ use uuid::Uuid;
 #[non_exhaustive]
 pub enum Refusal {
     /// Malformed, or past a limit.
-    #[error("{field}: {problem} (limit {limit}, got {value})")]
+    #[error("{field}: {problem} ({})", bounds(limit, value))]
     Invalid {
         /// The argument at fault.
         field: &'static str,
@@ -96,6 +99,16 @@ pub enum Refusal {
         /// What the account can spend now, its credit limit included.
         available: i64,
     },
+}
+
+/// A number is a limit, and a form is what was expected. Some values are not shown at all.
+fn bounds(limit: &str, value: &str) -> String {
+    let is_number = limit.starts_with(|first: char| first.is_ascii_digit() || first == '-');
+    let introduced = if is_number { "limit" } else { "expected" };
+    match value {
+        "" => format!("{introduced} {limit}"),
+        value => format!("{introduced} {limit}, got {value}"),
+    }
 }
 
 /// Orders are known by 32 digits without dashes.

@@ -21,6 +21,7 @@ pub struct RateCard {
     pub(super) maximum: Option<Decimal>,
     pub(super) rounding: Rounding,
     pub(super) hold_ttl: Option<Duration>,
+    pub(super) is_retired: bool,
     /// The canonical text, worked out once: it is stored, hashed and frozen.
     pub(super) canonical: String,
     pub(super) hash: [u8; 32],
@@ -263,6 +264,12 @@ impl RateCard {
         self.hold_ttl
     }
 
+    /// Whether the feature has no price from this card on: it is no longer sold.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.is_retired
+    }
+
     /// The text to store: the same for equal cards, however they were written. Parsed again it gives an equal card.
     ///
     /// Numbers are texts in it, so that no reader on the way makes floats of them.
@@ -301,6 +308,10 @@ impl RateCard {
         let mut card = Writer::new();
         card.text("feature", &self.feature);
         card.text("name", &self.name);
+        if self.is_retired {
+            card.json("retired", "true");
+            return card.finish();
+        }
         let components: Vec<String> = self.components.iter().map(|c| self.write_component(c)).collect();
         card.list("components", &components);
         self.write_multipliers(&mut card, &self.multipliers);

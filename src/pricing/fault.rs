@@ -86,6 +86,9 @@ pub enum CardFault {
         /// The words there are, separated by commas.
         expected: &'static str,
     },
+    /// A card that says that its feature has no price, and one.
+    #[error("has no place in a card that is `retired`: such a feature has no price")]
+    PriceOfRetired,
     /// A text without content, or with white space around it.
     #[error("must be a text that neither is empty nor begins or ends with white space")]
     Blank,
@@ -292,6 +295,12 @@ pub enum QuoteError {
         /// The values it has a price for.
         known: String,
     },
+    /// The card says that the feature is no longer sold.
+    #[error("{feature} is retired: it has no price any more")]
+    Retired {
+        /// The feature.
+        feature: String,
+    },
     /// The price has more digits than can be worked with exactly.
     #[error("the exact price of {feature} for these quantities has more than {DIGITS_MAX} digits")]
     NotExact {
@@ -339,6 +348,12 @@ impl From<&QuoteError> for Refusal {
             value,
         };
         match error {
+            Retired { feature } => invalid(
+                "feature",
+                "is retired: it has no price any more",
+                "a feature that is sold".to_string(),
+                feature.clone(),
+            ),
             UnknownQuantity { name, known, .. } => invalid(
                 "quantity",
                 "is not metered by the rate card",

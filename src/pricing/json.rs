@@ -218,6 +218,12 @@ impl<'p, 'j> Node<'p, 'j> {
         }
     }
 
+    /// Whether something is so.
+    pub(super) fn truth(&self) -> Result<bool, CardError> {
+        self.expect("true or false")?;
+        self.read()
+    }
+
     /// One of a few words.
     pub(super) fn word<T>(
         &self,
@@ -275,6 +281,10 @@ impl<'j> Object<'_, 'j> {
             path: Path::Member(&self.path, name).to_string(),
             fault,
         }
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|(name, _)| name.as_str())
     }
 
     pub(super) fn len(&self) -> usize {

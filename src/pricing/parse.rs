@@ -40,7 +40,11 @@ pub(super) fn card(node: &Node<'_, '_>) -> Result<RateCard, CardError> {
         "maximum",
         "rounding",
         "hold_ttl_seconds",
+        "retired",
     ])?;
+    if object.optional("retired", |n| n.truth())?.unwrap_or(false) {
+        return retired(&object);
+    }
     let mut attributes = Attributes(Vec::new());
     let components = object.required("components", |n| {
         n.list(COMPONENTS_MAX, |n| component(&n, &mut attributes))
@@ -66,6 +70,7 @@ pub(super) fn card(node: &Node<'_, '_>) -> Result<RateCard, CardError> {
         multipliers,
         minimum,
         maximum,
+        is_retired: false,
         canonical: String::new(),
         hash: [0; 32],
     };
@@ -79,6 +84,30 @@ pub(super) fn card(node: &Node<'_, '_>) -> Result<RateCard, CardError> {
         })),
         _ => Ok(card),
     }
+}
+
+/// The card of a feature that is no longer sold. It has no price, so nothing that would say one.
+fn retired(object: &Object<'_, '_>) -> Result<RateCard, CardError> {
+    for name in object.names() {
+        if !["feature", "name", "retired"].contains(&name) {
+            return Err(object.fault(name, CardFault::PriceOfRetired));
+        }
+    }
+    let card = RateCard {
+        feature: object.required("feature", |n| n.text())?,
+        name: object.required("name", |n| n.text())?,
+        rounding: Rounding::default(),
+        hold_ttl: None,
+        attributes: Vec::new(),
+        components: Vec::new(),
+        multipliers: Vec::new(),
+        minimum: None,
+        maximum: None,
+        is_retired: true,
+        canonical: String::new(),
+        hash: [0; 32],
+    };
+    Ok(card.seal())
 }
 
 /// The attributes that multipliers have named so far.

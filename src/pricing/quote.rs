@@ -147,6 +147,11 @@ impl Quote {
         measured: AllMeasured,
         values: Values,
     ) -> Result<Self, QuoteError> {
+        if card.is_retired() {
+            return Err(QuoteError::Retired {
+                feature: card.feature.clone(),
+            });
+        }
         let (lines, exact) = price(&card, &measured, &values).map_err(|fault| match fault {
             Fault::NotExact => QuoteError::NotExact {
                 feature: card.feature.clone(),

@@ -48,6 +48,7 @@ mod sha256;
 mod tests;
 mod whole;
 
+use crate::ledger::words;
 use crate::ledger::{Entry, Hash, Hold, Lot, OpenLot, State, Status, Timestamp, apply};
 use crate::store::anchors::AnchorRow;
 use crate::store::{Snapshot, StoreError, StoreResult, Sums};
@@ -65,58 +66,37 @@ pub(crate) use whole::catalogue;
 /// How many faults are named; all are counted.
 pub const FAULTS_NAMED_MAX: usize = 1_000;
 
-/// What kind of fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum FaultKind {
-    /// An entry is missing, or stands twice.
-    Sequence,
-    /// An entry is not what it was when it was written.
-    Hash,
-    /// An entry can't be read, or does not follow from those before.
-    Entry,
-    /// The account's row is not what the entries make it.
-    Account,
-    /// A lot is not what the entries make it.
-    Lot,
-    /// A consumption is not what the entries make it.
-    Hold,
-    /// A line in the register of gifts is not what the entries make it.
-    Gift,
-    /// An order is not what the entries make it, has not the lots that it was paid for, or its payment is not claimed for it.
-    Order,
-    /// A file of the archive is gone, or not what was written; or what is said of the archive does not fit what has left.
-    Archive,
-    /// The account's checkpoint is not what the entries that left have made.
-    Checkpoint,
-    /// A package, or one of its versions, is not what was saved.
-    Package,
-    /// A rate card is not what was saved, or is gone.
-    Pricing,
-    /// A table, constraint, index, trigger or function is not what the migrations make.
-    Schema,
-    /// Something is not as it was when the anchor was made.
-    Anchor,
-}
-
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            FaultKind::Sequence => "sequence",
-            FaultKind::Hash => "hash",
-            FaultKind::Entry => "entry",
-            FaultKind::Account => "account",
-            FaultKind::Lot => "lot",
-            FaultKind::Hold => "hold",
-            FaultKind::Gift => "gift",
-            FaultKind::Order => "order",
-            FaultKind::Archive => "archive",
-            FaultKind::Checkpoint => "checkpoint",
-            FaultKind::Package => "package",
-            FaultKind::Pricing => "pricing",
-            FaultKind::Schema => "schema",
-            FaultKind::Anchor => "anchor",
-        })
+words! {
+    /// What kind of fault.
+    FaultKind {
+        /// An entry is missing, or stands twice.
+        Sequence = "sequence",
+        /// An entry is not what it was when it was written.
+        Hash = "hash",
+        /// An entry can't be read, or does not follow from those before.
+        Entry = "entry",
+        /// The account's row is not what the entries make it.
+        Account = "account",
+        /// A lot is not what the entries make it.
+        Lot = "lot",
+        /// A consumption is not what the entries make it.
+        Hold = "hold",
+        /// A line in the register of gifts is not what the entries make it.
+        Gift = "gift",
+        /// An order is not what the entries make it, has not the lots that it was paid for, or its payment is not claimed for it.
+        Order = "order",
+        /// A file of the archive is gone, or not what was written; or what is said of the archive does not fit what has left.
+        Archive = "archive",
+        /// The account's checkpoint is not what the entries that left have made.
+        Checkpoint = "checkpoint",
+        /// A package, or one of its versions, is not what was saved.
+        Package = "package",
+        /// A rate card is not what was saved, or is gone.
+        Pricing = "pricing",
+        /// A table, constraint, index, trigger or function is not what the migrations make.
+        Schema = "schema",
+        /// Something is not as it was when the anchor was made.
+        Anchor = "anchor",
     }
 }
 

@@ -36,6 +36,50 @@ async fn price(ledger: &Ledger, seconds: i64) -> i64 {
 }
 
 on_every_database! {
+    async fn a_feature_is_retired_and_sold_again(database: Database) {
+        let ledger = database.ledger().await;
+        ledger.seed_catalog().await.unwrap();
+        let usage = Usage::of("subtitle_generation").quantity(1);
+        ledger.calculate(&usage, None).await.unwrap();
+        let retired = r#"{"feature": "subtitle_generation", "name": "字幕生成", "retired": true}"#;
+        // For one account only,
+        ledger.set_pricing(SetPricing::new(retired).user_id(BOB)).await.unwrap();
+        assert!(matches!(ledger.calculate(&usage, Some(BOB)).await, Err(Error::NotPriced { .. })));
+        ledger.calculate(&usage, Some(ALICE)).await.unwrap();
+        // and for everybody. Neither another retirement nor the catalogue that ships changes anything then.
+        let ended = ledger.set_pricing(SetPricing::new(retired)).await.unwrap();
+        assert_eq!(ledger.set_pricing(SetPricing::new(retired)).await.unwrap(), ended);
+        ledger.seed_catalog().await.unwrap();
+        assert!(matches!(ledger.calculate(&usage, Some(ALICE)).await, Err(Error::NotPriced { .. })));
+        let refused = ledger.consume_priced(PricedConsume::new(ALICE, usage.clone()), None).await;
+        assert!(matches!(refused, Err(Error::NotPriced { .. })));
+        let sold = r#"{"feature": "subtitle_generation", "name": "字幕生成", "components": [{"model": "flat", "rate": 3}]}"#;
+        ledger.set_pricing(SetPricing::new(sold)).await.unwrap();
+        assert_eq!(ledger.calculate(&Usage::of("subtitle_generation"), Some(ALICE)).await.unwrap().credits(), 3);
+        // A card that has no price says none.
+        let both = r#"{"feature": "f", "name": "n", "retired": true, "minimum": 1}"#;
+        let Err(Error::Card(fault)) = ledger.set_pricing(SetPricing::new(both)).await else { panic!() };
+        assert_eq!((fault.path.as_str(), fault.fault), ("$.minimum", CardFault::PriceOfRetired));
+    }
+}
+
+on_every_database! {
+    async fn a_change_of_the_catalogue_is_safe_to_repeat(database: Database) {
+        let ledger = database.ledger().await;
+        let new = SavePackage::new("尝鲜", "1.00".parse().unwrap(), 10);
+        let saved = ledger.save_package(new.clone()).await.unwrap();
+        assert_eq!(ledger.save_package(new.clone()).await.unwrap(), saved);
+        assert_eq!(ledger.save_package(SavePackage::of(&saved)).await.unwrap(), saved);
+        assert_eq!(ledger.packages().await.unwrap().len(), 1);
+        assert_eq!(ledger.package_versions(saved.package_id).await.unwrap().len(), 1);
+        let other = ledger.save_package(new.bonus_credits(1)).await.unwrap();
+        assert_ne!(other.package_id, saved.package_id);
+        let changed = ledger.save_package(SavePackage::of(&saved).active(false)).await.unwrap();
+        assert_eq!((changed.package_id, changed.version), (saved.package_id, 2));
+    }
+}
+
+on_every_database! {
     async fn the_catalogue_is_installed_once(database: Database) {
         let ledger = database.ledger().await;
         ledger.seed_catalog().await.unwrap();

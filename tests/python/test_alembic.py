@@ -7,7 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from jointo_credits import Ledger
-from jointo_credits.alembic import TABLES, include_name
+from jointo_credits.alembic import TABLES, include_name, include_name_in
 
 
 def test_autogenerate_sees_only_the_hosts_tables(sqlite: str) -> None:
@@ -26,3 +26,17 @@ def test_autogenerate_sees_only_the_hosts_tables(sqlite: str) -> None:
             ("remove_table", "credit_notes")
         ]
     engine.dispose()
+
+
+def test_tables_of_other_schemas_are_the_hosts() -> None:
+    ours = {"schema_name": "credits"}
+    for name, type_, names, is_seen in (
+        ("credit_orders", "table", ours, False),
+        ("amount", "column", {"table_name": "credit_orders", **ours}, False),
+        ("credit_orders", "table", {"schema_name": "shop"}, True),
+        ("credit_orders", "table", {"schema_name": None}, True),
+        ("credits", "schema", {}, True),
+    ):
+        assert include_name_in("credits")(name, type_, names) is is_seen
+    assert not include_name("credit_orders", "table", {"schema_name": None})
+    assert include_name("credit_orders", "table", {"schema_name": "shop"})

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import os
+import pty
+import re
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from jointo_credits import Ledger
 
@@ -112,8 +119,11 @@ def test_gifts_from_a_file_are_given_once(run: Run, tmp_path: Path) -> None:
         ("user_id,amount,expires_at\n{0},5,soon", "line 2: expires_at is no time"),
         ("user_id,amount,key\n{0},5,a\n{0},6,a", "twice with the same key"),
         ("user_id,amount,amount\n{0},5,500", "the column amount is there 2 times"),
-        ('user_id,amount,reason\n{0},5,"abc\n{1},6,x', "is no CSV"),
-        ('user_id,amount,reason\n{0},5,"abc\n{1},6,x"\n', "a line break"),
+        ('user_id,amount,reason\n{0},5,"abc\n{1},6,x', "line 2: is no CSV: a quote is missing"),
+        ('user_id,amount,reason\n{0},5,"abc\n{1},6,x"\n', "line 2: is no CSV: a quote is missing"),
+        ('user_id,amount,reason\n{0},5,x\n{1},6,"abc', "line 3: is no CSV: a quote is missing"),
+        ('user_id,amount,reason\n{0},5,"a"b', "line 2: is no CSV"),
+        ("user_id,amount\n{0},5" + " " * 70_000, "line 2: is longer than"),
         ("user_id,amount\n{0}," + "9" * 5000, "line 2: amount must be"),
         ("user_id,amount,key\n{0},5," + "k" * 300, "a key of more than 255 bytes"),
         ("user_id,amount,expires_at\n{0},5,2020-01-01", "expires_at must lie ahead"),
@@ -164,12 +174,185 @@ def test_balances_of_another_system(run: Run, tmp_path: Path) -> None:
     assert json.loads(run("trial-balance", "--json").stdout)["available"] == 0
     for _ in range(2):
         told = json.loads(run("import-balances", file, "--apply", "--expect-total", 2100, "--json").stdout)
-        assert told == {"accounts": 20, "credits": 2100, "applied": True, "opening_balances_in_the_books": 2100}
+        assert told == {
+            "accounts": 20, "lots": 20, "credits": 2100, "applied": True, "opening_balances_in_the_books": 2100,
+        }  # fmt: skip
     # An account has one opening balance: another one is refused, and says for whom.
     file.write_text(f"user_id,balance\n{users[0]},10\n{users[1]},999")
     refused = run("import-balances", file, "--apply", "--expect-total", 1009, code=3)
     assert "line 2" in refused.stderr or "line 3" in refused.stderr
     assert json.loads(run("trial-balance", "--json").stdout)["available"] == 2100
+
+
+def test_balances_of_nothing_and_of_several_lots(run: Run, tmp_path: Path) -> None:
+    rich, poor = uuid.uuid4(), uuid.uuid4()
+    file = tmp_path / "balances.csv"
+    lots = [f"{rich},100,2099-01-01,a", f"{rich},50,2098-01-01,b", f"{rich},50,,", f"{poor},0,,"]
+    for order in (lots, lots[::-1]):  # a file in another order is the same file
+        file.write_text("\n".join(["user_id,balance,expires_at,reference", *order]))
+        told = json.loads(run("import-balances", file, "--apply", "--expect-total", 200, "--json").stdout)
+        assert told == {
+            "accounts": 2, "lots": 3, "credits": 200, "applied": True, "opening_balances_in_the_books": 200,
+        }  # fmt: skip
+    assert [lot["amount"] for lot in json.loads(run("balance", rich, "--json").stdout)["expiring"]] == [50, 100]
+    assert json.loads(run("balance", poor, "--json").stdout)["seq"] == 0
+    # A lot that says something else now is refused, and not granted besides.
+    lots[1] = f"{rich},60,2098-01-01,b"
+    file.write_text("\n".join(["user_id,balance,expires_at,reference", *lots]))
+    run("import-balances", file, "--apply", "--expect-total", 210, code=3)
+    assert json.loads(run("balance", rich, "--json").stdout)["available"] == 200
+
+
+def test_a_file_without_end_is_refused(run: Run) -> None:
+    assert "line 1: is longer than" in run("import-balances", "/dev/zero", code=2).stderr
+
+
+def test_corrections_name_who_made_them(run: Run, user: uuid.UUID) -> None:
+    lot = json.loads(run("grant", user, 100, "--source", "purchase", "--json").stdout)["lot"]["id"]
+    assert (
+        json.loads(run("adjust", user, -5, "--reason", "counted twice", "--operator", "li", "--json").stdout)["amount"]
+        == -5
+    )
+    assert json.loads(run("credit-limit", user, 50, "--key", "k", "--json").stdout)["credit_limit"] == 50
+    held = json.loads(run("consume", user, "--amount", 30, "--json").stdout)
+    run("refund", held["id"], "--reason", "failed", "--operator", "wang")
+    took = run("clawback", user, lot, "--amount", 10, "--reason", "chargeback", "--operator", "zhao", "--json")
+    assert json.loads(took.stdout)["taken"] == 10
+    entries = json.loads(run("transactions", user, "--json").stdout)["items"]
+    assert {entry["kind"]: entry["operator"] for entry in entries if entry["operator"]} == {
+        "adjust": "li",
+        "refund": "wang",
+        "clawback": "zhao",
+    }
+
+
+def test_options_stand_before_the_command_too(url: str, user: uuid.UUID) -> None:
+    with Ledger.connect(url) as ledger:
+        ledger.migrate()
+    run = on(None)
+    for arguments in (
+        ("--json", "--database", url, "balance", user),
+        ("--database", url, "balance", user, "--json"),
+        ("balance", user, "--json", "--database", url),
+    ):
+        assert json.loads(run(*arguments).stdout)["available"] == 0
+    assert json.loads(run("--json", "orders", "--database", url, "list").stdout)["items"] == []
+    # What is said last, nearest to the command, counts; and before what the environment says.
+    assert json.loads(on("sqlite:///nowhere/x.db")("--database", url, "--json", "balance", user).stdout)["held"] == 0
+    # Wrong arguments are JSON too, where JSON is asked for.
+    assert json.loads(run("--json", "balance", code=2).stderr)["error"]["code"] == "usage"
+
+
+def test_orders_by_hand(run: Run, user: uuid.UUID) -> None:
+    package = json.loads(run("packages", "list", "--json").stdout)[0]
+    order = json.loads(run("orders", "create", user, package["id"], "--key", "a", "--json").stdout)
+    number = order["order_no"]
+    assert number in run("orders", "list", "--user-id", user).stdout
+    run("orders", "settle", number, "--transaction-id", "transfer 7", "--amount", "9.90")
+    assert json.loads(run("balance", user, "--json").stdout)["available"] == 110
+    back = run("orders", "refund", number, "--amount", "4.95", "--reason", "half", "--operator", "li", "--json")
+    assert json.loads(back.stdout)["refunds"][0]["operator"] == "li"
+    assert json.loads(run("orders", "show", number, "--json").stdout)["status"] == "partially_refunded"
+    assert "operator li" in run("orders", "show", number).stdout
+    assert json.loads(run("orders", "reconcile", "--json").stdout)["failed"] == 0
+    other = json.loads(run("orders", "create", user, package["id"], "--json").stdout)["order_no"]
+    assert "closed" in run("orders", "close", other).stdout
+    run("orders", "close", number, code=3)
+    run("orders", "show", uuid.uuid4().hex, code=4)
+    assert "MODULE:NAME" in run("orders", "reconcile", "--channels", "nowhere", code=2).stderr
+    assert "nowhere" in run("orders", "reconcile", "--channels", "nowhere:channels", code=2).stderr
+
+
+def test_packages_are_saved(run: Run) -> None:
+    new = ["packages", "save", "--name", "尝鲜", "--price", "1.00", "--credits", 10, "--purchase-limit", 1, "--json"]
+    made = json.loads(run(*new).stdout)
+    assert (made["version"], made["price"], made["purchase_limit"]) == (1, "1.00", 1)
+    assert json.loads(run(*new).stdout)["id"] == made["id"]  # repeated, it is there
+    changed = run("packages", "save", "--id", made["id"], "--purchase-limit", "none", "--inactive", "--json")
+    assert json.loads(changed.stdout) | {"updated_at": None} == made | {
+        "version": 2, "purchase_limit": None, "active": False, "updated_at": None,
+    }  # fmt: skip
+    assert "尝鲜" in run("packages", "list").stdout
+    assert len(json.loads(run("packages", "show", made["id"], "--versions", "--json").stdout)) == 2
+    assert "--price" in run("packages", "save", "--name", "x", code=2).stderr
+    run("packages", "show", uuid.uuid4(), code=4)
+
+
+def test_rate_cards_are_previewed_set_and_retired(run: Run, tmp_path: Path) -> None:
+    card = json.loads(run("pricing", "show", "subtitle_generation").stdout)
+    file = tmp_path / "card.json"
+    file.write_text(json.dumps({**card, "minimum": "7"}), encoding="utf-8")
+    assert "7  credits" in on(None)("pricing", "preview", file, "--quantity", 1).stdout
+    assert json.loads(run("pricing", "set", file, "--json").stdout)["version"] == 2
+    assert json.loads(run("pricing", "set", file, "--json").stdout)["version"] == 2  # it is in force
+    assert json.loads(run("quote", "subtitle_generation", "--quantity", 1, "--json").stdout)["credits"] == 7
+    run("pricing", "retire", "subtitle_generation")
+    run("seed")
+    run("quote", "subtitle_generation", "--quantity", 1, code=4)
+    assert "subtitle_generation" in run("pricing", "list").stdout
+    file.write_text('{"feature": "x"}')
+    assert "$." in run("pricing", "set", file, code=2).stderr
+    run("pricing", "show", "nothing", code=4)
+    run("pricing", "retire", "nothing", code=4)
+
+
+UUIDS = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def at_a_terminal(url: str, columns: int, *arguments: Any) -> list[str]:
+    """The lines that somebody sees at a terminal of that width."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    command = [sys.executable, "-m", "jointo_credits.cli", *map(str, arguments)]
+    environment |= {"JOINTO_CREDITS_URL": url, "TERM": "xterm"}
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment) as ran:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 65_536)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+    os.close(ours)
+    assert ran.returncode == 0, shown.decode()
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r", "").splitlines()
+
+
+def test_ids_stay_whole_at_80_columns_and_in_pipes(run: Run, url: str, user: uuid.UUID) -> None:
+    with Ledger.connect(url) as ledger:
+        receipt = ledger.grant(
+            user, 600, source="purchase", reference="order-7", expires_at=datetime(2099, 1, 1, tzinfo=UTC)
+        )
+        held = ledger.consume(user, "image_generation", 2, reference="job-1", metadata={"model": "x", "seeds": [1, 2]})
+        done = ledger.confirm(held.id)
+        order = ledger.create_order(user, ledger.packages()[0].id, "manual")
+    assert receipt.lot is not None
+    ids = {str(held.id), str(receipt.lot.id)}
+    for command, seen in (
+        (("transactions", user), {*ids, "job-1"}),
+        (("consumption", user), {str(held.id), "job-1", "image_generation"}),
+        (("orders", "list"), {order.order_no, str(user)}),
+        (("orders", "show", order.order_no), {order.order_no, str(user), str(order.package_id)}),
+        (("packages", "list"), {str(order.package_id), "入门套餐"}),
+        (("pricing", "list"), {"image_generation"}),
+        (("balance", user), {str(user), "2099-01-01"}),
+    ):
+        narrow = at_a_terminal(url, 80, *command)
+        piped = run(*command).stdout.splitlines()
+        for lines in (narrow, piped):
+            for wanted in seen:
+                assert any(wanted in line for line in lines), (wanted, lines)
+            assert not any("{" in line or "[" in line for line in lines), lines  # JSON is for programs
+        assert max(map(cell_len, narrow)) <= 80, narrow
+        assert UUIDS.findall(" ".join(narrow)) == UUIDS.findall(" ".join(piped))
+    # In a pipe a row is a line: what grep finds is all of it.
+    row = next(line for line in run("consumption", user).stdout.splitlines() if str(done.id) in line)
+    assert "job-1" in row
+    assert "image_generation" in row
 
 
 def test_exit_codes(run: Run, user: uuid.UUID) -> None:

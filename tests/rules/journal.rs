@@ -27,6 +27,37 @@ fn alice() -> Vec<Entry> {
 }
 
 #[test]
+fn who_asked_for_it_stands_in_the_entry() {
+    let books = books(
+        "
+        at 0s    grant    alice 100 purchase as a                                    -> ok
+        at 0s    consume  alice 30 as h1                                             -> pending
+        at 0s    refund   h1 reason failed operator li                               -> refunded
+        at 0s    consume  alice 30 as h2                                             -> pending
+        at 0s    confirm  h2                                                         -> confirmed
+        at 0s    refund   h2 amount 5 operator wang key r                            -> confirmed
+        at 0s    refund   h2 amount 5 operator wang key r                            -> replay
+        at 0s    refund   h2 amount 5 operator zhao key r                            -> refused idempotency_conflict
+        at 0s    refund   h2 amount 5 key r                                          -> refused idempotency_conflict
+        at 0s    clawback alice a amount 10 reason chargeback operator zhao          -> ok
+        ",
+    );
+    let entries = books.journals.into_values().next().unwrap();
+    let told: Vec<(&str, Option<&str>)> = (entries.iter())
+        .map(|e| (e.kind.as_str(), e.effects.operator.as_deref()))
+        .filter(|(_, operator)| operator.is_some())
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("refund", Some("li")),
+            ("reverse", Some("wang")),
+            ("clawback", Some("zhao"))
+        ]
+    );
+}
+
+#[test]
 fn each_command_appends_its_kind_and_its_counter_account() {
     let lines: Vec<String> = alice()
         .iter()

@@ -67,8 +67,80 @@ fn texts() {
         at 0s adjust   alice 1 reason x*256                      -> refused validation field reason limit "255 bytes"
         at 0s adjust   alice 1 operator x*256                    -> refused validation field operator limit "255 bytes"
         at 0s clawback alice nothing reason x*256                -> refused validation field reason limit "255 bytes"
+        at 0s refund   h operator x*256                          -> refused validation field operator limit "255 bytes" value "256 bytes"
+        at 0s clawback alice nothing operator x*256              -> refused validation field operator limit "255 bytes"
         "#,
     );
+}
+
+/// A feature is what uses are listed by: it is seen, and keeps to its line.
+#[test]
+fn features_are_names_in_one_line() {
+    check(
+        r#"
+        at 0s grant    alice 9 purchase                          -> ok
+        at 0s consume  alice 1 for ""                            -> refused validation field feature limit "one line of text" value nothing
+        at 0s consume  alice 1 for " "                           -> refused validation field feature limit "one line of text" value nothing
+        at 0s consume  alice 1 for "a\nb"                        -> refused validation field feature limit "one line of text" value "text with a line break or another control character"
+        at 0s consume  alice 1 for "a\tb"                        -> refused validation field feature limit "one line of text"
+        at 0s consume  alice 1 for "a b"                       -> refused validation field feature limit "one line of text"
+        at 0s consume  alice 1 for "图片 生成"                    -> pending
+        "#,
+    );
+}
+
+#[test]
+fn messages_say_limit_of_numbers_and_expected_of_forms() {
+    use jointo_credits::ledger::Refusal;
+    let said = |limit: &str, value: &str| {
+        let (limit, value) = (limit.to_owned(), value.to_owned());
+        let (field, problem) = ("amount", "is wrong");
+        Refusal::Invalid {
+            field,
+            problem,
+            limit,
+            value,
+        }
+        .to_string()
+    };
+    assert_eq!(
+        said("255 bytes", "256 bytes"),
+        "amount: is wrong (limit 255 bytes, got 256 bytes)"
+    );
+    assert_eq!(said("-5 .. 5", "6"), "amount: is wrong (limit -5 .. 5, got 6)");
+    assert_eq!(
+        said("an int", "1.5"),
+        "amount: is wrong (expected an int, got 1.5)"
+    );
+    assert_eq!(said("an int", ""), "amount: is wrong (expected an int)");
+}
+
+#[test]
+fn metadata_has_64_levels() {
+    use jointo_credits::ledger::limits::METADATA_LEVELS_MAX;
+    use jointo_credits::ledger::{Metadata, Refusal};
+    let nested = |levels: usize| {
+        let (open, close) = ("[".repeat(levels - 1), "]".repeat(levels - 1));
+        // Brackets in a text are none.
+        format!(r#"{{"a":{open}"[[\"[[\\"{close}}}"#)
+    };
+    assert!(Metadata::parse(&nested(METADATA_LEVELS_MAX)).is_ok());
+    for levels in [METADATA_LEVELS_MAX + 1, 200, 5_000] {
+        match Metadata::parse(&nested(levels)) {
+            Err(Refusal::Invalid {
+                field: "metadata",
+                limit,
+                value,
+                ..
+            }) => {
+                assert_eq!(
+                    (limit, value),
+                    ("64 levels".to_owned(), format!("{levels} levels"))
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -593,6 +593,7 @@ impl History {
             consumption_id: heard.map_or(Uuid::nil(), |u| u.id),
             amount,
             reason: Self::note_text(rng),
+            operator: Self::note_text(rng),
             pending_only: rng.pick(&[false, false, false, true]),
         })
     }
@@ -615,6 +616,7 @@ impl History {
             },
             shortfall: rng.pick(&[Shortfall::Forgive, Shortfall::Debt]),
             reason: Self::note_text(rng),
+            operator: Self::note_text(rng),
         })
     }
 
@@ -656,7 +658,9 @@ impl History {
             Action::Consume(c) => match which {
                 0 => c.amount = bad_amount,
                 1 => c.ttl = Some(bad_ttl),
-                2 => c.feature = Some(bad_text),
+                2 => {
+                    c.feature = Some(rng.pick(&[bad_text, String::new(), " ".to_owned(), "a\nb".to_owned()]))
+                }
                 _ => c.reference = Some(bad_text),
             },
             Action::Confirm(c) => match which {
@@ -666,6 +670,7 @@ impl History {
             Action::Refund(c) => match which {
                 0 => c.consumption_id = nobody,
                 1 => c.reason = Some(bad_text),
+                2 => c.operator = Some(bad_text),
                 _ => c.amount = Some(bad_amount),
             },
             Action::Extend(c) => match which {
@@ -682,6 +687,7 @@ impl History {
             Action::Clawback(c) => match which {
                 0 => c.lot_id = nobody,
                 1 => c.reason = Some(bad_text),
+                2 => c.operator = Some(bad_text),
                 _ => c.amount = Some(bad_amount),
             },
             _ => {}

@@ -158,6 +158,9 @@ pub fn command(c: &Command, now: Timestamp, names: &mut Names) -> String {
             if let Some(r) = &c.reason {
                 add!(" reason {}", quoted(r));
             }
+            if let Some(o) = &c.operator {
+                add!(" operator {}", quoted(o));
+            }
             if c.pending_only {
                 add!(" pending_only yes");
             }
@@ -194,6 +197,9 @@ pub fn command(c: &Command, now: Timestamp, names: &mut Names) -> String {
             }
             if let Some(r) = &c.reason {
                 add!(" reason {}", quoted(r));
+            }
+            if let Some(o) = &c.operator {
+                add!(" operator {}", quoted(o));
             }
         }
         Action::Mature { user_id } => add!("mature {}", names.of(*user_id, "user")),

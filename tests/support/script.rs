@@ -24,7 +24,7 @@
 //! | `extend HOLD TTL` | `reason` |
 //! | `adjust USER N` | `reason operator` |
 //! | `limit USER N` | |
-//! | `clawback USER LOT` | `amount shortfall reason` |
+//! | `clawback USER LOT` | `amount shortfall reason operator` |
 //! | `mature USER` | |
 //! | `balance USER`, `show HOLD` | (reads) |
 //!
@@ -325,6 +325,7 @@ impl Run {
                 consumption_id: self.id(&target),
                 amount,
                 reason,
+                operator,
                 pending_only: text("pending_only").is_some(),
             }),
             "extend" => Action::Extend(Extend {
@@ -352,6 +353,7 @@ impl Run {
                     Some(other) => return Err(format!("no shortfall {other}")),
                 },
                 reason,
+                operator,
             }),
             "mature" => Action::Mature {
                 user_id: self.user(&target),
@@ -463,6 +465,8 @@ fn unquoted(word: &str) -> String {
         .unwrap_or(word);
     inside
         .replace("\\0", "\0")
+        .replace("\\n", "\n")
+        .replace("\\t", "\t")
         .replace("\\\"", "\"")
         .replace("\\\\", "\\")
 }

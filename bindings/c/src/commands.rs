@@ -350,6 +350,8 @@ pub struct credits_refund_options {
     pub reserved: i32,
     /// Makes repeating it safe.
     pub idempotency_key: *const c_char,
+    /// By whom, up to 255 bytes.
+    pub operator_name: *const c_char,
 }
 
 // SAFETY: numbers and pointers; zeros are valid.
@@ -375,6 +377,7 @@ pub unsafe extern "C" fn credits_refund(
                 consumption_id: id("consumption_id", options.consumption_id)?,
                 amount: optional_amount(options.amount),
                 reason: optional_text("reason", options.reason)?.map(str::to_owned),
+                operator: optional_text("operator_name", options.operator_name)?.map(str::to_owned),
                 pending_only: options.pending_only != 0,
             };
             let key = optional_text("idempotency_key", options.idempotency_key)?;
@@ -628,6 +631,8 @@ pub struct credits_clawback_options {
     pub reserved: i32,
     /// Makes repeating it safe.
     pub idempotency_key: *const c_char,
+    /// By whom, up to 255 bytes.
+    pub operator_name: *const c_char,
 }
 
 // SAFETY: numbers and pointers; zeros are valid.
@@ -653,6 +658,7 @@ pub unsafe extern "C" fn credits_clawback(
             let clawback = Clawback {
                 amount: optional_amount(options.amount),
                 reason: optional_text("reason", options.reason)?.map(str::to_owned),
+                operator: optional_text("operator_name", options.operator_name)?.map(str::to_owned),
                 ..Clawback::all(id("user_id", options.user_id)?, id("lot_id", options.lot_id)?)
             };
             let key = optional_text("idempotency_key", options.idempotency_key)?;

@@ -2,6 +2,7 @@
 
 use crate::answers::names;
 use crate::failures::{invalid, or_invalid};
+use jointo_credits::ledger::limits::{METADATA_BYTES_MAX, METADATA_LEVELS_MAX};
 use jointo_credits::pricing::{Decimal, parse_decimal};
 use jointo_credits::{Metadata, Timestamp, Usage};
 use pyo3::exceptions::PyTypeError;
@@ -167,42 +168,135 @@ pub(crate) fn decimal(field: &'static str, value: &Bound<'_, PyAny>) -> PyResult
 }
 
 /// A JSON object, as a mapping.
+///
+/// Every container is read once, into a plain copy: what is checked is what is written, whatever a subclass would say when
+/// it is asked again. The copy has no more levels and no more in it than metadata may have, so one that contains itself, or
+/// the same part over and over, ends there.
 pub(crate) fn metadata(value: &Bound<'_, PyAny>) -> PyResult<Metadata> {
     let py = value.py();
-    let expected = "a dict that json.dumps takes";
-    let wrong = |problem| invalid(value, "metadata", problem, expected);
-    let mapping = value.cast::<PyMapping>().map_err(|_| wrong("is no mapping"))?;
-    let plain = PyDict::new(py);
-    let copied = plain.update(mapping);
-    or_invalid(copied, value, "metadata", "can't be read", expected)?;
+    let expected = "a dict of what JSON can say";
+    let Some(pairs) = pairs("metadata", value, expected)? else {
+        return Err(invalid(value, "metadata", "is no mapping", expected));
+    };
+    let mut room = METADATA_BYTES_MAX;
+    let plain = plain_dict(py, pairs, 1, &mut room).map_err(|fault| match fault {
+        Unkept::Form(problem) => invalid(value, "metadata", problem, expected),
+        Unkept::Deep => invalid(
+            value,
+            "metadata",
+            "is nested too deeply; keep a reference instead",
+            &format!("{METADATA_LEVELS_MAX} levels"),
+        ),
+        Unkept::Long => invalid(
+            value,
+            "metadata",
+            "is too long; keep a reference instead",
+            &format!("{METADATA_BYTES_MAX} bytes"),
+        ),
+        Unkept::Python(error) => error,
+    })?;
     let options = PyDict::new(py);
     options.set_item("allow_nan", false)?;
     options.set_item("ensure_ascii", false)?;
     let dumped = names(py)?.dumps.bind(py).call((&plain,), Some(&options));
     let json = or_invalid(dumped, value, "metadata", "can't be written as JSON", expected)?;
-    // Only now: what could be written has no cycles.
-    if !is_kept(plain.as_any()) {
-        return Err(wrong(
-            "would not be kept as it is: names must be text, and whole numbers within 64 bits",
-        ));
-    }
     Metadata::parse(&text("metadata", &json)?).map_err(|refusal| crate::failures::raise(py, refusal.into()))
 }
 
-/// Whether JSON keeps it: it writes other names than text as text, and larger numbers as floats.
-fn is_kept(value: &Bound<'_, PyAny>) -> bool {
+/// Why something would not be kept as it is.
+enum Unkept {
+    Form(&'static str),
+    Deep,
+    Long,
+    Python(PyErr),
+}
+
+impl From<PyErr> for Unkept {
+    fn from(error: PyErr) -> Self {
+        Unkept::Python(error)
+    }
+}
+
+fn plain_dict<'py>(
+    py: Python<'py>,
+    pairs: Vec<Pair<'py>>,
+    level: usize,
+    room: &mut usize,
+) -> Result<Bound<'py, PyDict>, Unkept> {
+    if level > METADATA_LEVELS_MAX {
+        return Err(Unkept::Deep);
+    }
+    let copy = PyDict::new(py);
+    for (name, value) in pairs {
+        let Ok(name) = name.cast::<PyString>() else {
+            return Err(Unkept::Form("has a name that is no text"));
+        };
+        let name = plain_text(name, room)?;
+        copy.set_item(name, plain(&value, level, room)?)?;
+    }
+    Ok(copy)
+}
+
+/// A copy without classes of others, as JSON keeps it.
+fn plain<'py>(
+    value: &Bound<'py, PyAny>,
+    level: usize,
+    room: &mut usize,
+) -> Result<Bound<'py, PyAny>, Unkept> {
+    let py = value.py();
+    // In JSON each takes a byte at the least.
+    *room = room.checked_sub(1).ok_or(Unkept::Long)?;
+    if value.is_none() || value.is_instance_of::<PyBool>() {
+        return Ok(value.clone());
+    }
+    if let Ok(text) = value.cast::<PyString>() {
+        return Ok(plain_text(text, room)?.into_any());
+    }
+    if value.is_instance_of::<PyInt>() {
+        if let Ok(number) = value.extract::<i64>() {
+            return Ok(number.into_pyobject(py).map_err(PyErr::from)?.into_any());
+        }
+        if let Ok(number) = value.extract::<u64>() {
+            return Ok(number.into_pyobject(py).map_err(PyErr::from)?.into_any());
+        }
+        return Err(Unkept::Form(
+            "would not be kept as it is: whole numbers must be within 64 bits",
+        ));
+    }
+    if let Ok(number) = value.cast::<PyFloat>() {
+        return match number.value() {
+            number if number.is_finite() => Ok(PyFloat::new(py, number).into_any()),
+            _ => Err(Unkept::Form("has a number that JSON can't say")),
+        };
+    }
     if let Ok(dict) = value.cast::<PyDict>() {
-        return dict
-            .iter()
-            .all(|(name, value)| name.is_instance_of::<PyString>() && is_kept(&value));
+        return Ok(plain_dict(py, dict.iter().collect(), level + 1, room)?.into_any());
     }
-    if let Ok(list) = value.cast::<PyList>() {
-        return list.iter().all(|item| is_kept(&item));
+    let items: Vec<Bound<'py, PyAny>> = if let Ok(list) = value.cast::<PyList>() {
+        list.iter().collect()
+    } else if let Ok(tuple) = value.cast::<PyTuple>() {
+        tuple.iter().collect()
+    } else {
+        return Err(Unkept::Form("has something that JSON can't say"));
+    };
+    if level >= METADATA_LEVELS_MAX {
+        return Err(Unkept::Deep);
     }
-    if let Ok(tuple) = value.cast::<PyTuple>() {
-        return tuple.iter().all(|item| is_kept(&item));
+    let copy = PyList::empty(py);
+    for item in items {
+        copy.append(plain(&item, level + 1, room)?)?;
     }
-    !value.is_instance_of::<PyInt>() || value.extract::<i64>().is_ok() || value.extract::<u64>().is_ok()
+    Ok(copy.into_any())
+}
+
+fn plain_text<'py>(text: &Bound<'py, PyString>, room: &mut usize) -> Result<Bound<'py, PyString>, Unkept> {
+    *room = room
+        .checked_sub(text.len().unwrap_or(usize::MAX))
+        .ok_or(Unkept::Long)?;
+    match text.to_cow() {
+        Ok(plain) => Ok(PyString::new(text.py(), &plain)),
+        Err(_) => Err(Unkept::Form("has text that is no valid Unicode")),
+    }
 }
 
 /// A call to be priced. `quantity` is a number, or a mapping of numbers by name.
@@ -252,10 +346,13 @@ pub(crate) fn by_name(quantity: &Bound<'_, PyAny>) -> PyResult<Option<Vec<(Strin
         .map(Some)
 }
 
-type Pair<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
+pub(crate) type Pair<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
-/// What a mapping has; `None` where it is none.
-fn pairs<'py>(
+/// More than any mapping here may have.
+const PAIRS_MAX: usize = METADATA_BYTES_MAX;
+
+/// What a mapping has; `None` where it is none. One of another class than `dict` may have no end.
+pub(crate) fn pairs<'py>(
     field: &'static str,
     of: &Bound<'py, PyAny>,
     expected: &str,
@@ -264,11 +361,19 @@ fn pairs<'py>(
     if let Ok(dict) = of.cast::<PyDict>() {
         return Ok(Some(dict.iter().collect()));
     }
-    let Ok(mapping) = of.cast::<PyMapping>() else {
+    if of.cast::<PyMapping>().is_err() {
         return Ok(None);
+    }
+    let read = || -> PyResult<Vec<Pair<'py>>> {
+        let items = of.call_method0("items")?.try_iter()?.take(PAIRS_MAX + 1);
+        items.map(|pair| pair?.extract()).collect()
     };
-    let read = || mapping.items()?.iter().map(|pair| pair.extract()).collect();
-    or_invalid(read(), of, field, "can't be read", expected).map(Some)
+    match or_invalid(read(), of, field, "can't be read", expected)? {
+        pairs if pairs.len() > PAIRS_MAX => {
+            Err(invalid(of, field, "has too many names", &PAIRS_MAX.to_string()))
+        }
+        pairs => Ok(Some(pairs)),
+    }
 }
 
 /// An argument that may be left out.

@@ -2,14 +2,17 @@
 
 #![allow(clippy::too_many_arguments, reason = "as many as the configuration has")]
 
-use crate::arguments::{optional, text};
+use crate::arguments::{optional, pairs, text};
 use crate::failures::{invalid, raise};
 use crate::ledger::Any;
 use jointo_credits::payments::alipay::{self, AlipayConfig, AlipayKeys};
 use jointo_credits::payments::wechat::{self, VerificationKey, WeChatConfig};
 use jointo_credits::{Refusal, Settings};
 use pyo3::prelude::*;
-use pyo3::types::{PyMapping, PyString};
+use pyo3::types::PyString;
+
+/// More channels, or certificates, than anybody has: what is iterated may have no end.
+const SEVERAL_MAX: usize = 100;
 
 /// Text of a key or certificate, or the path of a file that has it.
 fn pem(field: &'static str, value: Any<'_, '_>) -> PyResult<String> {
@@ -102,7 +105,7 @@ impl WeChatPay {
         let mut verification_keys = Vec::new();
         if let Some(keys) = public_keys {
             let expected = "a dict of PUB_KEY_ID_... to the key";
-            let Ok(keys) = keys.cast::<PyMapping>() else {
+            let Some(keys) = pairs("public_keys", keys, expected)? else {
                 return Err(invalid(
                     keys.get_type().as_any(),
                     "public_keys",
@@ -110,8 +113,7 @@ impl WeChatPay {
                     expected,
                 ));
             };
-            for pair in keys.items()?.iter() {
-                let (id, key): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
+            for (id, key) in keys {
                 verification_keys.push(VerificationKey::PublicKey {
                     id: text("public_keys", &id)?,
                     pem: pem("public_keys", &key)?,
@@ -119,7 +121,15 @@ impl WeChatPay {
             }
         }
         if let Some(certificates) = certificates {
-            for certificate in certificates.try_iter()? {
+            for (n, certificate) in certificates.try_iter()?.enumerate() {
+                if n == SEVERAL_MAX {
+                    return Err(invalid(
+                        certificates.get_type().as_any(),
+                        "certificates",
+                        "are too many",
+                        &SEVERAL_MAX.to_string(),
+                    ));
+                }
                 verification_keys.push(VerificationKey::Certificate {
                     pem: pem("certificates", &certificate?)?,
                 });
@@ -254,7 +264,15 @@ pub(crate) fn add(mut settings: Settings, channels: Any<'_, '_>) -> PyResult<Set
     let each = channels
         .try_iter()
         .map_err(|_| invalid(channels, "channels", "can't be iterated", expected))?;
-    for channel in each {
+    for (n, channel) in each.enumerate() {
+        if n == SEVERAL_MAX {
+            return Err(invalid(
+                channels.get_type().as_any(),
+                "channels",
+                "are too many",
+                &SEVERAL_MAX.to_string(),
+            ));
+        }
         let channel = channel?;
         settings = if let Ok(wechat) = channel.cast::<WeChatPay>() {
             let made = wechat::WeChatPay::new(wechat.get().config.clone());

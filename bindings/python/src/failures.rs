@@ -4,7 +4,7 @@ use crate::answers::{datetime, names, uuid};
 use jointo_credits::{Error, Refusal};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList, PySet, PyTuple};
 
 /// A `ValidationError` for an argument.
 pub(crate) fn invalid(
@@ -15,10 +15,7 @@ pub(crate) fn invalid(
 ) -> PyErr {
     const CHARS_MAX: usize = 80;
     // A `__repr__` may fail, or have surrogates; there is an error to report already.
-    let shown = value
-        .repr()
-        .map(|repr| repr.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let shown = described(value).unwrap_or_default();
     let shown = match shown.char_indices().nth(CHARS_MAX) {
         Some((at, _)) => format!("{}...", shown.get(..at).unwrap_or_default()),
         None => shown,
@@ -30,6 +27,28 @@ pub(crate) fn invalid(
         value: shown,
     };
     raise(value.py(), refusal.into())
+}
+
+/// What is shown of a value. Of a container only its beginning is looked at: its own `__repr__` would write out all of it,
+/// and the same part as often as it is in it.
+fn described(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let py = value.py();
+    let is_container = value.is_instance_of::<PyDict>()
+        || value.is_instance_of::<PyList>()
+        || value.is_instance_of::<PyTuple>()
+        || value.is_instance_of::<PySet>();
+    if !is_container {
+        return Ok(value.repr()?.to_string_lossy().into_owned());
+    }
+    if value.is_exact_instance_of::<PyDict>()
+        || value.is_exact_instance_of::<PyList>()
+        || value.is_exact_instance_of::<PyTuple>()
+        || value.is_exact_instance_of::<PySet>()
+    {
+        let shown = py.import("reprlib")?.call_method1("repr", (value,))?;
+        return Ok(shown.str()?.to_string_lossy().into_owned());
+    }
+    Ok(format!("a {}", value.get_type().name()?))
 }
 
 /// Whether it is a `CreditsError`.
@@ -55,13 +74,19 @@ pub(crate) fn or_invalid<T>(
     })
 }
 
-/// A `ValidationError` about arguments that do not go together.
-pub(crate) fn clash(py: Python<'_>, field: &'static str, problem: &'static str, limit: &str) -> PyErr {
+/// A `ValidationError` about arguments that do not go together: `given` says which were there.
+pub(crate) fn clash(
+    py: Python<'_>,
+    field: &'static str,
+    problem: &'static str,
+    limit: &str,
+    given: &str,
+) -> PyErr {
     let refusal = Refusal::Invalid {
         field,
         problem,
         limit: limit.to_owned(),
-        value: "both or neither".to_owned(),
+        value: given.to_owned(),
     };
     raise(py, refusal.into())
 }

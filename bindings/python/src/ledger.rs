@@ -23,7 +23,7 @@ use jointo_credits::{
 };
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyDictMethods, PyMapping};
+use pyo3::types::{PyDict, PyDictMethods};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -62,11 +62,17 @@ fn asked(
         (Some(amount), feature) => {
             if quantity.is_some() || attributes.is_some() {
                 let limit = "amount, or feature with quantity and attributes";
+                let given = match (quantity.is_some(), attributes.is_some()) {
+                    (true, true) => "amount, quantity and attributes",
+                    (true, false) => "amount and quantity",
+                    (false, _) => "amount and attributes",
+                };
                 return Err(clash(
                     py,
                     "amount",
                     "can't be given together with a quantity or attributes",
                     limit,
+                    given,
                 ));
             }
             let amount = integer("amount", amount)?;
@@ -98,6 +104,7 @@ fn asked(
                 "amount",
                 "is missing, and there is no feature to price it by",
                 limit,
+                "neither",
             ))
         }
     }
@@ -320,7 +327,8 @@ impl NativeLedger {
         let expected = "an iterable of dicts of consume()'s arguments";
         let wrong = |_| invalid(items, "items", "can't be iterated", expected);
         let mut asked = Vec::new();
-        for item in items.try_iter().map_err(wrong)? {
+        // No further than it takes to know that it is too much: an iterable may have no end.
+        for item in items.try_iter().map_err(wrong)?.take(BATCH_COMMANDS_MAX + 1) {
             let item = one_of_many(py, &item?);
             match &item {
                 Err(error) if !is_ours(py, error)? => return Err(error.clone_ref(py)),
@@ -333,7 +341,7 @@ impl NativeLedger {
                 field: "items",
                 problem: "are too many at once",
                 limit: BATCH_COMMANDS_MAX.to_string(),
-                value: asked.len().to_string(),
+                value: "more".to_owned(),
             };
             return Err(raise(py, refusal.into()));
         }
@@ -367,6 +375,7 @@ impl NativeLedger {
                 "amount",
                 "can't be given together with a quantity",
                 "amount or quantity",
+                "both",
             )),
             (None, Some(quantity)) => {
                 let confirm = match crate::arguments::by_name(quantity)? {
@@ -399,6 +408,7 @@ impl NativeLedger {
         consumption_id: Any<'_, '_>,
         amount: Option<Any<'_, '_>>,
         reason: Option<Any<'_, '_>>,
+        operator: Option<Any<'_, '_>>,
         pending_only: Any<'_, '_>,
         key: Option<Any<'_, '_>>,
     ) -> PyResult<Operation> {
@@ -406,6 +416,7 @@ impl NativeLedger {
             consumption_id: uuid("consumption_id", consumption_id)?,
             amount: optional(amount, |amount| integer("amount", amount))?,
             reason: optional(reason, |reason| text("reason", reason))?,
+            operator: optional(operator, |operator| text("operator", operator))?,
             pending_only: word_of_truth("pending_only", pending_only)?,
         };
         let key = self::key(key)?;
@@ -536,11 +547,13 @@ impl NativeLedger {
         amount: Option<Any<'_, '_>>,
         shortfall: Any<'_, '_>,
         reason: Option<Any<'_, '_>>,
+        operator: Option<Any<'_, '_>>,
         key: Option<Any<'_, '_>>,
     ) -> PyResult<Operation> {
         let clawback = Clawback {
             amount: optional(amount, |amount| integer("amount", amount))?,
             reason: optional(reason, |reason| text("reason", reason))?,
+            operator: optional(operator, |operator| text("operator", operator))?,
             ..Clawback::all(uuid("user_id", user_id)?, uuid("lot_id", lot_id)?)
         };
         let clawback = clawback.shortfall(word("shortfall", shortfall, &SHORTFALLS, Shortfall::as_str)?);
@@ -808,7 +821,7 @@ fn one_of_many(py: Python<'_>, item: Any<'_, '_>) -> PyResult<(ConsumeItem, Opti
         "metadata",
         "idempotency_key",
     ];
-    let wrong = |_| {
+    let no_dict = || {
         invalid(
             item,
             "items",
@@ -817,9 +830,10 @@ fn one_of_many(py: Python<'_>, item: Any<'_, '_>) -> PyResult<(ConsumeItem, Opti
         )
     };
     let plain = PyDict::new(py);
-    plain
-        .update(item.cast::<PyMapping>().map_err(|_| wrong(()))?)
-        .map_err(|_| wrong(()))?;
+    let pairs = crate::arguments::pairs("items", item, "a dict of consume()'s arguments")?;
+    for (name, value) in pairs.ok_or_else(no_dict)? {
+        plain.set_item(name, value).map_err(|_| no_dict())?;
+    }
     for name in plain.keys() {
         let known = name
             .extract::<String>()

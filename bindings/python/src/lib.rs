@@ -54,15 +54,30 @@ mod _native {
     use super::records::flush_records;
     #[pymodule_export]
     use super::session::{after_fork_in_child, after_fork_in_parent, before_fork};
+    use jointo_credits::{FaultKind, Kind, OrderStatus, Source, Status};
     use pyo3::prelude::*;
+    use pyo3::types::{PyDict, PyTuple};
 
     /// The version of the library.
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
     #[pymodule_init]
-    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::records::collect();
-        Ok(())
+        // The words of the library by what they are of, for a test that compares them with the package's.
+        let py = module.py();
+        let words = PyDict::new(py);
+        let kinds = Kind::ALL.iter().map(|word| word.as_str());
+        words.set_item("Kind", PyTuple::new(py, kinds.collect::<Vec<_>>())?)?;
+        let sources = Source::ALL.iter().map(|word| word.as_str());
+        words.set_item("Source", PyTuple::new(py, sources.collect::<Vec<_>>())?)?;
+        let states = Status::ALL.iter().map(|word| word.as_str());
+        words.set_item("Status", PyTuple::new(py, states.collect::<Vec<_>>())?)?;
+        let states = OrderStatus::ALL.iter().map(|word| word.as_str());
+        words.set_item("OrderStatus", PyTuple::new(py, states.collect::<Vec<_>>())?)?;
+        let faults = FaultKind::ALL.iter().map(|word| word.as_str());
+        words.set_item("FaultKind", PyTuple::new(py, faults.collect::<Vec<_>>())?)?;
+        module.add("WORDS", words)
     }
 }

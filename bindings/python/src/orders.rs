@@ -3,7 +3,9 @@
 #![allow(clippy::too_many_arguments, reason = "as many as Python's methods have")]
 
 use crate::answers;
-use crate::arguments::{bytes, decimal, duration, integer, key, optional, text, timestamp, uuid, word};
+use crate::arguments::{
+    bytes, decimal, duration, integer, key, optional, pairs, text, timestamp, uuid, word,
+};
 use crate::failures::{invalid, or_invalid};
 use crate::ledger::{Any, SHORTFALLS};
 use crate::operation::Operation;
@@ -13,7 +15,6 @@ use jointo_credits::{
     Ledger, OrderFilter, OrderNo, OrderPayment, OrderRefundRequest, OrderStatus, Shortfall, money,
 };
 use pyo3::prelude::*;
-use pyo3::types::PyMapping;
 use std::sync::Arc;
 
 /// The calls about orders of a [`NativeLedger`](crate::ledger::NativeLedger).
@@ -38,15 +39,15 @@ fn order_no(value: Any<'_, '_>) -> PyResult<OrderNo> {
 /// Names and values: of a mapping, or of pairs as frameworks give them.
 fn headers(value: Any<'_, '_>) -> PyResult<Headers> {
     let expected = "a mapping of names to values";
-    let wrong = |_| invalid(value, "headers", "can't be read", expected);
-    let Ok(mapping) = value.cast::<PyMapping>() else {
-        return Err(wrong(()));
+    let Some(pairs) = pairs("headers", value, expected)? else {
+        return Err(invalid(value, "headers", "can't be read", expected));
     };
-    let read = || -> PyResult<Vec<(String, String)>> {
-        mapping.items()?.iter().map(|pair| pair.extract()).collect()
-    };
+    let read = pairs
+        .iter()
+        .map(|(name, value)| Ok((name.extract()?, value.extract()?)));
+    let read: PyResult<Vec<(String, String)>> = read.collect();
     Ok(Headers::new(or_invalid(
-        read(),
+        read,
         value,
         "headers",
         "can't be read",

@@ -7,7 +7,7 @@ use crate::ledger::Any;
 use jointo_credits::bindings::CacheOptions;
 use jointo_credits::{LatePayment, OnLotExpiredWhileHeld, Settings};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyDictMethods};
+use pyo3::types::{PyDict, PyDictMethods, PyString};
 
 const LATE_PAYMENTS: [LatePayment; 2] = [LatePayment::Settle, LatePayment::Refund];
 const WHEN_EXPIRED: [OnLotExpiredWhileHeld; 2] =
@@ -74,7 +74,11 @@ pub(crate) fn chosen(
                 chosen.late_payment(word("late_payment", value, &LATE_PAYMENTS, LatePayment::as_str)?)
             }
             "pgbouncer" => chosen.pgbouncer(word_of_truth("pgbouncer", value)?),
-            _ => return Err(invalid(value, "settings", "has an unknown name", SETTINGS)),
+            _ => {
+                // Its value may be a secret, and is not what is wrong.
+                let name = PyString::new(settings.py(), &name);
+                return Err(invalid(&name, "settings", "has an unknown name", SETTINGS));
+            }
         };
     }
     Ok(

@@ -13,9 +13,25 @@ import sys
 def main() -> None:
     """Runs the command that the arguments say."""
     try:
-        from ._commands import commands
+        from ._shop import commands
     except ModuleNotFoundError as missing:
         if missing.name not in {"click", "rich"}:
             raise
         sys.exit("The command line needs two more packages: pip install 'jointo-credits[cli]'")
-    commands(prog_name="jointo-credits")
+    import click
+
+    from .._plain import as_json
+
+    try:
+        code = commands.main(prog_name="jointo-credits", standalone_mode=False)
+    except click.ClickException as wrong:
+        # For a program, wrong arguments are an error like any other.
+        if "--json" in sys.argv:
+            click.echo(as_json({"error": {"code": "usage", "message": wrong.format_message()}}), err=True)
+        else:
+            wrong.show()
+        sys.exit(wrong.exit_code)
+    except click.Abort:
+        click.echo("Interrupted.", err=True)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

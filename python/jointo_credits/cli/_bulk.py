@@ -14,7 +14,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,9 @@ FAULTS_MAX = 20
 CREDITS_MAX = 2**53 - 1
 TEXT_BYTES_MAX = 255
 TIME_MAX = datetime(9999, 12, 30, tzinfo=UTC)
+#: A file has an end, and so has a line: a pipe or a device may have none.
+LINES_MAX = 1_000_000
+LINE_CHARS_MAX = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -71,29 +74,36 @@ class Cells:
 
 
 def _rows(file: str) -> Iterator[tuple[int, list[str]]]:
+    """Line by line: no cell of ours has a line break, and so a quote that is missing is found where it is missing."""
+    number = 0
     try:
         with open(file, encoding="utf-8-sig", newline="") as text:
-            table = csv.reader(text, strict=True)
-            for row in table:
-                if row:
-                    yield table.line_num, row
+            while line := text.readline(LINE_CHARS_MAX + 1):
+                number += 1
+                if len(line) > LINE_CHARS_MAX:
+                    raise click.UsageError(f"line {number}: is longer than {LINE_CHARS_MAX:,} characters")
+                if number > LINES_MAX:
+                    raise click.UsageError(f"the file has more than {LINES_MAX:,} lines: split it")
+                rows = list(csv.reader([line], strict=True))
+                if any(rows):
+                    yield number, rows[0]
     except UnicodeDecodeError:
-        raise click.UsageError("the file is not UTF-8: save it as `CSV UTF-8`") from None
+        raise click.UsageError(f"line {number + 1}: is not UTF-8: save the file as `CSV UTF-8`") from None
     except csv.Error as error:
-        raise click.UsageError(f"the file is no CSV: {error}") from None
+        raise click.UsageError(
+            f"line {number}: is no CSV: a quote is missing, or a cell has a line break ({error})"
+        ) from None
 
 
-def _cells(row: dict[str, str], amount: str) -> Cells:
+def _cells(row: dict[str, str], amount: str, least: int) -> Cells:
     """Reads a line; a `ValueError` says what is wrong with it."""
-    if any("\n" in cell or "\r" in cell for cell in row.values()):
-        raise ValueError("has a cell with a line break: is a quote missing?")
     try:
         user_id = UUID(row["user_id"])
     except ValueError:
         raise ValueError(f"user_id is no UUID: {row['user_id'][:60]!r}") from None
     digits = row[amount]
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 16 and 0 < int(digits) <= CREDITS_MAX):
-        raise ValueError(f"{amount} must be a whole number from 1 to 2^53-1: {digits[:60]!r}")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 16 and least <= int(digits) <= CREDITS_MAX):
+        raise ValueError(f"{amount} must be a whole number from {least} to 2^53-1: {digits[:60]!r}")
     expires_at = None
     if row.get("expires_at"):
         try:
@@ -111,7 +121,7 @@ def _cells(row: dict[str, str], amount: str) -> Cells:
     return Cells(user_id, int(digits), expires_at, text, key)
 
 
-def read(file: str, amount: str, others: Sequence[str], key: Callable[[Cells, int], str]) -> list[Line]:
+def read(file: str, amount: str, others: Sequence[str], key: Callable[[Cells, int], str], least: int = 1) -> list[Line]:
     """Reads a file whole. `key` makes the key of a line from its cells and how many like it came before."""
     faults = Faults()
     rows = _rows(file)
@@ -134,7 +144,7 @@ def read(file: str, amount: str, others: Sequence[str], key: Callable[[Cells, in
             faults.add(number, "has more or fewer cells than the first line")
             continue
         try:
-            cells = _cells({name: cell.strip() for name, cell in zip(columns, row, strict=True)}, amount)
+            cells = _cells({name: cell.strip() for name, cell in zip(columns, row, strict=True)}, amount, least)
         except ValueError as fault:
             faults.add(number, str(fault))
             continue
@@ -218,11 +228,26 @@ def gift_many(
     frame.facts(told)
 
 
+def _opening_lots(lines: list[Line]) -> list[Line]:
+    """The lines that have something, each with the key of its place among its account's, in the order in which they
+    expire: so a file in another order has the same keys, and one that says something else is refused."""
+    lots: list[Line] = []
+    places: Counter[UUID] = Counter()
+    for line in sorted(lines, key=lambda line: (line.expires_at or TIME_MAX, line.text or "", line.amount, line.key)):
+        if line.amount > 0:
+            places[line.user_id] += 1
+            place = places[line.user_id]
+            lots.append(replace(line, key="opening-balance" if place == 1 else f"opening-balance:{place}"))
+    return sorted(lots, key=lambda line: line.number)
+
+
 def import_balances(frame: Frame, file: str, apply: bool, expected: int | None, workers: int) -> None:
     """Grants opening balances, each account's once."""
-    lines = read(file, "balance", ["expires_at", "reference"], lambda _cells, _count: "opening-balance")
-    total = sum(line.amount for line in lines)
-    told: dict[str, Any] = {"accounts": len(lines), "credits": total, "applied": False}
+    lines = read(file, "balance", ["expires_at", "reference"], lambda cells, count: f"{cells} {count}", least=0)
+    accounts = len({line.user_id for line in lines})
+    lots = _opening_lots(lines)
+    total = sum(line.amount for line in lots)
+    told: dict[str, Any] = {"accounts": accounts, "lots": len(lots), "credits": total, "applied": False}
     if expected is not None and expected != total:
         message = f"nothing was done: the balances add up to {total}, and {expected} is expected"
         frame.fail({"code": "total", "message": message, "total": total, "expected": expected}, DOES_NOT_ADD_UP)
@@ -230,14 +255,14 @@ def import_balances(frame: Frame, file: str, apply: bool, expected: int | None, 
         frame.show(
             told,
             lambda console: console.print(
-                f"{len(lines):,} accounts, {total:,} credits altogether. Nothing was written; to do it, add "
-                f"--apply --expect-total {total}"
+                f"{accounts:,} accounts, {len(lots):,} lots, {total:,} credits altogether. Nothing was written; "
+                f"to do it, add --apply --expect-total {total}"
             ),
         )
         return
     with frame.open() as ledger:
         booked = run(
-            frame, lines, workers, "balances",
+            frame, lots, workers, "balances",
             lambda line: ledger.grant(
                 line.user_id, line.amount, source="opening", expires_at=line.expires_at, reference=line.text,
                 idempotency_key=line.key,

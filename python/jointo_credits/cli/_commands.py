@@ -20,26 +20,30 @@ from rich.console import Console
 from rich.text import Text
 
 from .. import __version__
-from .._arguments import Late, Overage, Quantity
+from .._arguments import Late, Overage, Quantity, Shortfall
 from .._plain import as_json, rfc3339
 from .._proof import check_proof
 from .._results import CleanedUp, Kind, Language, Source, Statement, Status, Transaction
 from ._bulk import gift_many, import_balances
-from ._frame import DOES_NOT_ADD_UP, TIME, UNAVAILABLE, Frame, command, printable, table
+from ._frame import DOES_NOT_ADD_UP, TIME, UNAVAILABLE, Frame, command, group, printable, table, width
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-@click.group(context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="jointo-credits")
+@group("jointo-credits", context_settings=CONTEXT)
 def commands() -> None:
-    """The credit ledger: accounts, prices, audits."""
+    """The credit ledger: accounts, prices, orders, audits."""
 
 
 key = click.option("--idempotency-key", "--key", "idempotency_key", metavar="KEY", help="Makes repeating it safe.")
 archived = click.option("--archive", metavar="PLACE", help="Where entries are that have left the database.")
 reason = click.option("--reason", metavar="TEXT", help="Why.")
 operator = click.option("--operator", metavar="NAME", help="Who.")
+shortfall = click.option(
+    "--shortfall", type=click.Choice(get_args(Shortfall)), default="forgive", show_default=True,
+    help="What about credits that are spent.",
+)  # fmt: skip
 expires_at = click.option("--expires-at", type=TIME, metavar="TIME", help="When what is left of them expires.")
 
 
@@ -110,8 +114,8 @@ def transactions(frame: Frame, user_id: str, **filters: Any) -> None:
     """A page of an account's journal, newest first."""
     with frame.open() as ledger:
         page = ledger.transactions(user_id, **filters)
-    columns = ["seq", "created_at", "kind", "change", "held_change", "available", "held", "reference"]
-    frame.page(page, columns)
+    columns = ["seq", "created_at", "kind", "change", "held_change", "available", "held", "reference", "consumption_id"]
+    frame.page(page, [*columns, "lot_id", "operator", "reason"])
 
 
 @command(commands, "consumption")
@@ -123,7 +127,7 @@ def consumption(frame: Frame, user_id: str, **filters: Any) -> None:
     """A page of an account's consumptions, newest first."""
     with frame.open() as ledger:
         page = ledger.consumption(user_id, **filters)
-    columns = ["id", "created_at", "status", "feature", "amount", "captured", "reversed", "expires_at"]
+    columns = ["id", "created_at", "status", "amount", "captured", "reversed", "feature", "reference", "expires_at"]
     frame.page(page, columns)
 
 
@@ -242,19 +246,17 @@ def statement(
 
 def _show(console: Console, found: Statement) -> None:
     """A statement on a terminal."""
-    entries = table(
-        (entry.to_dict() for entry in found.entries),
-        ["seq", "created_at", "kind", "change", "held_change", "available", "held", "reference"],
-    )
-    console.print(entries)
+    entries = (entry.to_dict() for entry in found.entries)
+    columns = ["seq", "created_at", "kind", "change", "held_change", "available", "held", "reference"]
+    console.print(table(entries, columns, width=width()) + "\n")
     totals = [{"": name.replace("_", " "), "credits": amount} for name, amount in found.totals.to_dict().items()]
     ends = {"opening": found.opening, "closing": found.closing, "deadlines counted": found.effective}
     balances = [{"": name, **end.to_dict(), "total": end.total} for name, end in ends.items() if end is not None]
-    console.print(table(balances, ["", "available", "held", "total"]))
+    console.print(table(balances, ["", "available", "held", "total"]) + "\n")
     console.print(table([*totals, {"": "net", "credits": found.totals.net}], ["", "credits"]))
     features = [each.to_dict() for each in found.features]
     if features:
-        console.print(table(features, ["feature", "captures", "spent", "refunded"]))
+        console.print("\n" + table(features, ["feature", "captures", "spent", "refunded"]))
 
 
 # --- credits in
@@ -315,6 +317,42 @@ def gift(
     frame.facts(receipt.to_dict())
 
 
+@command(commands, "adjust", context_settings={"ignore_unknown_options": True})  # a number below zero is no option
+@click.argument("user_id")
+@click.argument("amount", type=int)
+@click.option("--reason", metavar="TEXT", required=True, help="Why.")
+@operator
+@key
+def adjust(frame: Frame, user_id: str, amount: int, **options: Any) -> None:
+    """Correct a balance, up or down: adjust USER_ID -5 --reason TEXT."""
+    with frame.open() as ledger:
+        frame.facts(ledger.adjust(user_id, amount, **options).to_dict())
+
+
+@command(commands, "credit-limit")
+@click.argument("user_id")
+@click.argument("credit_limit", type=int)
+@key
+def credit_limit(frame: Frame, user_id: str, credit_limit: int, **options: Any) -> None:
+    """Set how far below zero consumptions may take a balance; 0 for not at all."""
+    with frame.open() as ledger:
+        frame.facts(ledger.set_credit_limit(user_id, credit_limit, **options).to_dict())
+
+
+@command(commands, "clawback")
+@click.argument("user_id")
+@click.argument("lot_id")
+@click.option("--amount", type=int, help="How many of its credits; all without.")
+@shortfall
+@reason
+@operator
+@key
+def clawback(frame: Frame, user_id: str, lot_id: str, **options: Any) -> None:
+    """Take granted credits back. `transactions` shows the lot of each grant."""
+    with frame.open() as ledger:
+        frame.facts(ledger.clawback(user_id, lot_id, **options).to_dict())
+
+
 @command(commands, "import-balances")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True))
 @click.option("--apply", is_flag=True, help="Do it. Without, the file is only checked and added up.")
@@ -323,7 +361,8 @@ def gift(
 def import_(frame: Frame, file: str, apply: bool, expect_total: int | None, workers: int) -> None:
     """Bring balances from another system: a CSV with the columns user_id and balance, perhaps expires_at and reference.
 
-    Each account gets its opening balance once, however often this runs.
+    An account may have several lines, such as one for each expiry. A balance of 0 makes nothing. Each account gets its
+    opening balance once, however often this runs.
     """
     if apply and expect_total is None:
         raise click.UsageError("--apply needs --expect-total N: run it without --apply first, and compare.")
@@ -343,7 +382,7 @@ def quote(
     frame: Frame, feature: str, quantity: tuple[str, ...], attribute: tuple[str, ...], user_id: str | None,
     at: datetime | None,
 ) -> None:  # fmt: skip
-    """What a call would cost, line by line."""
+    """What a call would cost, line by line. `pricing preview` does it with a card that is not set yet."""
     with frame.open() as ledger:
         price = ledger.calculate(feature, quantities(quantity), attributes(attribute), user_id=user_id, at=at)
     frame.show(price.to_dict(), lambda console: console.print(printable(str(price)), soft_wrap=True))
@@ -385,6 +424,7 @@ def confirm(frame: Frame, consumption_id: str, quantity: tuple[str, ...], **opti
 @click.argument("consumption_id")
 @click.option("--amount", type=int, help="How many of a confirmed one's credits; all without.")
 @reason
+@operator
 @key
 def refund(frame: Frame, consumption_id: str, **options: Any) -> None:
     """Give credits of a consumption back."""
@@ -457,7 +497,7 @@ def doctor(frame: Frame) -> None:
         raise SystemExit(UNAVAILABLE)
 
 
-@commands.group("cleanup")
+@group("cleanup", commands)
 def cleanup() -> None:
     """Move old rows into an archive. To be called again after whatever has stopped it."""
 

@@ -135,6 +135,7 @@ pub(super) fn clawback(draft: &mut Draft<'_>, c: &Clawback) -> Result<Outcome, R
     }
     take(draft, c.lot_id, wanted, c.shortfall, &[])?;
     draft.effects().reason.clone_from(&c.reason);
+    draft.effects().operator.clone_from(&c.operator);
     let about = About {
         lot_id: Some(c.lot_id),
         reference,

@@ -58,6 +58,7 @@ fn release(draft: &mut Draft<'_>, hold: &Hold, c: &Refund) -> Result<Outcome, Re
     }
     let returned = draft.release(hold, Status::Refunded, draft.now);
     draft.effects().reason.clone_from(&c.reason);
+    draft.effects().operator.clone_from(&c.operator);
     draft.seal_command(Kind::Refund, "held".into(), About::consumption(hold));
     draft.after_return(&returned, draft.now);
     now(draft, hold)
@@ -98,6 +99,7 @@ fn reverse(draft: &mut Draft<'_>, hold: &Hold, amount: Option<i64>, c: &Refund) 
     draft.set_hold(hold, state);
     draft.effects().spent = -amount;
     draft.effects().reason.clone_from(&c.reason);
+    draft.effects().operator.clone_from(&c.operator);
 
     let grace_end = Some(draft.now.plus(draft.rules.reversal_grace));
     let owed = draft.account.debt - draft.account.borrowed;

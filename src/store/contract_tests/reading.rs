@@ -119,6 +119,7 @@ pub(crate) async fn consumptions_are_read_in_pages_and_filtered(store: impl Subj
         consumption_id: ids[7],
         amount: None,
         reason: None,
+        operator: None,
         pending_only: false,
     };
     run(&mut committer, at(9), command(Action::Refund(refund))).await;

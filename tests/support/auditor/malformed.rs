@@ -112,6 +112,17 @@ pub(super) fn malformed(command: &Command) -> Vec<Fault> {
                 positive(c.amount, &mut fault);
             }
             text("feature", c.feature.as_deref(), 0, &mut fault);
+            if let Some(feature) = &c.feature {
+                let breaks = |c: char| {
+                    c < ' ' || ('\u{7f}'..='\u{9f}').contains(&c) || c == '\u{2028}' || c == '\u{2029}'
+                };
+                if feature.chars().all(char::is_whitespace) {
+                    fault("feature", "one line of text", "nothing".to_owned());
+                } else if feature.chars().any(breaks) {
+                    let given = "text with a line break or another control character";
+                    fault("feature", "one line of text", given.to_owned());
+                }
+            }
             text("reference", c.reference.as_deref(), 0, &mut fault);
             if let Some(ttl) = c.ttl {
                 life("ttl", ttl, &mut fault);
@@ -130,6 +141,7 @@ pub(super) fn malformed(command: &Command) -> Vec<Fault> {
                 positive(n, &mut fault);
             }
             text("reason", c.reason.as_deref(), 0, &mut fault);
+            text("operator", c.operator.as_deref(), 0, &mut fault);
         }
         Action::Extend(c) => {
             life("ttl", c.ttl, &mut fault);
@@ -153,6 +165,7 @@ pub(super) fn malformed(command: &Command) -> Vec<Fault> {
                 positive(n, &mut fault);
             }
             text("reason", c.reason.as_deref(), 0, &mut fault);
+            text("operator", c.operator.as_deref(), 0, &mut fault);
         }
         _ => {}
     }
