@@ -129,12 +129,14 @@ class Balance(_Result):
     granted: int
     #: Credits spent in the account's life, reversals taken off.
     spent: int
-    #: What will expire, and when, soonest first.
+    #: What will expire, and when, soonest first: of the hundred lots that expire first.
     expiring: tuple[Expiring, ...]
     #: The number of the last entry in the account's journal.
     seq: int
     #: When this was so.
     at: datetime
+    #: Whether other lots expire after those: at the last of these times, or later.
+    expiring_more: bool
 
 
 @dataclass(frozen=True, slots=True)
