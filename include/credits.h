@@ -1009,7 +1009,8 @@ typedef struct credits_balance {
     int64_t granted;
     // Credits spent in the account's life, reversals taken off.
     int64_t spent;
-    // Credits that will expire next, and when; 0 where none will.
+    // Credits that will expire next, and when; 0 where none will. Of the hundred lots that expire first: where more expire
+    // together, it is less than all of them.
     int64_t next_expiring;
     // See `next_expiring`.
     int64_t next_expires_at;

@@ -7,13 +7,15 @@ use crate::error::{Error, Result};
 use crate::ledger::{
     Action, Adjust, Balance, Clawback, ClawbackReceipt, Command, Confirm, Consume, Consumption, Entry,
     Extend, Gift, Grant, Hold, Kind, Matured, Outcome, Prior, Receipt, Refund, Refusal, Rules,
-    SetCreditLimit, State, Status, Timestamp, apply, mature,
+    SetCreditLimit, State, Status, Timestamp, apply, mature, mature_loaded,
 };
 use crate::payments::Channel;
 use crate::prices::Prices;
 use crate::settings::Settings;
 use crate::statement::last_before;
-use crate::store::{ClockBound, Due, EntryFilter, HoldFilter, Reader, Snapshot, StoreResult};
+use crate::store::{
+    ClockBound, Due, EntryFilter, Extent, HoldFilter, LoadedAccount, Reader, Snapshot, StoreResult,
+};
 use crate::url::Location;
 use crate::verify::{self, TrialBalance, Verification};
 use std::collections::BTreeMap;
@@ -102,6 +104,8 @@ struct Inner {
     rules: Rules,
     /// How far the database's clock may be from `clock`.
     max_clock_skew: Option<Duration>,
+    #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
+    lots_first: usize,
     /// The schema that the tables are in, once it is known.
     #[cfg(feature = "postgres")]
     schema: std::sync::OnceLock<String>,
@@ -201,6 +205,8 @@ impl Settings {
                 channels: self.channels,
                 rules: self.rules,
                 max_clock_skew,
+                #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
+                lots_first: self.lots_first,
                 #[cfg(feature = "postgres")]
                 schema: self.schema.map_or_else(std::sync::OnceLock::new, Into::into),
                 #[cfg(feature = "postgres")]
@@ -442,7 +448,7 @@ impl Ledger {
     pub async fn balance(&self, user_id: Uuid) -> Result<Balance> {
         let now = self.inner.clock.now();
         match &self.inner.cache {
-            None => Ok(Balance::of(&self.state(user_id, now).await?, now)),
+            None => Ok(Balance::of(&self.state_and_number(user_id, now).await?.0, now)),
             Some(cache) => match cache.look_up(user_id, now).await {
                 LookedUp::Found(balance) => Ok(balance),
                 LookedUp::Absent(read) => self.read_balance(cache, read, user_id, now).await,
@@ -477,24 +483,32 @@ impl Ledger {
         Ok(balance)
     }
 
-    /// The account with everything applied that is due.
-    async fn state(&self, user_id: Uuid, now: Timestamp) -> Result<State> {
-        Ok(self.state_and_number(user_id, now).await?.0)
-    }
-
-    /// The same, and the number of the last entry that was written.
+    /// What a balance tells of the account, with everything applied that is due; and the number of the last entry that was
+    /// written.
     async fn state_and_number(&self, user_id: Uuid, now: Timestamp) -> Result<(State, i64)> {
-        let loaded = self
-            .read(move |reader| async move { reader.account_now(user_id, now).await })
-            .await?;
-        let (mut state, looked_up_due, next_pending) = match loaded {
-            Some(loaded) => (loaded.state, loaded.looked_up_due, loaded.next_pending),
-            None => (State::new(user_id, now), false, None),
-        };
-        let seq = state.account.seq;
-        self.bring_up_to(&mut state, now)?;
-        state.note_deadlines(looked_up_due, next_pending);
-        Ok((state, seq))
+        // All of its lots, where something that is due takes them.
+        for extent in [Extent::OUTLINE, Extent::WHOLE] {
+            let loaded = self
+                .read(move |reader| async move { reader.account_now(user_id, now, extent).await })
+                .await?;
+            let loaded = loaded.unwrap_or_else(|| LoadedAccount::new(user_id, now));
+            let mut state = loaded.state;
+            let seq = state.account.seq;
+            let Some(entries) = mature_loaded(&state, now, &self.inner.rules) else {
+                continue;
+            };
+            apply_all(&mut state, &entries)?;
+            if let Some(next) = loaded.next_lot {
+                state.account.next_lot_deadline = next;
+            }
+            state.note_deadlines(loaded.looked_up_due, loaded.next_pending);
+            return Ok((state, seq));
+        }
+        Err(Error::Unavailable {
+            outcome: crate::error::Written::No,
+            reason: format!("account {user_id} was not read whole"),
+            remedy: "this is a fault of jointo_credits; please report it".into(),
+        })
     }
 
     /// The account as [`stands`] wants it, for those of its holds.
@@ -502,7 +516,7 @@ impl Ledger {
     /// Its own deadline a hold knows. But what another's deadline sets free pays for what pending holds have borrowed.
     async fn state_of(&self, user_id: Uuid, holds: &[Hold], now: Timestamp) -> Result<Option<State>> {
         if holds.iter().any(is_borrowing) {
-            self.state(user_id, now).await.map(Some)
+            Ok(Some(self.state_and_number(user_id, now).await?.0))
         } else {
             Ok(None)
         }
@@ -565,14 +579,8 @@ impl Ledger {
 
     /// Applies, in memory only, what is due.
     pub(crate) fn bring_up_to(&self, state: &mut State, now: Timestamp) -> Result<()> {
-        for entry in mature(state, now, &self.inner.rules) {
-            apply(state, &entry).map_err(|e| Error::Unavailable {
-                outcome: crate::error::Written::No,
-                reason: e.to_string(),
-                remedy: "the books are damaged; run verify()".into(),
-            })?;
-        }
-        Ok(())
+        let entries = mature(state, now, &self.inner.rules);
+        apply_all(state, &entries)
     }
 
     /// A page of an account's journal, newest first. Cursors stay valid while entries are added.
@@ -797,6 +805,11 @@ impl Ledger {
         &self.inner.rules
     }
 
+    #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
+    pub(crate) fn lots_first(&self) -> usize {
+        self.inner.lots_first
+    }
+
     #[cfg(feature = "postgres")]
     pub(crate) async fn schema_in_use(&self) -> StoreResult<Option<String>> {
         if let Some(schema) = self.inner.schema.get() {
@@ -867,6 +880,16 @@ impl Piece {
 
 fn is_borrowing(hold: &Hold) -> bool {
     hold.state.status == Status::Pending && hold.state.borrowed > 0
+}
+
+fn apply_all(state: &mut State, entries: &[Entry]) -> Result<()> {
+    entries.iter().try_for_each(|entry| {
+        apply(state, entry).map_err(|e| Error::Unavailable {
+            outcome: crate::error::Written::No,
+            reason: e.to_string(),
+            remedy: "the books are damaged; run verify()".into(),
+        })
+    })
 }
 
 /// How a hold stands at `now`; `state` is needed where it is borrowing.

@@ -19,6 +19,7 @@ use crate::ledger::{
 };
 use crate::pricing::{CardText, FrozenError, Quote, RateCard};
 use crate::store::{CatalogueChange, Reader, StoreError, StoreResult};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -541,10 +542,10 @@ impl Ledger {
                 snapshot.lots_of(user_id, ids).await?.decode()
             })
             .await?;
+        let mut found: HashMap<Uuid, Lot> = found.into_iter().map(|(_, lot)| (lot.lot_id, lot)).collect();
         let lots = pins.iter().filter_map(|pin| {
-            let (_, lot) = found.iter().find(|(_, lot)| lot.lot_id == pin.lot_id)?;
             Some(PaidFrom {
-                lot: lot.clone(),
+                lot: found.remove(&pin.lot_id)?,
                 amount: pin.amount,
             })
         });

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::ledger::limits::{GRACE_MAX, OPEN_ORDERS_MAX, ORDER_TTL_MAX, ORDER_TTL_MIN, TTL_MAX, TTL_MIN};
 use crate::ledger::{LatePayment, OnLotExpiredWhileHeld, Rules, check_ttl};
 use crate::payments::{Channel, Manual};
+use crate::store::LOTS_FIRST;
 use crate::url::{Location, Target};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub struct Settings {
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) pgbouncer: bool,
     pub(crate) account_memory_bytes: usize,
+    pub(crate) lots_first: usize,
     pub(crate) cache: Option<Cache>,
 }
 
@@ -103,6 +105,7 @@ impl Settings {
             connect_timeout: None,
             pgbouncer: false,
             account_memory_bytes: 32 << 20,
+            lots_first: LOTS_FIRST,
             cache: None,
         }
     }
@@ -258,6 +261,14 @@ impl Settings {
     #[must_use]
     pub fn account_memory_bytes(mut self, bytes: usize) -> Self {
         self.account_memory_bytes = bytes;
+        self
+    }
+
+    /// How many of an account's lots are read at first. For tests: no answer depends on it.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn lots_first(mut self, lots: usize) -> Self {
+        self.lots_first = lots.max(1);
         self
     }
 
@@ -417,6 +428,7 @@ impl Settings {
             queue_limit: self.queue_limit,
             patience: self.patience,
             account_memory_bytes: self.account_memory_bytes,
+            lots_first: self.lots_first,
         }
     }
 }

@@ -34,7 +34,7 @@
 use crate::error::{Error, Result, Written};
 use crate::facade::Ledger;
 use crate::ledger::{Checkpoint, Entry, Kind, State, Timestamp};
-use crate::store::{EntryFilter, LoadedAccount, Reader, StoreResult};
+use crate::store::{EntryFilter, Extent, LoadedAccount, Reader, StoreResult};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -390,7 +390,7 @@ impl Ledger {
         let (excerpt, account) = self
             .read(move |reader: Arc<dyn Reader>| async move {
                 let excerpt = excerpt(reader.as_ref(), user_id, since, until, entries_max).await?;
-                Ok((excerpt, reader.account(user_id, end).await?))
+                Ok((excerpt, reader.account(user_id, end, Extent::WHOLE).await?))
             })
             .await?;
         let Excerpt {

@@ -1,6 +1,6 @@
 //! Commands inside a transaction that the caller owns.
 
-use crate::engine::{Answer, Books, needs};
+use crate::engine::{Answer, Books, MORE_ROWS, needs};
 use crate::error::{Error, Result, Written};
 use crate::facade::{Ledger, commands, unexpected};
 use crate::ledger::{
@@ -96,16 +96,19 @@ impl Within<'_> {
     pub async fn run(&mut self, command: Command) -> Result<Outcome> {
         command.validate()?;
         let failed = |error| Error::store(&error, Written::No);
-        // More than one round where the account is new and somebody else makes it at the same time, or where more
-        // holds are due than one round loads.
+        // More than one round where the account is new and somebody else makes it at the same time, where more is due than
+        // one round loads, or where the command takes more.
+        let mut rows = None;
         loop {
             let now = self.ledger.now();
             let mut needs = needs(std::iter::once(&command), now);
             needs.clock = self.ledger.clock_bound(now);
+            needs.lots_first = Some(self.ledger.lots_first());
+            needs.more.extend(rows);
             let loaded = self.load(&needs).await.map_err(failed)?;
             let mut books = Books::new(now, self.ledger.rules());
             books.read(loaded);
-            let (_, answer) = books.answer(&command);
+            let (user_id, answer) = books.answer(&command);
             let mut writes = books.close().writes;
             writes.clock = self.ledger.clock_bound(now);
             if !self.append(&writes).await.map_err(failed)?.is_empty() {
@@ -116,6 +119,10 @@ impl Within<'_> {
                 Answer::Refused(refusal) => return Err(refusal.into()),
                 Answer::Damaged(error) => return Err(failed(error)),
                 Answer::Postponed => {}
+                Answer::TakesMore => {
+                    let before = rows.map_or(self.ledger.lots_first(), |(_, rows): (Uuid, usize)| rows);
+                    rows = user_id.map(|user_id| (user_id, before.saturating_mul(MORE_ROWS)));
+                }
             }
         }
     }

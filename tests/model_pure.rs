@@ -31,7 +31,7 @@ use jointo_credits::ledger::limits::CREDITS_MAX;
 use jointo_credits::ledger::{
     Account, Action, Checkpoint, Command, Consume, Effects, Entry, Grant, Hash, Hold, Lot,
     OnLotExpiredWhileHeld, OpenLot, Outcome, Refusal, Rules, SetCreditLimit, Source, State, Status, Target,
-    apply, mature, mature_loaded,
+    Undecided, apply, decide, decide_on_part, mature, mature_loaded,
 };
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -490,7 +490,115 @@ fn sweeps_change_nothing(seed: u64, steps: &[u64]) -> Result<(), String> {
     Ok(())
 }
 
-/// A store that loads at most `bound` due holds at a time ([`State::due_end`]) gets to the same books.
+/// What a store loads of an account for a command: `lots` open lots and `borrowers` borrowing holds, and at most `due` holds
+/// and lots that are due, as [`State`] says.
+fn part_of(
+    whole: &State,
+    command: Option<&Command>,
+    now: Timestamp,
+    [lots, borrowers, due]: [usize; 3],
+) -> State {
+    let mut part = whole.clone();
+    part.note_open(lots);
+    let mut holds: Vec<Uuid> = Vec::new();
+    let pending = || whole.holds.values().filter(|h| h.state.status == Status::Pending);
+    let mut due_holds: Vec<Hold> = pending()
+        .filter(|h| h.state.expires_at <= now)
+        .map(|h| Hold::clone(h))
+        .collect();
+    due_holds.sort_by_key(|h| (h.state.expires_at, h.consumption_id));
+    part.note_due(&mut due_holds, due);
+    let mut borrowing: Vec<Hold> = pending()
+        .filter(|h| h.state.borrowed > 0)
+        .map(|h| Hold::clone(h))
+        .collect();
+    part.note_borrowers(&mut borrowing, borrowers);
+    holds.extend(due_holds.iter().chain(&borrowing).map(|h| h.consumption_id));
+    if let Some(Target::Consumption(id)) = command.map(Command::target) {
+        holds.push(id);
+    }
+    part.holds.retain(|id, _| holds.contains(id));
+    let mut named: Vec<Uuid> = part
+        .holds
+        .values()
+        .flat_map(|h| h.state.pins.iter().map(|pin| pin.lot_id))
+        .collect();
+    named.extend(command.and_then(Command::lot));
+    if let Some((order_no, _)) = command.and_then(Command::order) {
+        let order = whole.orders.get(&order_no);
+        named.extend(order.and_then(|order| order.state.lot_id));
+        named.extend(order.and_then(|order| order.state.bonus_lot_id));
+        let of_order = |lot: &&std::sync::Arc<Lot>| {
+            lot.source == Source::Reversal && lot.reference.as_deref() == Some(&order_no.to_string())
+        };
+        named.extend(whole.lots.values().filter(of_order).map(|lot| lot.lot_id));
+    }
+    if part.lots_end.is_some() {
+        let open = whole
+            .lots
+            .values()
+            .filter(|lot| lot.remaining > 0 && lot.has_expired(now));
+        let mut due_lots: Vec<Lot> = open.map(|lot| Lot::clone(lot)).collect();
+        due_lots.sort_by_key(|lot| (lot.expires_at, lot.lot_id));
+        part.note_due_lots(&mut due_lots, due);
+        named.extend(due_lots.iter().map(|lot| lot.lot_id));
+    }
+    let end = part.lots_end;
+    part.lots.retain(|id, lot| {
+        let first = lot.remaining > 0 && end.is_none_or(|end| lot.burn_order() <= end);
+        first || named.contains(id)
+    });
+    part
+}
+
+/// A command on a part of its account has the same answer as on the whole, to the byte, or none; on a large enough part it
+/// has one.
+fn a_part_decides_as_the_whole(seed: u64, steps: &[u64]) -> Result<[usize; 2], String> {
+    let mut history = if seed.is_multiple_of(2) {
+        History::new(seed)
+    } else {
+        History::of_a_shop(seed)
+    };
+    let rules = history.rules;
+    let mut subject = PureSubject::new(rules);
+    let mut log = OnPanic(Log::new(&history));
+    let mut answers = [0, 0];
+    for &number in steps {
+        let mut rng = Rng::new(number);
+        let step = history.next(&mut rng);
+        log.0.asked(&step);
+        let owner = match step.command.target() {
+            Target::Account(user_id) => subject.state(user_id),
+            Target::Consumption(id) => subject.states().find(|state| state.holds.contains_key(&id)),
+        };
+        if let Some(whole) = owner.cloned() {
+            let expected = decide(&whole, &step.command, step.now, &rules);
+            for rows in [0, 1, 2, 5, 10_000] {
+                let part = part_of(&whole, Some(&step.command), step.now, [rows, rows, 10_000]);
+                let decided = decide_on_part(&part, &step.command, step.now, &rules);
+                let same = match (&decided, &expected) {
+                    (Ok(a), Ok(b)) => a == b,
+                    (Err(Undecided::Refused(a)), Err(b)) => a == b,
+                    (Err(Undecided::KnowsTooLittle), _) => rows < 10_000,
+                    _ => false,
+                };
+                if !same {
+                    let tail = log.0.tail();
+                    return Err(format!(
+                        "{tail}\non {rows} rows: {decided:?}\non all: {expected:?}\n{part:?}"
+                    ));
+                }
+                answers[usize::from(decided == Err(Undecided::KnowsTooLittle))] += 1;
+            }
+        }
+        let answer = subject.run(&step.command, step.now);
+        log.0.answered(&answer);
+        history.answered(&step, &answer);
+    }
+    Ok(answers)
+}
+
+/// A store that loads at most `bound` due holds, and lots, at a time ([`State::due_end`]) gets to the same books.
 fn rounds_change_nothing(seed: u64, steps: &[u64], bound: usize) -> Result<(), String> {
     let mut history = History::new(seed);
     let rules = history.rules;
@@ -520,28 +628,14 @@ fn same_in_rounds(state: &State, now: Timestamp, rules: &Rules, bound: usize) ->
     }
     let mut in_rounds = state.clone();
     for round in 0.. {
-        // The first due holds, and every pending hold that borrowed.
-        let mut due: Vec<(Timestamp, Uuid)> = in_rounds
-            .holds
-            .values()
-            .filter(|h| h.state.status == Status::Pending && h.state.expires_at <= now)
-            .map(|h| (h.state.expires_at, h.consumption_id))
-            .collect();
-        due.sort_unstable();
-        let more = due.len() > bound;
-        due.truncate(bound);
-        let mut loaded = in_rounds.clone();
-        loaded.due_end = due.last().copied().filter(|_| more);
-        if more {
-            loaded
-                .holds
-                .retain(|id, h| due.contains(&(h.state.expires_at, *id)) || h.state.borrowed > 0);
-        }
-        let entries = if more {
-            mature_loaded(&loaded, now, rules)
-        } else {
-            mature(&loaded, now, rules)
-        };
+        // The first due holds and lots, and as many others as it takes.
+        let (entries, more) = [bound, 4 * bound, 10_000]
+            .into_iter()
+            .find_map(|rows| {
+                let part = part_of(&in_rounds, None, now, [rows, rows, bound]);
+                Some((mature_loaded(&part, now, rules)?, part.is_due_in_parts()))
+            })
+            .ok_or("all of it was not enough")?;
         for entry in &entries {
             apply(&mut in_rounds, entry).map_err(|e| e.to_string())?;
         }
@@ -688,4 +782,19 @@ proptest! {
         fn loading_due_holds_in_rounds_changes_nothing((seed, steps) in histories(STEPS / 5), bound in 1_usize..5) {
         rounds_change_nothing(seed, &steps, bound).map_err(TestCaseError::fail)?;
     }
+
+    #[test]
+    fn a_part_of_an_account_decides_as_the_whole((seed, steps) in histories(STEPS / 5)) {
+        a_part_decides_as_the_whole(seed, &steps).map_err(TestCaseError::fail)?;
+    }
+}
+
+/// The property above is worth something only where small parts often do, and sometimes do not.
+#[test]
+fn small_parts_often_do_and_sometimes_do_not() {
+    let steps: Vec<u64> = (0..600)
+        .map(|n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+        .collect();
+    let [decided, not] = a_part_decides_as_the_whole(7, &steps).unwrap();
+    assert!(not > 20 && decided > 10 * not, "{decided} {not}");
 }

@@ -132,11 +132,13 @@ class Balance(_Result):
     spent: int
     """Credits spent in the account's life, reversals taken off."""
     expiring: tuple[Expiring, ...]
-    """What will expire, and when, soonest first."""
+    """What will expire, and when, soonest first: of the hundred lots that expire first."""
     seq: int
     """The number of the last entry in the account's journal."""
     at: datetime
     """When this was so."""
+    expiring_more: bool
+    """Whether other lots expire after those: at the last of these times, or later."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,10 @@
 //! A balance with the time in which it is true.
 
 #[cfg(feature = "redis")]
-use crate::ledger::limits::CREDITS_MAX;
+use crate::ledger::limits::{CREDITS_MAX, EXPIRING_LOTS_MAX};
 use crate::ledger::{Balance, Expiring, State, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-
-/// More groups of expiring credits are not cached: a cache is for short answers.
-const EXPIRING_MAX: usize = 100;
 
 /// An account's balance from one deadline to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,20 +23,23 @@ pub(super) struct Cached {
     figures: [i64; 6],
     #[serde(rename = "e", default, skip_serializing_if = "Vec::is_empty")]
     expiring: Vec<(Timestamp, i64)>,
+    #[serde(rename = "m", default, skip_serializing_if = "std::ops::Not::not")]
+    expiring_more: bool,
 }
 
 impl Cached {
-    /// The balance of a state with everything applied that is due; `None` where its next deadline is not known, or too much
-    /// is in it.
+    /// The balance of a state with everything applied that is due; `None` where its next deadline is not known.
     pub(super) fn of(state: &State, balance: &Balance, from: Option<Timestamp>) -> Option<Self> {
         let account = &state.account;
         let lots = state.lots.values().filter(|lot| lot.remaining > 0);
+        // Where not all lots are known, the account's bound stands for those that are not.
+        let unknown = account.next_lot_deadline.filter(|_| state.lots_end.is_some());
         let until = lots
             .filter_map(|lot| lot.expires_at)
+            .chain(unknown)
             .chain(account.next_hold_deadline)
             .min();
-        let is_due = state.due_end.is_some() || until.is_some_and(|until| until <= balance.at);
-        if is_due || balance.expiring.len() > EXPIRING_MAX {
+        if state.is_due_in_parts() || until.is_some_and(|until| until <= balance.at) {
             return None;
         }
         Some(Cached {
@@ -59,6 +59,7 @@ impl Cached {
                 .iter()
                 .map(|part| (part.at, part.amount))
                 .collect(),
+            expiring_more: balance.expiring_more,
         })
     }
 
@@ -74,7 +75,7 @@ impl Cached {
         let in_range = |figure: &i64| figure.unsigned_abs() <= CREDITS_MAX.unsigned_abs();
         self.seq >= 0
             && times.all(|at| at.in_range())
-            && self.expiring.len() <= EXPIRING_MAX
+            && self.expiring.len() <= EXPIRING_LOTS_MAX
             && figures.into_iter().all(in_range)
     }
 
@@ -99,6 +100,7 @@ impl Cached {
                     amount: *amount,
                 })
                 .collect(),
+            expiring_more: self.expiring_more,
             seq: self.seq,
             at: now,
         })

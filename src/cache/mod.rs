@@ -247,7 +247,13 @@ impl Known {
     }
 
     /// The account as a batch left it at `now`.
+    ///
+    /// What a committer knows of many lots is those that burn first, and a balance tells which expire first: so it has
+    /// none of these accounts. The next read has.
     pub(crate) fn written(state: &State, now: Timestamp) -> Self {
+        if state.lots_end.is_some() {
+            return Known::number(state.account.user_id, state.account.seq);
+        }
         Known {
             user_id: state.account.user_id,
             seq: state.account.seq,

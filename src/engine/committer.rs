@@ -23,6 +23,8 @@ use uuid::Uuid;
 
 /// After so many lost races in a row a job's accounts are locked before they are read, so that nobody starves.
 const STALE_BEFORE_LOCK: u32 = 3;
+/// Where a command takes more of an account than was read, so many times as many rows are read next.
+pub(crate) const MORE_ROWS: usize = 16;
 /// The longest pause before the database is tried again.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
@@ -38,6 +40,8 @@ pub(super) struct Job {
     pub(super) stale: u32,
     /// What a sweep has written down in parts.
     pub(super) matured: Matured,
+    /// How many open lots and borrowing holds its account is to be read with, where the first ones were not enough.
+    pub(super) rows: Option<(Uuid, usize)>,
 }
 
 impl Job {
@@ -63,6 +67,7 @@ impl Job {
             patience: Patience::begins(Duration::ZERO),
             stale: 0,
             matured: Matured::default(),
+            rows: None,
         }
     }
 }
@@ -88,6 +93,7 @@ pub(super) struct Context {
     pub(super) batch_limit: usize,
     /// How far the database's clock may be from this one.
     pub(super) max_clock_skew: Option<Duration>,
+    pub(super) lots_first: usize,
     /// How much memory a committer has for the accounts it keeps.
     pub(super) kept_bytes_max: usize,
     /// Not held: a committer ends when its ledger, which holds them, is gone.
@@ -114,7 +120,7 @@ pub(super) async fn serve<C: Committer>(
     let limit = context.batch_limit;
     let mut committer = Serving {
         store,
-        kept: Kept::new(context.kept_bytes_max),
+        kept: Kept::new(context.kept_bytes_max, context.lots_first),
         context,
         meters,
         failures: 0,
@@ -212,6 +218,11 @@ impl<C: Committer> Serving<C> {
             let mut needs = plan::needs(asked.map(|(job, _)| &job.command), now);
             needs.lock = lock;
             needs.clock = context.bound(now);
+            needs.lots_first = Some(context.lots_first);
+            for (user_id, rows) in jobs.iter().filter_map(|job| job.rows) {
+                let most = needs.more.entry(user_id).or_default();
+                *most = rows.max(*most);
+            }
             // An account that only a consumption leads to is read whole.
             let asked: HashSet<Uuid> = needs.accounts.iter().copied().collect();
             to_compare.retain(|state| asked.contains(&state.account.user_id));
@@ -272,7 +283,8 @@ impl<C: Committer> Serving<C> {
         let mut answers: Vec<Option<Answered>> = Vec::with_capacity(jobs.len());
         for (job, user_id) in jobs.iter().zip(&unread) {
             let answer = user_id.map(|_| books.answer(&job.command));
-            if let Some((Some(user_id), Answer::Damaged(_) | Answer::Postponed)) = &answer {
+            if let Some((Some(user_id), Answer::Damaged(_) | Answer::Postponed | Answer::TakesMore)) = &answer
+            {
                 damaged.insert(*user_id);
             }
             answers.push(answer);
@@ -444,6 +456,12 @@ impl<C: Committer> Serving<C> {
                     if let (Action::Mature { .. }, Some(user_id)) = (&job.command.action, user_id) {
                         job.matured.add(plan::matured(&plan.writes, user_id));
                     }
+                    again.push(job);
+                    continue;
+                }
+                Answer::TakesMore => {
+                    let rows = job.rows.map_or(self.context.lots_first, |(_, rows)| rows);
+                    job.rows = user_id.map(|user_id| (user_id, rows.saturating_mul(MORE_ROWS)));
                     again.push(job);
                     continue;
                 }

@@ -6,8 +6,9 @@
 //!
 //! - An account is *taken* out for a batch and put back only once its write is there. Whatever goes wrong in between, it
 //!   is read again.
-//! - Only what a command needs is kept: the figures, the lots that have something left, and pending holds that were made
-//!   or seen here, which need not be all of the account's. With holds that are due or have borrowed, it is read.
+//! - Only what a command needs is kept: the figures, the lots that have something left and burn first, and pending holds that
+//!   were made or seen here, which need not be all of the account's. With holds that are due it is read, and with lots that
+//!   are due and may not be kept; so it is where a command takes more than what is kept.
 //! - Who shares accounts with other processes finds them changed. How often is counted, for each account and for all of
 //!   them. One that is changed often is *compared* before it is used: the read brings it only if it has changed. So
 //!   does one whose commands would be refused: what is refused has been read.
@@ -23,8 +24,8 @@ use uuid::Uuid;
 const HOLDS_MAX: usize = 128;
 /// The same, once there is no room for all accounts: a hold that nobody settles must not take an account's place.
 const HOLDS_MAX_WHEN_FULL: usize = 4;
-/// An account with more open lots is not kept.
-const LOTS_MAX: usize = 64;
+/// Of each account so many times as many open lots are kept as are read at first.
+const LOTS_KEPT: usize = 2;
 /// A hold with longer texts (metadata, quote, and the like) is not kept.
 const TEXT_BYTES_MAX: usize = 2_048;
 
@@ -72,17 +73,19 @@ impl Record {
         self.state = state;
     }
 
-    /// The state, if no hold that is not in it can matter at `now`.
+    /// The state, if no hold or lot that is not in it can matter at `now`.
     fn usable(&self, now: Timestamp) -> Option<&State> {
         let state = self.state.as_deref()?;
-        let deadline = state.account.next_hold_deadline;
+        let account = &state.account;
+        let lots = account.next_lot_deadline.filter(|_| state.lots_end.is_some());
+        let deadline = account.next_hold_deadline.into_iter().chain(lots).min();
         deadline.is_none_or(|deadline| deadline > now).then_some(state)
     }
 }
 
 /// What is worth keeping of an account; `None` where it has to be read anyway.
-fn worth_keeping(mut state: State, holds_max: usize) -> Option<Box<State>> {
-    if state.due_end.is_some() || state.account.borrowed > 0 {
+fn worth_keeping(mut state: State, holds_max: usize, lots_max: usize) -> Option<Box<State>> {
+    if state.is_due_in_parts() {
         return None;
     }
     let is_kept = |hold: &Hold| hold.state.status == Status::Pending && text_bytes(hold) <= TEXT_BYTES_MAX;
@@ -90,16 +93,24 @@ fn worth_keeping(mut state: State, holds_max: usize) -> Option<Box<State>> {
     while state.holds.len() > holds_max {
         state.holds.pop_first();
     }
-    if state.lots.values().any(|lot| lot.remaining == 0) {
+    // Which of them are all those up to an id, nobody knows any more.
+    state.borrowers_end = (state.account.borrowed > 0).then(Uuid::nil);
+    let open = state.lots.values().filter(|lot| lot.remaining > 0).count();
+    if state.lots_end.is_none() && open > lots_max {
+        state.note_open(lots_max);
+    }
+    if open < state.lots.len() || state.lots_end.is_some() {
+        let end = state.lots_end;
         let pins = state.holds.values().flat_map(|hold| &hold.state.pins);
         let pinned: HashSet<Uuid> = pins.map(|pin| pin.lot_id).collect();
+        let burns_first = |lot: &Lot| lot.remaining > 0 && end.is_none_or(|end| lot.burn_order() <= end);
         state
             .lots
-            .retain(|id, lot| lot.remaining > 0 || pinned.contains(id));
+            .retain(|id, lot| burns_first(lot) || pinned.contains(id));
     }
     state.orders.clear();
     state.claims.clear();
-    (state.lots.len() <= LOTS_MAX).then(|| Box::new(state))
+    Some(Box::new(state))
 }
 
 /// About how much memory a state takes, its maps' nodes included.
@@ -129,6 +140,7 @@ fn text_bytes(hold: &Hold) -> usize {
 pub(super) struct Kept {
     /// What each of the two generations may take; 0 where nothing is kept.
     bytes_max: usize,
+    lots_max: usize,
     young: BTreeMap<Place, Record>,
     young_bytes: usize,
     old: BTreeMap<Place, Record>,
@@ -156,9 +168,11 @@ struct Wanted {
 }
 
 impl Kept {
-    pub(super) fn new(bytes_max: usize) -> Self {
+    /// `lots_first`: how many open lots of an account are read at first.
+    pub(super) fn new(bytes_max: usize, lots_first: usize) -> Self {
         Kept {
             bytes_max: bytes_max / 2,
+            lots_max: lots_first.saturating_mul(LOTS_KEPT),
             young: BTreeMap::new(),
             young_bytes: 0,
             old: BTreeMap::new(),
@@ -190,7 +204,7 @@ impl Kept {
                 Target::Consumption(id) => self.owner(id, now),
             };
             match (owner, job.command.target()) {
-                (Some(user_id), _) if job.stale > 0 || needs_more(&job.command) => {
+                (Some(user_id), _) if job.stale > 0 || job.rows.is_some() || needs_more(&job.command) => {
                     wanted.whole.insert(user_id);
                 }
                 (None, Target::Consumption(id)) => {
@@ -288,7 +302,7 @@ impl Kept {
             record
         });
         self.young_bytes -= record.bytes;
-        record.set(worth_keeping(state, holds_max));
+        record.set(worth_keeping(state, holds_max, self.lots_max));
         self.young_bytes += record.bytes;
         if self.young_bytes > self.bytes_max {
             self.old = std::mem::take(&mut self.young);
@@ -326,6 +340,7 @@ fn needs_more(command: &Command) -> bool {
 mod tests {
     use super::*;
     use crate::ledger::{Consume, HoldState, Pin, Rules};
+    use crate::store::LOTS_FIRST;
     use std::time::Duration;
 
     const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
@@ -412,7 +427,7 @@ mod tests {
 
     #[test]
     fn an_account_is_lent_once_and_comes_back_when_it_was_written() {
-        let mut kept = Kept::new(1 << 20);
+        let mut kept = Kept::new(1 << 20, LOTS_FIRST);
         assert_eq!(needs(&mut kept, 1), Needs::ToRead);
         kept.put(written(1));
         assert_eq!(needs(&mut kept, 1), Needs::Nothing);
@@ -426,8 +441,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_or_borrowed_is_read() {
-        let mut kept = Kept::new(1 << 20);
+    fn what_is_due_is_read() {
+        let mut kept = Kept::new(1 << 20, LOTS_FIRST);
         for (deadline, expected) in [
             (NOW, Needs::ToRead),
             (NOW.plus(Duration::from_micros(1)), Needs::Nothing),
@@ -437,10 +452,6 @@ mod tests {
             kept.put(state);
             assert_eq!(needs(&mut kept, 1), expected);
         }
-        let mut state = written(1);
-        (state.account.debt, state.account.borrowed) = (5, 5);
-        kept.put(state);
-        assert_eq!(needs(&mut kept, 1), Needs::ToRead);
     }
 
     #[test]
@@ -455,16 +466,65 @@ mod tests {
         let mut long = hold(3, Status::Pending, empty);
         long.quote = Some("x".repeat(TEXT_BYTES_MAX + 1));
         state.put_hold(long);
-        let state = worth_keeping(state, HOLDS_MAX).unwrap();
+        let state = worth_keeping(state, HOLDS_MAX, 64).unwrap();
         assert_eq!(state.holds.keys().copied().collect::<Vec<_>>(), [user(2_000_001)]);
         assert!(state.lots.contains_key(&pinned) && state.lots.contains_key(&user(1_000_012)));
         assert!(!state.lots.contains_key(&empty));
+    }
 
-        let mut many = written(1);
-        for n in 0..=LOTS_MAX as u64 {
-            many.put_lot(lot(20 + n, 1));
+    #[test]
+    fn of_many_lots_those_are_kept_that_burn_first() {
+        let mut many = State::new(user(1), NOW);
+        for n in 0..10 {
+            many.put_lot(Lot {
+                priority: 10 - i32::try_from(n).unwrap(),
+                ..lot(n, 1)
+            });
         }
-        assert!(worth_keeping(many, HOLDS_MAX).is_none());
+        let pinned = user(1_000_000);
+        many.put_hold(hold(1, Status::Pending, pinned));
+        let kept_of = |state: &State| -> Vec<i32> {
+            let mut kept: Vec<i32> = state.lots.values().map(|lot| lot.priority).collect();
+            kept.sort_unstable();
+            kept
+        };
+        let mut few = *worth_keeping(many, HOLDS_MAX, 4).unwrap();
+        assert_eq!(kept_of(&few), [1, 2, 3, 4, 10]);
+        assert_eq!(few.lots_end.unwrap().0, 4);
+        // A new lot that burns before the last of them is kept, another is not; and the end stays, with what burns.
+        for (n, priority) in [(20, 2), (21, 5)] {
+            few.put_lot(Lot {
+                priority,
+                ..lot(n, 1)
+            });
+        }
+        few.put_lot(Lot {
+            priority: 1,
+            ..lot(9, 0)
+        });
+        let few = worth_keeping(few, HOLDS_MAX, 4).unwrap();
+        assert_eq!(kept_of(&few), [2, 2, 3, 4, 10]);
+        assert_eq!(few.lots_end.unwrap().0, 4);
+    }
+
+    #[test]
+    fn what_may_be_due_among_lots_that_are_not_kept_is_read() {
+        let mut kept = Kept::new(1 << 20, LOTS_FIRST);
+        for (is_part, expected) in [(false, Needs::Nothing), (true, Needs::ToRead)] {
+            let mut state = written(1);
+            state.account.next_lot_deadline = Some(NOW);
+            state.lots_end = is_part.then(|| lot(1, 100).burn_order());
+            kept.put(state);
+            assert_eq!(needs(&mut kept, 1), expected);
+        }
+    }
+
+    #[test]
+    fn of_holds_that_have_borrowed_nobody_knows_which_are_kept() {
+        let mut state = written(1);
+        (state.account.debt, state.account.borrowed) = (5, 5);
+        let state = worth_keeping(state, HOLDS_MAX, 64).unwrap();
+        assert_eq!(state.borrowers_end, Some(Uuid::nil()));
     }
 
     #[test]
@@ -475,14 +535,14 @@ mod tests {
             hold.consumption_id = Uuid::from_u128(u128::from(n) + 1);
             state.put_hold(hold);
         }
-        let state = worth_keeping(state, HOLDS_MAX).unwrap();
+        let state = worth_keeping(state, HOLDS_MAX, 64).unwrap();
         assert_eq!(state.holds.len(), HOLDS_MAX);
         assert_eq!(*state.holds.keys().next().unwrap(), Uuid::from_u128(6));
     }
 
     #[test]
     fn memory_is_bounded_and_what_is_used_stays() {
-        let mut kept = Kept::new(400_000);
+        let mut kept = Kept::new(400_000, LOTS_FIRST);
         let all = |kept: &Kept| -> usize {
             let records = kept.young.values().chain(kept.old.values());
             records.map(|record| record.bytes).sum()
@@ -502,14 +562,14 @@ mod tests {
         let young: usize = kept.young.values().map(|record| record.bytes).sum();
         assert_eq!(kept.young_bytes, young, "as counted");
 
-        let mut none = Kept::new(0);
+        let mut none = Kept::new(0, LOTS_FIRST);
         none.put(written(1));
         assert_eq!(needs(&mut none, 1), Needs::ToRead);
     }
 
     #[test]
     fn an_account_that_others_change_is_compared_until_they_stop() {
-        let mut kept = Kept::new(1 << 20);
+        let mut kept = Kept::new(1 << 20, LOTS_FIRST);
         kept.put(written(1));
         for _ in 0..3 {
             assert_eq!(needs(&mut kept, 1), Needs::Nothing, "once does not make often");
@@ -526,7 +586,7 @@ mod tests {
 
     #[test]
     fn where_others_write_new_accounts_are_compared_too() {
-        let mut kept = Kept::new(1 << 20);
+        let mut kept = Kept::new(1 << 20, LOTS_FIRST);
         let mut compared_first = None;
         for n in 0..100 {
             kept.put(written(n));
@@ -547,7 +607,7 @@ mod tests {
 
     #[test]
     fn all_commands_of_an_account_are_decided_on_one_picture() {
-        let mut kept = Kept::new(1 << 20);
+        let mut kept = Kept::new(1 << 20, LOTS_FIRST);
         let confirm = |id| {
             Job::of(Command {
                 action: Action::Confirm(crate::ledger::Confirm {

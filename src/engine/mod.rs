@@ -35,6 +35,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
+pub(crate) use committer::MORE_ROWS;
+#[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
 pub(crate) use plan::{Answer, Books, needs};
 
 /// The engine's share of the settings.
@@ -45,6 +47,8 @@ pub(crate) struct EngineSettings {
     /// How far the database's clock may be from the ledger's.
     pub(crate) max_clock_skew: Option<Duration>,
     pub(crate) queue_limit: usize,
+    /// How many open lots of an account are read at first.
+    pub(crate) lots_first: usize,
     /// How long the database is tried again before a caller is told.
     pub(crate) patience: Duration,
     /// How much memory all committers have for the accounts they keep.
@@ -86,6 +90,7 @@ impl Engine {
             rules: settings.rules,
             batch_limit: settings.batch_limit,
             max_clock_skew: settings.max_clock_skew,
+            lots_first: settings.lots_first,
             kept_bytes_max: settings.account_memory_bytes / stores.len().max(1),
             queues: Arc::downgrade(&queues),
             cache,
@@ -173,6 +178,7 @@ impl Engine {
             patience: Patience::begins(self.patience),
             stale: 0,
             matured: Matured::default(),
+            rows: None,
         };
         self.queues.put(route, job).await?;
         Ok(answer)

@@ -2,7 +2,7 @@
 
 use crate::ledger::{
     Account, Action, Command, Entry, Hash, Hold, Matured, OrderNo, Outcome, Prior, Refusal, Rules, State,
-    Target, Timestamp, apply, decide, mature_loaded,
+    Target, Timestamp, Undecided, apply, decide_on_part, mature_loaded,
 };
 use crate::store::{
     AccountWrite, Claim, GiftRow, KeyScope, Loaded, LoadedAccount, Needs, OrderNeed, StoreError, Writes,
@@ -72,9 +72,11 @@ pub(crate) enum Answer {
     Done(Outcome),
     /// It is refused.
     Refused(Refusal),
-    /// To be decided again: its account has more due holds than were loaded, and a first part is written down now. Or its
+    /// To be decided again: more is due of its account than was loaded, and a first part is written down now. Or its
     /// payment settles another account's order in this batch. Or it is unclear, and nothing is.
     Postponed,
+    /// To be decided again, on more of its account than was loaded: it takes more, or one before it does.
+    TakesMore,
     /// The books don't fit together.
     Damaged(StoreError),
 }
@@ -114,6 +116,7 @@ struct AccountBooks {
     /// As in [`LoadedAccount`].
     looked_up_due: bool,
     next_pending: Option<Timestamp>,
+    next_lot: Option<Option<Timestamp>>,
     /// It was not loaded for this batch: the keys of its commands are not looked up.
     remembered: bool,
     /// The account before the batch, where it has a row.
@@ -130,8 +133,10 @@ struct AccountBooks {
     claims: Vec<Claim>,
     /// Keys of its commands that nobody has looked up.
     keys: Vec<String>,
-    /// Holds beyond those loaded are due, or a payment was claimed in this batch: the account's commands wait.
+    /// More is due than was loaded, or a payment was claimed in this batch: the account's commands wait.
     postponed: bool,
+    /// A command takes more than was loaded: it and those after it wait.
+    takes_more: bool,
     /// A sweep came by and found nothing due: the bounds that brought it here are written anew.
     swept: bool,
 }
@@ -182,6 +187,7 @@ impl<'r> Books<'r> {
             exists: true,
             looked_up_due: false,
             next_pending: None,
+            next_lot: None,
         };
         self.accounts
             .insert(user_id, AccountBooks::of(account, remembered));
@@ -331,6 +337,7 @@ impl AccountBooks {
             state: loaded.state,
             looked_up_due: loaded.looked_up_due,
             next_pending: loaded.next_pending,
+            next_lot: loaded.next_lot,
             remembered,
             entries: Vec::new(),
             new_lots: Vec::new(),
@@ -342,6 +349,7 @@ impl AccountBooks {
             claims: Vec::new(),
             keys: Vec::new(),
             postponed: false,
+            takes_more: false,
             swept: false,
         }
     }
@@ -368,9 +376,15 @@ impl AccountBooks {
         if self.remembered {
             self.keys.extend(command.idempotency_key.clone());
         }
-        if self.state.due_end.is_some() && !self.postponed {
+        if self.takes_more {
+            return Answer::TakesMore;
+        }
+        if self.state.is_due_in_parts() && !self.postponed {
+            let Some(entries) = mature_loaded(&self.state, now, rules) else {
+                self.takes_more = true;
+                return Answer::TakesMore;
+            };
             self.postponed = true;
-            let entries = mature_loaded(&self.state, now, rules);
             if let Err(problem) = self.take(entries) {
                 return Answer::Damaged(problem);
             }
@@ -378,8 +392,12 @@ impl AccountBooks {
         if self.postponed {
             return Answer::Postponed;
         }
-        match decide(&self.state, command, now, rules) {
-            Err(refusal) => Answer::Refused(refusal),
+        match decide_on_part(&self.state, command, now, rules) {
+            Err(Undecided::Refused(refusal)) => Answer::Refused(refusal),
+            Err(Undecided::KnowsTooLittle) => {
+                self.takes_more = true;
+                Answer::TakesMore
+            }
             Ok(decision) => {
                 self.swept |= matches!(command.action, Action::Mature { .. });
                 match self.take(decision.entries) {
@@ -408,12 +426,11 @@ impl AccountBooks {
                 .extend(effects.new_hold.iter().map(|hold| hold.consumption_id));
             for change in &effects.lots {
                 self.beyond_remaining |= (change.expired, change.clawed, change.claim) != (0, 0, 0);
-                add(&mut self.lots, &self.new_lots, change.lot);
+                self.lots.push(change.lot);
             }
             let about = entry.consumption_id.filter(|_| effects.hold.is_some());
-            for id in about.into_iter().chain(effects.funded.iter().map(|(id, _)| *id)) {
-                add(&mut self.holds, &self.new_holds, id);
-            }
+            self.holds.extend(about);
+            self.holds.extend(effects.funded.iter().map(|(id, _)| *id));
             self.orders
                 .extend(effects.order.iter().map(|order| order.order_no));
         }
@@ -437,15 +454,19 @@ impl AccountBooks {
     fn write(mut self, writes: &mut Writes) -> Option<After> {
         let deadlines = |account: &Account| (account.next_hold_deadline, account.next_lot_deadline);
         let before = deadlines(&self.state.account);
-        self.state.note_deadlines(
-            self.looked_up_due && self.state.due_end.is_none(),
-            self.next_pending,
-        );
+        let all_due = !self.state.is_due_in_parts();
+        if let Some(next) = self.next_lot.filter(|_| all_due) {
+            self.state.account.next_lot_deadline = next;
+        }
+        self.state
+            .note_deadlines(self.looked_up_due && all_due, self.next_pending);
         let moved = before != deadlines(&self.state.account);
         if self.entries.is_empty() && !(self.swept && moved && self.before.is_some()) {
             return None;
         }
         let state = self.state;
+        only_changed(&mut self.lots, &self.new_lots);
+        only_changed(&mut self.holds, &self.new_holds);
         let user_id = state.account.user_id;
         writes.accounts.push(AccountWrite {
             account: state.account.clone(),
@@ -476,10 +497,13 @@ impl AccountBooks {
     }
 }
 
-/// Adds an id that is in neither list.
-fn add(changed: &mut Vec<Uuid>, made: &[Uuid], id: Uuid) {
-    if !changed.contains(&id) && !made.contains(&id) {
-        changed.push(id);
+/// Leaves each id once, and those out that were made.
+fn only_changed(changed: &mut Vec<Uuid>, made: &[Uuid]) {
+    changed.sort_unstable();
+    changed.dedup();
+    if !made.is_empty() {
+        let made: HashSet<&Uuid> = made.iter().collect();
+        changed.retain(|id| !made.contains(id));
     }
 }
 

@@ -237,6 +237,7 @@ mod tests {
         const EACH: i64 = 400;
         let store = MemoryStore::new();
         let settings = EngineSettings {
+            lots_first: 32,
             rules: Rules::default(),
             batch_limit: 7,
             max_clock_skew: None,

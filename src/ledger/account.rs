@@ -37,7 +37,7 @@ pub struct Account {
     pub spent: i64,
     /// No pending hold has an earlier deadline. Only a bound: it may lie before the first one.
     pub next_hold_deadline: Option<Timestamp>,
-    /// The first expiry among the lots that have something left.
+    /// No lot with something left has an earlier expiry. Only a bound, as above.
     pub next_lot_deadline: Option<Timestamp>,
     /// When the first entry was written.
     pub created_at: Timestamp,
@@ -123,6 +123,24 @@ pub struct Lot {
     pub created_at: Timestamp,
 }
 
+/// Where a lot stands in the order in which lots burn: by priority, expiry, whether it was paid for, age and id.
+pub type BurnOrder = (i32, i64, bool, Timestamp, Uuid);
+
+pub(crate) const BEFORE_EVERY_LOT: BurnOrder = (
+    i32::MIN,
+    i64::MIN,
+    false,
+    Timestamp::from_micros(i64::MIN),
+    Uuid::nil(),
+);
+pub(crate) const AFTER_EVERY_LOT: BurnOrder = (
+    i32::MAX,
+    i64::MAX,
+    true,
+    Timestamp::from_micros(i64::MAX),
+    Uuid::max(),
+);
+
 pub(super) fn is_zero(n: &i64) -> bool {
     *n == 0
 }
@@ -132,6 +150,11 @@ impl Lot {
     #[must_use]
     pub fn has_expired(&self, t: Timestamp) -> bool {
         self.expires_at.is_some_and(|e| t >= e)
+    }
+
+    /// Expiry and id, where it expires: the order in which lots expire.
+    pub(super) fn expiry(&self) -> Option<(Timestamp, Uuid)> {
+        self.expires_at.map(|at| (at, self.lot_id))
     }
 
     /// What can be spent from it at `t`.
@@ -144,7 +167,8 @@ impl Lot {
     }
 
     /// Sorts lots as rule **burn-order** says.
-    pub(super) fn burn_order(&self) -> (i32, i64, bool, Timestamp, Uuid) {
+    #[must_use]
+    pub fn burn_order(&self) -> BurnOrder {
         let expiry = self.expires_at.map_or(i64::MAX, Timestamp::as_micros);
         (
             self.priority,
@@ -253,12 +277,20 @@ impl Hold {
 
 /// One account as the rules see it: its figures, its open lots, and those of its holds that matter to a command.
 ///
-/// What a store must load: every lot with something left; every lot that a loaded hold is pinned to; the holds and
-/// lots that commands name; every pending hold that is due (or, with `due_end`, the first of them); and, where
-/// `account.borrowed > 0`, every pending hold that borrowed. For an order that a command names: the order, and its lots.
-/// For a new order: the account's orders that wait for a payment and whose time is not over. For one of a package that can't
-/// be bought without limit, and for a late payment of one: the account's orders of that package that are not closed. For a
-/// payment: whether it was claimed before.
+/// An account may have more of everything than a command needs, so a state may know a *part* of it. Its ends say which
+/// part: nothing that they do not cover is decided upon ([`decide_on_part`](super::decide_on_part) says so instead).
+///
+/// What a store must load: the lots with something left, all of them or, with `lots_end`, the first in burn order; every
+/// lot that a loaded hold is pinned to; the holds and lots that commands name; every pending hold that is due (or, with
+/// `due_end`, the first of them); with `lots_end`, every lot that is due (or, with `due_lots_end`, the first of them);
+/// and, where `account.borrowed > 0`, every pending hold that borrowed (or, with `borrowers_end`, the first of them). For
+/// an order that a command names: the order, its lots, and the `reversal` lots with its number that have something left.
+/// For a new order: the account's orders that wait for a payment and whose time is not over. For one of a package that
+/// can't be bought without limit, and for a late payment of one: the account's orders of that package that are not closed.
+/// For a payment: whether it was claimed before.
+///
+/// More may be known than the ends cover: lots that were loaded for another reason, or have just been made. What is known
+/// beyond an end is not burned, or paid for, before everything up to it is known: the order would not be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// The figures.
@@ -276,6 +308,16 @@ pub struct State {
     /// Where more holds are due than were loaded: deadline and id of the last that was, in order of these. Others
     /// that are due may have been loaded for another reason; only [`super::mature_loaded`] may be done.
     pub due_end: Option<(Timestamp, Uuid)>,
+    /// Where more lots have something left than are known: where the last of those stands before which all are known.
+    pub lots_end: Option<BurnOrder>,
+    /// Where more lots are due than are known: expiry and id of the last that is, in order of these. As with `due_end`,
+    /// only [`super::mature_loaded`] may be done.
+    pub due_lots_end: Option<(Timestamp, Uuid)>,
+    /// Where more pending holds have borrowed than are known: the id of the last of those, in order of ids, before which all
+    /// are. Nil where none is.
+    pub borrowers_end: Option<Uuid>,
+    /// For balances, where `lots_end` is set. Where more lots will expire than are known: expiry and id of the last that is.
+    pub expiring_end: Option<(Timestamp, Uuid)>,
 }
 
 impl State {
@@ -290,6 +332,10 @@ impl State {
             orders: BTreeMap::new(),
             claims: BTreeMap::new(),
             due_end: None,
+            lots_end: None,
+            due_lots_end: None,
+            borrowers_end: None,
+            expiring_end: None,
         }
     }
 
@@ -313,5 +359,50 @@ impl State {
                 .last()
                 .map(|hold| (hold.state.expires_at, hold.consumption_id));
         }
+    }
+
+    /// Takes note that of the lots with something left only the first `max` in burn order are surely known: those, and one
+    /// more where there is one.
+    pub fn note_open(&mut self, max: usize) {
+        if self.lots.len() <= max {
+            return;
+        }
+        let open = self.lots.values().filter(|lot| lot.remaining > 0);
+        let mut open: Vec<BurnOrder> = open.map(|lot| lot.burn_order()).collect();
+        if open.len() > max {
+            open.sort_unstable();
+            let last = max.checked_sub(1).and_then(|last| open.get(last));
+            self.lots_end = Some(last.copied().unwrap_or(BEFORE_EVERY_LOT));
+        }
+    }
+
+    /// The same as for holds that are due for lots, in order of expiry and id.
+    pub fn note_due_lots(&mut self, due: &mut Vec<Lot>, max: usize) {
+        if due.len() > max {
+            due.truncate(max);
+            self.due_lots_end = due.last().and_then(Lot::expiry);
+        }
+    }
+
+    /// The same for lots that will expire.
+    pub fn note_expiring(&mut self, expiring: &mut Vec<Lot>, max: usize) {
+        if expiring.len() > max {
+            expiring.truncate(max);
+            self.expiring_end = expiring.last().and_then(Lot::expiry);
+        }
+    }
+
+    /// The same for pending holds that have borrowed, in order of ids.
+    pub fn note_borrowers(&mut self, borrowers: &mut Vec<Hold>, max: usize) {
+        if borrowers.len() > max {
+            borrowers.truncate(max);
+            self.borrowers_end = Some(borrowers.last().map_or(Uuid::nil(), |hold| hold.consumption_id));
+        }
+    }
+
+    /// Whether more is due than is known.
+    #[must_use]
+    pub fn is_due_in_parts(&self) -> bool {
+        self.due_end.is_some() || self.due_lots_end.is_some()
     }
 }

@@ -173,12 +173,10 @@ impl State {
     ///
     /// `next_pending` is the first deadline among the pending holds that were not loaded, where that was looked up.
     pub fn note_deadlines(&mut self, looked_up: bool, next_pending: Option<Timestamp>) {
-        self.account.next_lot_deadline = self
-            .lots
-            .values()
-            .filter(|lot| lot.remaining > 0)
-            .filter_map(|lot| lot.expires_at)
-            .min();
+        // Where not all lots are known, none that is not has an earlier expiry than the bound says.
+        let unknown = self.account.next_lot_deadline.filter(|_| self.lots_end.is_some());
+        let open = self.lots.values().filter(|lot| lot.remaining > 0);
+        self.account.next_lot_deadline = open.filter_map(|lot| lot.expires_at).chain(unknown).min();
         if looked_up {
             self.account.next_hold_deadline = self
                 .holds

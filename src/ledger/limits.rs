@@ -25,6 +25,8 @@ pub const GRACE_MAX: Duration = Duration::from_secs(3660 * 24 * 3600);
 pub const BATCH_COMMANDS_MAX: usize = 1_000;
 /// Lot priorities run from minus this to this; lower burns first.
 pub const PRIORITY_MAX: i32 = 1_000_000;
+/// The most lots that a balance looks at for what will expire.
+pub const EXPIRING_LOTS_MAX: usize = 100;
 /// The longest name of a payment channel.
 pub const CHANNEL_BYTES_MAX: usize = 32;
 /// The longest that credits of a package live, in days.

@@ -34,7 +34,8 @@ mod refusal;
 mod time;
 mod words;
 
-pub use account::{Account, Hold, HoldState, Lot, Money, Pin, State};
+pub(crate) use account::{AFTER_EVERY_LOT, BEFORE_EVERY_LOT};
+pub use account::{Account, BurnOrder, Hold, HoldState, Lot, Money, Pin, State};
 pub use apply::{Inconsistent, apply};
 pub use checkpoint::{Checkpoint, OpenLot, Witness, Witnessed};
 #[cfg(feature = "engine")]
@@ -44,7 +45,7 @@ pub use command::{
     OrderCommand, OrderPayment, OrderRefundRequest, OrderStep, Overage, Priced, Refund, RefundNote,
     SetCreditLimit, Shortfall, Target,
 };
-pub use decide::{Decision, decide, mature, mature_loaded};
+pub use decide::{Decision, Undecided, decide, decide_on_part, mature, mature_loaded};
 pub use journal::{Effects, Entry, Hash, LotChange};
 pub use order::{
     Order, OrderNo, OrderRefund, OrderState, OrderStatus, ParseOrderNoError, RefundStatus, TakenBack,

@@ -1,6 +1,7 @@
 //! What an accepted command returns. It is derived from the entry that recorded it, so that a replay of the same
 //! key, years later, says exactly what the first call said.
 
+use super::limits::EXPIRING_LOTS_MAX;
 use super::{Entry, Hash, Hold, Kind, Lot, Metadata, Order, Pin, Refusal, State, Status, Timestamp};
 use alloc::{boxed::Box, string::String, vec::Vec};
 use uuid::Uuid;
@@ -247,8 +248,11 @@ pub struct Balance {
     pub granted: i64,
     /// Credits ever captured, less those reversed.
     pub spent: i64,
-    /// What will expire and when, soonest first.
+    /// What will expire and when, soonest first: of the [`EXPIRING_LOTS_MAX`](super::limits::EXPIRING_LOTS_MAX) lots that
+    /// expire first.
     pub expiring: Vec<Expiring>,
+    /// Whether other lots expire after those: at the last of these times, or later.
+    pub expiring_more: bool,
     /// Number of the last entry this is based on.
     pub seq: i64,
     /// The instant this is true at.
@@ -265,27 +269,24 @@ pub struct Expiring {
 }
 
 impl Balance {
-    /// Of a state whose deadlines up to `at` have been applied.
+    /// Of a state whose deadlines up to `at` have been applied. Where it knows a part of the lots only, it knows those that
+    /// expire first ([`State::expiring_end`]).
     #[must_use]
     pub fn of(state: &State, at: Timestamp) -> Self {
         let account = &state.account;
-        let mut expiring: Vec<Expiring> = Vec::new();
-        let mut lots: Vec<_> = state
-            .lots
-            .values()
-            .filter(|lot| lot.free(at) > 0)
-            .filter_map(|lot| {
-                Some(Expiring {
-                    at: lot.expires_at?,
-                    amount: lot.free(at),
-                })
-            })
+        let free = state.lots.values().filter(|lot| lot.free(at) > 0);
+        let mut lots: Vec<((Timestamp, Uuid), i64)> = free
+            .filter_map(|lot| Some((lot.expiry()?, lot.free(at))))
+            .filter(|(expiry, _)| state.expiring_end.is_none_or(|end| *expiry <= end))
             .collect();
-        lots.sort_by_key(|e| e.at);
-        for lot in lots {
+        lots.sort_unstable();
+        let expiring_more = state.expiring_end.is_some() || lots.len() > EXPIRING_LOTS_MAX;
+        lots.truncate(EXPIRING_LOTS_MAX);
+        let mut expiring: Vec<Expiring> = Vec::new();
+        for ((at, _), amount) in lots {
             match expiring.last_mut() {
-                Some(last) if last.at == lot.at => last.amount += lot.amount,
-                _ => expiring.push(lot),
+                Some(last) if last.at == at => last.amount += amount,
+                _ => expiring.push(Expiring { at, amount }),
             }
         }
         Balance {
@@ -297,6 +298,7 @@ impl Balance {
             granted: account.granted,
             spent: account.spent,
             expiring,
+            expiring_more,
             seq: account.seq,
             at,
         }

@@ -6,18 +6,18 @@ mod retention;
 
 use super::retention::ArchiveFile;
 use super::{
-    CatalogueChange, CatalogueRows, Claim, Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter,
+    CatalogueChange, CatalogueRows, Claim, Committer, Due, EntryFilter, Extent, GiftRow, HoldFilter,
     Inspected, KeyScope, Loaded, LoadedAccount, Needs, OddTime, OpenOrderRow, OrderFilter, OrderNeed, Page,
     Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums, Writes,
 };
 use crate::catalogue::Package;
 use crate::ledger::{
-    Account, Checkpoint, Effects, Entry, Hash, Hold, Lot, Order, OrderNo, OrderStatus, Prior, State, Status,
-    Timestamp,
+    AFTER_EVERY_LOT, Account, BEFORE_EVERY_LOT, BurnOrder, Checkpoint, Effects, Entry, Hash, Hold, Lot,
+    Order, OrderNo, OrderStatus, Prior, Source, State, Status, Timestamp,
 };
 use crate::stats::PendingHolds;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
@@ -43,6 +43,14 @@ pub(crate) struct Books {
     pub(crate) accounts: BTreeMap<Uuid, Account>,
     pub(crate) lots: BTreeMap<(Uuid, Uuid), Lot>,
     pub(crate) holds: BTreeMap<(Uuid, Uuid), Hold>,
+    /// Lots with something left, in burn order, by account; and those of them that expire, in order of that.
+    open: BTreeSet<(Uuid, BurnOrder)>,
+    expiring: BTreeSet<(Uuid, (Timestamp, Uuid))>,
+    /// Of these, `reversal` lots by reference.
+    reversed: BTreeSet<(Uuid, String, Uuid)>,
+    /// Pending holds by deadline, by account; and those of them that have borrowed, by id.
+    pending: BTreeSet<(Uuid, (Timestamp, Uuid))>,
+    borrowing: BTreeSet<(Uuid, Uuid)>,
     /// Whose a consumption is.
     owners: HashMap<Uuid, Uuid>,
     /// By account and number.
@@ -202,7 +210,8 @@ impl Books {
             if unchanged && !named.contains_key(&user_id) {
                 continue;
             }
-            let mut account = self.account(user_id, needs.now, named.remove(&user_id), Some(DUE_HOLDS_MAX));
+            let extent = needs.extent(&user_id);
+            let mut account = self.account(user_id, needs.now, named.remove(&user_id), extent);
             for (_, lot_id) in needs.lots.iter().filter(|(owner, _)| *owner == user_id) {
                 if let Some(lot) = self.lots.get(&(user_id, *lot_id)) {
                     account.state.put_lot(lot.clone());
@@ -211,6 +220,13 @@ impl Books {
             let now = needs.now.unwrap_or(Timestamp::MIN);
             for (_, need) in needs.orders.iter().filter(|(owner, _)| *owner == user_id) {
                 self.put_orders(*need, now, &mut account.state);
+                if let OrderNeed::Number(order_no) = need {
+                    let number = order_no.to_string();
+                    let range = (user_id, number.clone(), Uuid::nil())..=(user_id, number, Uuid::max());
+                    let lots = self.reversed.range(range);
+                    let lots = lots.filter_map(|(_, _, lot_id)| self.lots.get(&(user_id, *lot_id)));
+                    lots.for_each(|lot| account.state.put_lot(lot.clone()));
+                }
             }
             for (_, order_no, transaction_id) in needs.payments.iter().filter(|(owner, ..)| *owner == user_id)
             {
@@ -286,70 +302,112 @@ impl Books {
         })
     }
 
-    /// An account with `named` and whatever else [`State`] asks for, but at most `due_max` due holds.
+    /// An account with `named` and whatever else [`State`] asks for, as far as `extent` goes.
     fn account(
         &self,
         user_id: Uuid,
         now: Option<Timestamp>,
         named: Option<Vec<Hold>>,
-        due_max: Option<usize>,
+        extent: Extent,
     ) -> LoadedAccount {
-        let mut state = State::new(user_id, now.unwrap_or(Timestamp::MIN));
-        let stored = self.accounts.get(&user_id);
-        if let Some(account) = stored {
+        let mut loaded = LoadedAccount::new(user_id, now.unwrap_or(Timestamp::MIN));
+        let state = &mut loaded.state;
+        if let Some(account) = self.accounts.get(&user_id) {
             state.account = account.clone();
+            loaded.exists = true;
         }
-        let pending: Vec<&Hold> = self
-            .holds_of(user_id)
-            .filter(|hold| hold.state.status == Status::Pending)
-            .collect();
+        let lot = |lot_id: &Uuid| self.lots.get(&(user_id, *lot_id)).cloned();
+        let hold = |id: &Uuid| self.holds.get(&(user_id, *id)).cloned();
+        let is_due =
+            |deadline: Option<Timestamp>| now.filter(|now| deadline.is_some_and(|first| first <= *now));
+
+        let all = (user_id, BEFORE_EVERY_LOT)..=(user_id, AFTER_EVERY_LOT);
+        let open = self.open.range(all).filter_map(|(_, order)| lot(&order.4));
+        let open = open.take(extent.lots.saturating_add(1));
+        open.for_each(|lot| state.put_lot(lot));
+        state.note_open(extent.lots);
+        let mut lots = Vec::new();
+        if let (Some(now), Some(_)) = (now, state.lots_end) {
+            if is_due(state.account.next_lot_deadline).is_some() {
+                let due = self
+                    .expiring
+                    .range(until(user_id, now))
+                    .filter_map(|(_, at)| lot(&at.1));
+                let mut due = due.take(extent.due_lots.saturating_add(1)).collect();
+                state.note_due_lots(&mut due, extent.due_lots);
+                lots.append(&mut due);
+                loaded.next_lot = Some(
+                    self.expiring
+                        .range(after(user_id, now))
+                        .next()
+                        .map(|(_, at)| at.0),
+                );
+            }
+            if let Some(max) = extent.expiring {
+                let later = self
+                    .expiring
+                    .range(after(user_id, now))
+                    .filter_map(|(_, at)| lot(&at.1));
+                let mut later = later.take(max.saturating_add(1)).collect();
+                state.note_expiring(&mut later, max);
+                lots.append(&mut later);
+            }
+        }
         let mut holds = named.unwrap_or_default();
-        let mut next_pending = None;
-        let due_at = now.filter(|now| {
-            state
-                .account
-                .next_hold_deadline
-                .is_some_and(|first| first <= *now)
-        });
-        if let Some(now) = due_at {
-            let mut due: Vec<Hold> = pending
-                .iter()
-                .copied()
-                .filter(|h| h.state.expires_at <= now)
-                .cloned()
-                .collect();
-            due.sort_by_key(|hold| (hold.state.expires_at, hold.consumption_id));
-            state.note_due(&mut due, due_max.unwrap_or(usize::MAX));
+        if let Some(now) = is_due(state.account.next_hold_deadline) {
+            let due = self
+                .pending
+                .range(until(user_id, now))
+                .filter_map(|(_, at)| hold(&at.1));
+            let mut due = due.take(extent.due_holds.saturating_add(1)).collect();
+            state.note_due(&mut due, extent.due_holds);
             holds.append(&mut due);
-            next_pending = pending
-                .iter()
-                .map(|h| h.state.expires_at)
-                .filter(|t| *t > now)
-                .min();
+            loaded.looked_up_due = true;
+            loaded.next_pending = self.pending.range(after(user_id, now)).next().map(|(_, at)| at.0);
         }
         if state.account.borrowed > 0 {
-            holds.extend(
-                pending
-                    .iter()
-                    .filter(|hold| hold.state.borrowed > 0)
-                    .map(|hold| (*hold).clone()),
-            );
+            let all = (user_id, Uuid::nil())..=(user_id, Uuid::max());
+            let borrowers = self.borrowing.range(all).filter_map(|(_, id)| hold(id));
+            let mut borrowers = borrowers.take(extent.borrowers.saturating_add(1)).collect();
+            state.note_borrowers(&mut borrowers, extent.borrowers);
+            holds.append(&mut borrowers);
         }
-        let pinned: BTreeSet<Uuid> = holds
-            .iter()
-            .flat_map(|hold| hold.state.pins.iter().map(|pin| pin.lot_id))
-            .collect();
-        state.lots = self
-            .lots_of(user_id)
-            .filter(|lot| lot.remaining > 0 || pinned.contains(&lot.lot_id))
-            .map(|lot| (lot.lot_id, lot.clone().into()))
-            .collect();
+        let pins = holds.iter().flat_map(|hold| &hold.state.pins);
+        lots.extend(pins.filter_map(|pin| lot(&pin.lot_id)));
+        lots.into_iter().for_each(|lot| state.put_lot(lot));
         holds.into_iter().for_each(|hold| state.put_hold(hold));
-        LoadedAccount {
-            state,
-            exists: stored.is_some(),
-            looked_up_due: due_at.is_some(),
-            next_pending,
+        loaded
+    }
+
+    fn put_lot(&mut self, user_id: Uuid, lot: &Lot) {
+        let place = (user_id, lot.burn_order());
+        let expiry = lot.expires_at.map(|at| (user_id, (at, lot.lot_id)));
+        let number = lot.reference.as_ref().filter(|_| lot.source == Source::Reversal);
+        let number = number.map(|number| (user_id, number.clone(), lot.lot_id));
+        if lot.remaining > 0 {
+            self.open.insert(place);
+            self.expiring.extend(expiry);
+            self.reversed.extend(number);
+        } else {
+            self.open.remove(&place);
+            expiry.map(|expiry| self.expiring.remove(&expiry));
+            number.map(|number| self.reversed.remove(&number));
+        }
+        self.lots.insert((user_id, lot.lot_id), lot.clone());
+    }
+
+    fn put_hold(&mut self, hold: &Hold) {
+        let (user_id, id) = (hold.user_id, hold.consumption_id);
+        self.owners.insert(id, user_id);
+        if let Some(before) = self.holds.insert((user_id, id), hold.clone()) {
+            self.pending.remove(&(user_id, (before.state.expires_at, id)));
+            self.borrowing.remove(&(user_id, id));
+        }
+        if hold.state.status == Status::Pending {
+            self.pending.insert((user_id, (hold.state.expires_at, id)));
+            if hold.state.borrowed > 0 {
+                self.borrowing.insert((user_id, id));
+            }
         }
     }
 
@@ -388,7 +446,7 @@ impl Books {
             .chain(&writes.lots)
             .filter(|(id, _)| fresh(id))
         {
-            self.lots.insert((*user_id, lot.lot_id), Lot::clone(lot));
+            self.put_lot(*user_id, lot);
         }
         for hold in writes
             .new_holds
@@ -396,9 +454,7 @@ impl Books {
             .chain(&writes.holds)
             .filter(|hold| fresh(&hold.user_id))
         {
-            self.owners.insert(hold.consumption_id, hold.user_id);
-            self.holds
-                .insert((hold.user_id, hold.consumption_id), Hold::clone(hold));
+            self.put_hold(hold);
         }
         let gifts = writes.gifts.iter().filter(|gift| fresh(&gift.user_id));
         self.gifts
@@ -427,12 +483,6 @@ impl Books {
         stale.into_iter().collect()
     }
 
-    fn lots_of(&self, user_id: Uuid) -> impl Iterator<Item = &Lot> {
-        self.lots
-            .range((user_id, Uuid::nil())..=(user_id, Uuid::max()))
-            .map(|(_, lot)| lot)
-    }
-
     fn holds_of(&self, user_id: Uuid) -> impl DoubleEndedIterator<Item = &Hold> {
         self.holds
             .range((user_id, Uuid::nil())..=(user_id, Uuid::max()))
@@ -457,6 +507,17 @@ impl Books {
             ))
             .map(|(_, entry)| entry)
     }
+}
+
+/// Of an account, what has its deadline at `now` or before.
+fn until(user_id: Uuid, now: Timestamp) -> RangeInclusive<(Uuid, (Timestamp, Uuid))> {
+    (user_id, (Timestamp::from_micros(i64::MIN), Uuid::nil()))..=(user_id, (now, Uuid::max()))
+}
+
+/// Of an account, what has its deadline after `now`.
+fn after(user_id: Uuid, now: Timestamp) -> RangeInclusive<(Uuid, (Timestamp, Uuid))> {
+    let next = Timestamp::from_micros(now.as_micros().saturating_add(1));
+    (user_id, (next, Uuid::nil()))..=(user_id, (Timestamp::from_micros(i64::MAX), Uuid::max()))
 }
 
 fn ready<T: Send + 'static>(result: StoreResult<T>) -> Reading<'static, T> {
@@ -495,8 +556,8 @@ impl Books {
 }
 
 impl Reader for MemoryStore {
-    fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>> {
-        self.read(|books| Some(books.account(user_id, Some(now), None, None)).filter(|found| found.exists))
+    fn account(&self, user_id: Uuid, now: Timestamp, extent: Extent) -> Reading<'_, Option<LoadedAccount>> {
+        self.read(|books| Some(books.account(user_id, Some(now), None, extent)).filter(|found| found.exists))
     }
 
     fn entries(&self, user_id: Uuid, filter: EntryFilter) -> Reading<'_, Vec<Entry>> {

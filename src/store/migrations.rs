@@ -5,6 +5,7 @@
 
 use super::{StoreError, StoreResult};
 use crate::ledger::Hash;
+use std::collections::BTreeSet;
 
 /// One step of the schema.
 #[derive(Debug, Clone, Copy)]
@@ -24,9 +25,10 @@ impl Migration {
     }
 }
 
-/// What a migration creates besides tables, and may get lost without anybody noticing: indexes and triggers, by name.
-pub(crate) fn objects(known: &[Migration]) -> Vec<(&'static str, &'static str)> {
-    let mut objects = Vec::new();
+/// What a migration creates besides tables, and may get lost without anybody noticing: indexes and triggers, by name. What
+/// a later one makes anew is named once.
+pub(crate) fn objects(known: &[Migration]) -> BTreeSet<(&'static str, &'static str)> {
+    let mut objects = BTreeSet::new();
     for line in known.iter().flat_map(|migration| migration.sql.lines()) {
         let mut words = line.split_whitespace();
         if words.next() != Some("CREATE") {
@@ -34,9 +36,11 @@ pub(crate) fn objects(known: &[Migration]) -> Vec<(&'static str, &'static str)> 
         }
         match (words.next(), words.next(), words.next()) {
             (Some("INDEX"), Some(name), _) | (Some("UNIQUE"), Some("INDEX"), Some(name)) => {
-                objects.push(("index", name));
+                objects.insert(("index", name));
             }
-            (Some("TRIGGER"), Some(name), _) => objects.push(("trigger", name)),
+            (Some("TRIGGER"), Some(name), _) => {
+                objects.insert(("trigger", name));
+            }
             _ => {}
         }
     }

@@ -42,6 +42,7 @@ pub(crate) mod sqlite;
 
 use crate::catalogue::Package;
 use crate::inspect::Problem;
+use crate::ledger::limits::EXPIRING_LOTS_MAX;
 use crate::ledger::{
     Account, Checkpoint, Entry, Hash, Hold, Kind, Lot, Order, OrderNo, OrderStatus, Prior, State, Status,
     Timestamp,
@@ -63,6 +64,65 @@ use uuid::Uuid;
 
 /// How many due holds of one account a `load` brings at the most; the rest follow in the next rounds.
 pub(crate) const DUE_HOLDS_MAX: usize = 100;
+/// The same for due lots of an account that has more lots than are loaded.
+pub(crate) const DUE_LOTS_MAX: usize = 250;
+/// How many open lots of one account a `load` brings at first. Where a command takes more, it is decided again.
+pub(crate) const LOTS_FIRST: usize = 32;
+
+/// How much of each account is read: no more than so many rows of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Open lots, first in burn order.
+    pub(crate) lots: usize,
+    /// Pending holds that have borrowed, in order of ids.
+    pub(crate) borrowers: usize,
+    pub(crate) due_holds: usize,
+    /// Of accounts with more open lots than `lots`; of the others, all are known.
+    pub(crate) due_lots: usize,
+    /// Of these, too: lots that will expire, first in order of expiry. Only readers want them.
+    pub(crate) expiring: Option<usize>,
+}
+
+impl Extent {
+    /// Everything.
+    pub(crate) const WHOLE: Extent = Extent {
+        lots: ALL,
+        borrowers: ALL,
+        due_holds: ALL,
+        due_lots: ALL,
+        expiring: None,
+    };
+
+    /// What a balance tells: it takes lots in burn order only where something that is due pays a debt.
+    pub(crate) const OUTLINE: Extent = Extent {
+        lots: 0,
+        borrowers: 0,
+        expiring: Some(EXPIRING_LOTS_MAX),
+        ..Extent::WHOLE
+    };
+
+    /// What commands are decided on at first.
+    pub(crate) fn first(lots: usize) -> Self {
+        Extent {
+            lots,
+            borrowers: 0,
+            due_holds: DUE_HOLDS_MAX,
+            due_lots: DUE_LOTS_MAX,
+            expiring: None,
+        }
+    }
+
+    /// What they are decided on where that was not enough.
+    pub(crate) fn more(rows: usize) -> Self {
+        Extent {
+            borrowers: rows,
+            ..Extent::first(rows)
+        }
+    }
+}
+
+/// More than there can be; and one more is still a number.
+const ALL: usize = u32::MAX as usize;
 
 /// How far the database's clock may be from the one that a batch is decided by. A process whose clock is wrong would end
 /// for good what is not over yet, or bring back what is.
@@ -180,6 +240,10 @@ pub(crate) struct Needs {
     pub(crate) payments: Vec<(Uuid, OrderNo, String)>,
     /// Keys that may be there already.
     pub(crate) keys: Vec<(KeyScope, String)>,
+    /// How many open lots of each account; [`LOTS_FIRST`] where `None`.
+    pub(crate) lots_first: Option<usize>,
+    /// Accounts of which that was not enough, with how many open lots and borrowing holds are wanted now.
+    pub(crate) more: HashMap<Uuid, usize>,
     /// Lock the accounts, so that the `append` can't find them stale. For accounts that lost too many races.
     pub(crate) lock: bool,
     /// What the database's clock has to agree with, where it has one.
@@ -195,6 +259,14 @@ impl Needs {
             ..Needs::default()
         }
     }
+
+    /// How much of an account is wanted.
+    pub(crate) fn extent(&self, user_id: &Uuid) -> Extent {
+        match self.more.get(user_id) {
+            Some(rows) => Extent::more(*rows),
+            None => Extent::first(self.lots_first.unwrap_or(LOTS_FIRST)),
+        }
+    }
 }
 
 /// One account as loaded.
@@ -208,6 +280,22 @@ pub(crate) struct LoadedAccount {
     pub(crate) looked_up_due: bool,
     /// Where they were: the first deadline among pending holds later than `now`.
     pub(crate) next_pending: Option<Timestamp>,
+    /// Where not all open lots are known and `next_lot_deadline <= now`, so that due ones were looked up: the first expiry
+    /// among open lots later than `now`.
+    pub(crate) next_lot: Option<Option<Timestamp>>,
+}
+
+impl LoadedAccount {
+    /// An account of which a store has found no row.
+    pub(crate) fn new(user_id: Uuid, now: Timestamp) -> Self {
+        LoadedAccount {
+            state: State::new(user_id, now),
+            exists: false,
+            looked_up_due: false,
+            next_pending: None,
+            next_lot: None,
+        }
+    }
 }
 
 /// What a `load` found.
@@ -407,12 +495,17 @@ pub(crate) enum Due {
 
 /// The reading side, shared by everybody.
 pub(crate) trait Reader: Anchors + Retention + Send + Sync + 'static {
-    /// The account with *all* its due holds (never a `due_end`), or `None` where it has no row.
-    fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>>;
+    /// The account, or `None` where it has no row.
+    fn account(&self, user_id: Uuid, now: Timestamp, extent: Extent) -> Reading<'_, Option<LoadedAccount>>;
 
     /// The same at the present: where the database has a clock, it has to agree about that.
-    fn account_now(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>> {
-        self.account(user_id, now)
+    fn account_now(
+        &self,
+        user_id: Uuid,
+        now: Timestamp,
+        extent: Extent,
+    ) -> Reading<'_, Option<LoadedAccount>> {
+        self.account(user_id, now, extent)
     }
 
     /// Lines of an account's journal, newest first.

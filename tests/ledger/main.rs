@@ -27,6 +27,7 @@ mod facade;
 mod full_disk;
 mod inspect;
 mod kept;
+mod lots;
 mod migrations;
 mod model;
 mod orders;

@@ -198,7 +198,8 @@ pub struct credits_balance {
     pub granted: i64,
     /// Credits spent in the account's life, reversals taken off.
     pub spent: i64,
-    /// Credits that will expire next, and when; 0 where none will.
+    /// Credits that will expire next, and when; 0 where none will. Of the hundred lots that expire first: where more expire
+    /// together, it is less than all of them.
     pub next_expiring: i64,
     /// See `next_expiring`.
     pub next_expires_at: i64,

@@ -192,7 +192,7 @@ pub(crate) fn balance(py: Python<'_>, of: Balance) -> PyResult<Py<PyAny>> {
     )?;
     make!(py, Balance {
         uuid(py, of.user_id)?, of.available, of.held, of.debt, of.credit_limit, of.granted, of.spent, expiring, of.seq,
-        datetime(py, of.at)?,
+        datetime(py, of.at)?, of.expiring_more,
     })
 }
 

@@ -168,6 +168,7 @@ class BalanceOut(_Answer):
     granted: int
     spent: int
     expiring: list[ExpiringOut]
+    expiring_more: bool
     at: Time
 
 

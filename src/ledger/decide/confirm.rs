@@ -79,11 +79,9 @@ fn check_overage(
 
 /// Takes `amount` from the lots, and what they lack as debt. Returns that part.
 fn take(draft: &mut Draft<'_>, amount: i64, pins: &mut Vec<Pin>) -> i64 {
-    let mut lacking = amount;
-    for pin in draft.burn(amount, draft.now) {
-        lacking -= pin.amount;
-        merge(pins, pin);
-    }
+    let burned = draft.burn(amount, draft.now);
+    let lacking = amount - burned.iter().map(|pin| pin.amount).sum::<i64>();
+    merge(pins, burned);
     draft.change_debt(lacking, 0);
     lacking
 }

@@ -21,24 +21,26 @@ pub fn mature(state: &State, now: Timestamp, rules: &Rules) -> Vec<Entry> {
     draft.finish()
 }
 
-/// The same as far as the loaded holds go, for a state with [`State::due_end`].
+/// The same for a state that is a part of what there is: as far as it goes, where it has a [`State::due_end`] or a
+/// [`State::due_lots_end`]. `None` where that takes lots or borrowing holds that it does not know.
 #[must_use]
-pub fn mature_loaded(state: &State, now: Timestamp, rules: &Rules) -> Vec<Entry> {
-    let mut draft = Draft::without_command(state, now, rules);
-    match state.due_end {
-        Some(end) => draft.mature_to(end),
-        None => draft.mature(now),
-    }
-    draft.finish()
+pub fn mature_loaded(state: &State, now: Timestamp, rules: &Rules) -> Option<Vec<Entry>> {
+    let mut draft = Draft::without_command(state, now, rules).of_part();
+    draft.mature_to(
+        state.due_end.unwrap_or((now, Uuid::max())),
+        state.due_lots_end.unwrap_or((Timestamp::MAX, Uuid::max())),
+    );
+    (!draft.lacks()).then(|| draft.finish())
 }
 
 impl Draft<'_> {
     pub(super) fn mature(&mut self, until: Timestamp) {
-        self.mature_to((until, Uuid::max()));
+        self.mature_to((until, Uuid::max()), (Timestamp::MAX, Uuid::max()));
     }
 
-    /// Applies what is due up to the hold `end`, itself included, in order of deadline and id.
-    fn mature_to(&mut self, end: (Timestamp, Uuid)) {
+    /// Applies what is due up to the hold `end` and the lot `lots_end`, themselves included, in order of deadline and id.
+    /// Of those whose deadline is that lot's expiry, holds come after all lots, of which others may follow.
+    fn mature_to(&mut self, end: (Timestamp, Uuid), lots_end: (Timestamp, Uuid)) {
         let until = end.0;
         let due = |deadline: Option<Timestamp>| deadline.is_some_and(|d| d <= until);
         let lots_due = self.lots().any(|lot| lot.remaining > 0 && lot.has_expired(until));
@@ -48,25 +50,32 @@ impl Draft<'_> {
         let mut holds: Vec<(Timestamp, Uuid)> = self
             .pending()
             .map(|h| (h.state.expires_at, h.consumption_id))
-            .filter(|due| *due <= end)
+            .filter(|due| *due <= end && due.0 < lots_end.0)
             .collect();
         holds.sort_unstable();
+        // Also those that are empty: what a hold gives back may come to them.
+        let expiries = self.lots().filter_map(|lot| lot.expiry());
+        self.expiries = Some(expiries.filter(|(at, _)| *at <= until).collect());
         for (deadline, consumption_id) in holds {
-            self.expire_lots(deadline);
+            self.expire_lots((deadline, Uuid::max()));
             self.expire_hold(consumption_id);
         }
-        self.expire_lots(until);
+        self.expire_lots((until, Uuid::max()).min(lots_end));
+        self.expiries = None;
     }
 
-    fn expire_lots(&mut self, until: Timestamp) {
-        let mut lots: Vec<(Option<Timestamp>, Uuid)> = self
-            .lots()
-            .filter(|lot| lot.remaining > 0 && lot.has_expired(until))
-            .map(|lot| (lot.expires_at, lot.lot_id))
-            .collect();
-        lots.sort_unstable();
-        for (_, lot_id) in lots {
-            self.expire_lot(lot_id);
+    /// What has expired by then gets nothing back any more: it would expire at once.
+    fn expire_lots(&mut self, until: (Timestamp, Uuid)) {
+        let next = |draft: &mut Self| {
+            let expiries = draft.expiries.as_mut()?;
+            let first = *expiries.first().filter(|first| **first <= until)?;
+            expiries.remove(&first);
+            Some(first.1)
+        };
+        while let Some(lot_id) = next(self) {
+            if self.lot(lot_id).is_some_and(|lot| lot.remaining > 0) {
+                self.expire_lot(lot_id);
+            }
         }
     }
 

@@ -8,13 +8,13 @@ use crate::ledger::apply::change_lot;
 use crate::ledger::command::invalid;
 use crate::ledger::limits::CREDITS_MAX;
 use crate::ledger::{
-    Account, Command, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, LotChange, Order, OrderNo, Pin,
-    Refusal, Rules, State, Status, Timestamp, id,
+    Account, BurnOrder, Command, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, LotChange, Order, OrderNo,
+    Pin, Refusal, Rules, State, Status, Timestamp, id,
 };
 use alloc::{
     borrow::{Cow, ToOwned},
     boxed::Box,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     string::String,
     sync::Arc,
     vec::Vec,
@@ -35,6 +35,13 @@ pub(super) struct Draft<'a> {
     change: i64,
     held_change: i64,
     ids: u64,
+    /// As in [`State`]; `None` where the state is taken for all there is.
+    lots_end: Option<BurnOrder>,
+    borrowers_end: Option<Uuid>,
+    /// Something was needed that the state does not know: whatever came of it does not count.
+    lacks: bool,
+    /// While deadlines are applied: lots that may have something left at their expiry, in order.
+    pub(super) expiries: Option<BTreeSet<(Timestamp, Uuid)>>,
 }
 
 /// What an entry is about; the rest of it the draft knows.
@@ -67,7 +74,23 @@ impl<'a> Draft<'a> {
             change: 0,
             held_change: 0,
             ids: 0,
+            lots_end: None,
+            borrowers_end: None,
+            lacks: false,
+            expiries: None,
         }
+    }
+
+    /// Takes the state for a part of what there is, as far as its ends say so.
+    pub(super) fn of_part(mut self) -> Self {
+        self.lots_end = self.base.lots_end;
+        self.borrowers_end = self.base.borrowers_end;
+        self
+    }
+
+    /// Whether something was needed that the state does not know.
+    pub(super) fn lacks(&self) -> bool {
+        self.lacks
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
@@ -148,6 +171,9 @@ impl<'a> Draft<'a> {
 
     pub(super) fn add_lot(&mut self, lot: Lot) {
         self.change += lot.remaining;
+        if let (Some(expiries), Some(expiry)) = (&mut self.expiries, lot.expiry()) {
+            expiries.insert(expiry);
+        }
         self.effects.new_lots.push(lot.clone());
         self.lots.insert(lot.lot_id, Arc::new(lot));
     }
@@ -201,6 +227,15 @@ impl<'a> Draft<'a> {
         &mut self.effects
     }
 
+    /// The lots that can be spent at `t`, as far as all before them are known.
+    fn spendable(&self, t: Timestamp) -> impl Iterator<Item = (BurnOrder, i64)> {
+        let end = self.lots_end;
+        self.lots()
+            .filter(move |lot| lot.free(t) > 0)
+            .map(move |lot| (lot.burn_order(), lot.free(t)))
+            .filter(move |(order, _)| end.is_none_or(|end| *order <= end))
+    }
+
     /// Takes up to `amount` out of the lots that can be spent at `t`, in burn order. Less where there is less.
     pub(super) fn burn(&mut self, amount: i64, t: Timestamp) -> Vec<Pin> {
         let mut left = amount;
@@ -208,11 +243,7 @@ impl<'a> Draft<'a> {
         if left == 0 {
             return pins;
         }
-        let mut lots: Vec<_> = self
-            .lots()
-            .filter(|lot| lot.free(t) > 0)
-            .map(|lot| (lot.burn_order(), lot.free(t)))
-            .collect();
+        let mut lots: Vec<_> = self.spendable(t).collect();
         lots.sort_unstable();
         for ((.., lot_id), free) in lots {
             let taken = free.min(left);
@@ -229,6 +260,7 @@ impl<'a> Draft<'a> {
             });
             left -= taken;
         }
+        self.lacks |= left > 0 && self.lots_end.is_some();
         pins
     }
 
@@ -245,8 +277,14 @@ impl<'a> Draft<'a> {
         if paid < debt - borrowed || borrowed == 0 {
             return;
         }
-        let mut borrowers: Vec<Arc<Hold>> =
-            self.pending().filter(|h| h.state.borrowed > 0).cloned().collect();
+        // Mostly there is nothing to pay with, and borrowers may be many.
+        if !self.may_be_spendable(t) {
+            return;
+        }
+        let end = self.borrowers_end;
+        let borrowing =
+            |h: &&Arc<Hold>| h.state.borrowed > 0 && end.is_none_or(|end| h.consumption_id <= end);
+        let mut borrowers: Vec<Arc<Hold>> = self.pending().filter(borrowing).cloned().collect();
         borrowers.sort_by_key(|h| h.consumption_id);
         for mut hold in borrowers {
             let pins = self.burn(hold.state.borrowed, t);
@@ -255,7 +293,7 @@ impl<'a> Draft<'a> {
                 return;
             }
             let state = &mut Arc::make_mut(&mut hold).state;
-            pins.into_iter().for_each(|pin| merge(&mut state.pins, pin));
+            merge(&mut state.pins, pins);
             state.borrowed -= paid;
             self.change_debt(-paid, -paid);
             self.effects
@@ -263,6 +301,13 @@ impl<'a> Draft<'a> {
                 .push((hold.consumption_id, hold.state.clone()));
             self.holds.insert(hold.consumption_id, hold);
         }
+        let borrowed = self.account.borrowed + self.effects.borrowed;
+        self.lacks |= end.is_some() && borrowed > 0 && self.may_be_spendable(t);
+    }
+
+    /// Whether anything can be spent at `t`, or nobody knows.
+    fn may_be_spendable(&self, t: Timestamp) -> bool {
+        self.lots_end.is_some() || self.spendable(t).next().is_some()
     }
 
     /// Closes the entry under way. `t` is when it takes effect (a deadline may lie before `now`).
@@ -360,12 +405,24 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Adds a pin: one for each lot, at its first place.
-pub(super) fn merge(pins: &mut Vec<Pin>, pin: Pin) {
-    match pins.iter_mut().find(|p| p.lot_id == pin.lot_id) {
-        Some(same) => same.amount += pin.amount,
-        None => pins.push(pin),
+/// Adds pins, each of another lot: one for each lot, at its first place.
+pub(super) fn merge(pins: &mut Vec<Pin>, more: Vec<Pin>) {
+    if pins.is_empty() {
+        *pins = more;
+        return;
     }
+    let mut more: Vec<(usize, Pin)> = more.into_iter().enumerate().collect();
+    more.sort_unstable_by_key(|(_, pin)| pin.lot_id);
+    for pin in pins.iter_mut() {
+        if let Ok(place) = more.binary_search_by_key(&pin.lot_id, |(_, pin)| pin.lot_id)
+            && let Some((_, same)) = more.get_mut(place)
+        {
+            pin.amount += core::mem::take(&mut same.amount);
+        }
+    }
+    more.sort_unstable_by_key(|(place, _)| *place);
+    let new = more.into_iter().map(|(_, pin)| pin);
+    pins.extend(new.filter(|pin| pin.amount > 0));
 }
 
 impl LotChange {

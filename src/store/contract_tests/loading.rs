@@ -60,7 +60,12 @@ pub(crate) async fn of_an_account_that_is_as_known_nothing_is_found(store: impl 
         .await;
     }
     let hash = async |user| {
-        let account = store.reader().account(user, T0).await.unwrap().unwrap();
+        let account = store
+            .reader()
+            .account(user, T0, Extent::WHOLE)
+            .await
+            .unwrap()
+            .unwrap();
         account.state.account.hash
     };
     let then = [(a, hash(a).await), (b, hash(b).await)];
@@ -219,7 +224,12 @@ pub(crate) async fn due_holds_come_in_order_and_in_parts(store: impl Subject) {
             "{count}"
         );
 
-        let all = store.reader().account(user, last).await.unwrap().unwrap();
+        let all = store
+            .reader()
+            .account(user, last, Extent::WHOLE)
+            .await
+            .unwrap()
+            .unwrap();
         assert!(all.state.due_end.is_none() && all.looked_up_due && all.exists);
         assert_eq!(all.next_pending, Some(at(1_000_000)));
         let expected: BTreeSet<Uuid> = in_order.into_iter().collect();
@@ -267,8 +277,15 @@ pub(crate) async fn borrowing_holds_are_loaded_where_there_is_debt_of_theirs(sto
     let all = consumption_id(&run(&mut committer, T0, command(Action::Consume(consume(user, 20)))).await);
     let spent = consumption_id(&run(&mut committer, T0, command(Action::Consume(consume(user, 1)))).await);
     run(&mut committer, T0, command(Action::Confirm(confirm(spent)))).await;
+    // At first none: mostly there is nothing to pay for them.
     let account = load_one(&mut committer, &needs_account(user, T0)).await;
-    assert_eq!(account.state.account.borrowed, 30);
+    assert_eq!(account.state.borrowers_end, Some(Uuid::nil()));
+    assert!(account.state.holds.is_empty());
+    let account = load_one(&mut committer, &needs_more(user, T0, 10)).await;
+    assert_eq!(
+        (account.state.account.borrowed, account.state.borrowers_end),
+        (30, None)
+    );
     assert_eq!(
         account.state.holds.keys().copied().collect::<BTreeSet<_>>(),
         BTreeSet::from([half, all])
@@ -281,7 +298,10 @@ pub(crate) async fn borrowing_holds_are_loaded_where_there_is_debt_of_theirs(sto
 
     run(&mut committer, T0, command(Action::Grant(grant(user, 1000)))).await;
     let account = load_one(&mut committer, &needs_account(user, T0)).await;
-    assert_eq!(account.state.account.borrowed, 0);
+    assert_eq!(
+        (account.state.account.borrowed, account.state.borrowers_end),
+        (0, None)
+    );
     assert!(account.state.holds.is_empty());
     assert!(
         store

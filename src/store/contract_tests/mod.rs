@@ -8,21 +8,23 @@
 
 mod loading;
 mod orders;
+mod parts;
 mod reading;
 mod rows;
 mod snapshots;
 mod writing;
 
-pub(crate) use {loading::*, orders::*, reading::*, rows::*, snapshots::*, writing::*};
+pub(crate) use {loading::*, orders::*, parts::*, reading::*, rows::*, snapshots::*, writing::*};
 
 use super::{
-    AccountWrite, Claim, Committer, DUE_HOLDS_MAX, Due, EntryFilter, GiftRow, HoldFilter, KeyScope,
-    LoadedAccount, Needs, OrderNeed, Reader, StoreError, StoreResult, Writes,
+    AccountWrite, Claim, Committer, DUE_HOLDS_MAX, DUE_LOTS_MAX, Due, EntryFilter, Extent, GiftRow,
+    HoldFilter, KeyScope, LoadedAccount, Needs, OrderNeed, Reader, StoreError, StoreResult, Writes,
 };
 use crate::ledger::{
     Account, Action, Clawback, Command, Confirm, Consume, Effects, Entry, Extend, Gift, Grant, Hash, Hold,
     HoldState, Kind, Late, Lot, LotChange, Metadata, Money, OrderNo, Outcome, Pin, Refund, Rules,
-    SetCreditLimit, Shortfall, Source, State, Status, Timestamp, apply, decide, limits,
+    SetCreditLimit, Shortfall, Source, State, Status, Timestamp, Undecided, apply, decide, decide_on_part,
+    limits,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -52,6 +54,11 @@ macro_rules! contract_tests {
             due_holds_come_in_order_and_in_parts,
             due_holds_are_looked_up_when_the_deadline_has_passed,
             borrowing_holds_are_loaded_where_there_is_debt_of_theirs,
+            lots_are_loaded_in_burn_order_and_in_parts,
+            lots_that_are_due_are_loaded_in_order_and_in_parts,
+            borrowing_holds_are_loaded_in_order_and_in_parts,
+            what_expires_first_is_read_of_many_lots,
+            lots_that_came_of_an_order_are_loaded_with_it,
             keys_lead_to_their_entry_and_its_consumption,
             a_key_that_was_not_looked_up_is_not_written_twice,
             a_key_is_looked_up_by_the_write,
@@ -168,10 +175,11 @@ fn writes(before: &LoadedAccount, entries: &[Entry]) -> Writes {
         holds.extend(entry.consumption_id.filter(|_| entry.effects.hold.is_some()));
         holds.extend(entry.effects.funded.iter().map(|(id, _)| *id));
     }
-    state.note_deadlines(
-        before.looked_up_due && before.state.due_end.is_none(),
-        before.next_pending,
-    );
+    let all_due = !before.state.is_due_in_parts();
+    if let Some(next) = before.next_lot.filter(|_| all_due) {
+        state.account.next_lot_deadline = next;
+    }
+    state.note_deadlines(before.looked_up_due && all_due, before.next_pending);
     let user_id = state.account.user_id;
     let lot = |id: &Uuid| (user_id, state.lots[id].clone());
     let gift = |entry: &Entry| {
@@ -282,13 +290,30 @@ fn needs_account(user_id: Uuid, now: Timestamp) -> Needs {
     }
 }
 
+/// An account with so many open lots and borrowing holds.
+fn needs_more(user_id: Uuid, now: Timestamp, rows: usize) -> Needs {
+    Needs {
+        more: [(user_id, rows)].into(),
+        ..needs_account(user_id, now)
+    }
+}
+
 /// Loads and decides; nothing is written yet.
 async fn decided<C: Committer>(committer: &mut C, now: Timestamp, command: &Command) -> (Writes, Outcome) {
-    let loaded = committer.load(&needs(command, now)).await.unwrap();
-    assert_eq!(loaded.accounts.len(), 1);
-    let account = loaded.accounts.values().next().unwrap();
-    let decision = decide(&account.state, command, now, &RULES).unwrap();
-    (writes(account, &decision.entries), decision.outcome)
+    let mut needs = needs(command, now);
+    loop {
+        let loaded = committer.load(&needs).await.unwrap();
+        assert_eq!(loaded.accounts.len(), 1);
+        let account = loaded.accounts.values().next().unwrap();
+        match decide_on_part(&account.state, command, now, &RULES) {
+            Ok(decision) => return (writes(account, &decision.entries), decision.outcome),
+            Err(Undecided::KnowsTooLittle) if needs.more.is_empty() => {
+                assert_eq!(committer.append(&Writes::default()).await.unwrap(), NOBODY);
+                needs.more.insert(account.state.account.user_id, 1_000_000);
+            }
+            Err(undecided) => panic!("{undecided:?}"),
+        }
+    }
 }
 
 /// Loads, decides, appends.

@@ -281,13 +281,13 @@ pub(crate) async fn a_closed_store_is_lost(store: impl Subject) {
     run(&mut committer, T0, command(Action::Grant(grant(user, 1)))).await;
     drop(committer);
     let reader = store.reader();
-    assert!(reader.account(user, T0).await.unwrap().is_some());
+    assert!(reader.account(user, T0, Extent::WHOLE).await.unwrap().is_some());
     reader.close().await.unwrap();
     reader.close().await.unwrap();
     fn lost<T>(result: StoreResult<T>) -> bool {
         matches!(result, Err(StoreError::Lost(_)))
     }
-    assert!(lost(reader.account(user, T0).await));
+    assert!(lost(reader.account(user, T0, Extent::WHOLE).await));
     assert!(lost(reader.entries(user, every_entry()).await));
     assert!(lost(reader.hold(user).await));
     assert!(lost(reader.snapshot().await.map(drop)));

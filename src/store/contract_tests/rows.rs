@@ -22,7 +22,7 @@ pub(crate) async fn absent_things_are_absent(store: impl Subject) {
             (KeyScope::Consumption(id(2)), "key".into()),
         ],
         lock: true,
-        clock: None,
+        ..Needs::default()
     };
     let loaded = committer.load(&needs).await.unwrap();
     assert_eq!(committer.append(&Writes::default()).await.unwrap(), NOBODY);
@@ -37,7 +37,7 @@ pub(crate) async fn absent_things_are_absent(store: impl Subject) {
     );
 
     let reader = store.reader();
-    assert!(reader.account(user, T0).await.unwrap().is_none());
+    assert!(reader.account(user, T0, Extent::WHOLE).await.unwrap().is_none());
     assert!(reader.entries(user, every_entry()).await.unwrap().is_empty());
     assert!(reader.holds(user, every_hold()).await.unwrap().is_empty());
     assert!(reader.hold(id(2)).await.unwrap().is_none());
@@ -444,7 +444,9 @@ pub(crate) async fn a_history_comes_back_the_same_everywhere(store: impl Subject
             },
         };
         let command = keyed(&format!("key-{step}"), action);
-        let loaded = committer.load(&needs(&command, at(now))).await.unwrap();
+        let mut needs = needs(&command, at(now));
+        needs.more.insert(user, 1_000_000);
+        let loaded = committer.load(&needs).await.unwrap();
         let Some(account) = loaded.accounts.get(&user) else {
             panic!("step {step}: not loaded")
         };

@@ -35,7 +35,7 @@ pub(crate) async fn a_key_that_was_not_looked_up_is_not_written_twice(store: imp
     let held = async |user| {
         store
             .reader()
-            .account(user, T0)
+            .account(user, T0, Extent::WHOLE)
             .await
             .unwrap()
             .unwrap()
@@ -150,7 +150,15 @@ pub(crate) async fn stale_accounts_are_named_and_left_alone(store: impl Subject)
     expected.sort_unstable();
     assert_eq!(stale, expected);
 
-    let account = async |user| store.reader().account(user, T0).await.unwrap().unwrap().state;
+    let account = async |user| {
+        store
+            .reader()
+            .account(user, T0, Extent::WHOLE)
+            .await
+            .unwrap()
+            .unwrap()
+            .state
+    };
     let (state_a, state_b, state_c) = (account(a).await, account(b).await, account(c).await);
     assert_eq!((state_a.account.seq, state_a.account.held), (2, 60));
     assert_eq!(
@@ -213,7 +221,7 @@ pub(crate) async fn an_account_is_written_without_an_entry(store: impl Subject) 
         for user in wanted {
             let account = store
                 .reader()
-                .account(*user, T0)
+                .account(*user, T0, Extent::WHOLE)
                 .await
                 .unwrap()
                 .unwrap()
@@ -335,7 +343,7 @@ pub(crate) async fn a_load_that_is_never_appended_changes_nothing(store: impl Su
     run(&mut committer, T0, command(Action::Grant(grant(user, 1)))).await;
     let account = store
         .reader()
-        .account(user, T0)
+        .account(user, T0, Extent::WHOLE)
         .await
         .unwrap()
         .unwrap()
@@ -385,7 +393,7 @@ pub(crate) async fn a_locked_account_is_never_stale(store: impl Subject) {
     rival.join().unwrap();
     let account = store
         .reader()
-        .account(user, T0)
+        .account(user, T0, Extent::WHOLE)
         .await
         .unwrap()
         .unwrap()
@@ -441,7 +449,13 @@ pub(crate) async fn committers_side_by_side_lose_nothing(store: impl Subject) {
     let granted: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
     assert_eq!(granted, users.len() * (500 / 75), "rule hold-at-consume");
     for user in users {
-        let state = store.reader().account(user, T0).await.unwrap().unwrap().state;
+        let state = store
+            .reader()
+            .account(user, T0, Extent::WHOLE)
+            .await
+            .unwrap()
+            .unwrap()
+            .state;
         assert_eq!(
             (state.account.available, state.account.held, state.account.seq),
             (50, 450, 7)

@@ -143,17 +143,19 @@ fn text(mask: u32) -> String {
             from.text
         )
     };
+    // The table is in the inner loop, by its primary key, because of the first column; of the second, plain equality makes
+    // sure that all of the key is looked up. Otherwise it might be a filter, and each row sent would walk through all
+    // rows of its account.
     let update = |name: &str, table: &str, from: &From, key: [&str; 2], also: &str| {
         let mut sets = from.names.clone();
         sets.retain(|name| !key.contains(name) && *name != "updated_at");
         let [first, second] = key;
         format!(
             "{name} AS (UPDATE {{s}}{table} t SET {}{also} FROM {} \
-             WHERE {} AND {} AND {guard})",
+             WHERE {} AND t.{second} = u.{second} AND {guard})",
             from.sets(&sets),
             from.text,
-            same("t", first),
-            same("t", second)
+            same("t", first)
         )
     };
     if mask & ENTRIES != 0 {

@@ -1,9 +1,9 @@
 //! Everything a batch needs, in one statement.
 //!
-//! Most accounts have nothing due and nothing borrowed, and their accounts, open lots and keys are all there is to know.
-//! So that is read first, and only where an account's row says that there is more, all of that account is read anew: in
-//! a second statement, which takes the place of everything that the first one found for it. Each account's picture is
-//! then of one snapshot, and a command needs one account's only.
+//! Most accounts have nothing due and few open lots, and their accounts, open lots and keys are all there is to know.
+//! So that is read first, and only where an account's row says that there is more, or where the first lots were not
+//! enough, all of that account is read anew: in a second statement, which takes the place of everything that the first one
+//! found for it. Each account's picture is then of one snapshot, and a command needs one account's only.
 //!
 //! Every look-up is a `CROSS JOIN LATERAL` with an index behind it, and `LIMIT` or `OFFSET 0` to keep it that: the
 //! planner does not know how long an array is, plans while tables are still empty, and would otherwise turn the join
@@ -13,33 +13,44 @@ use super::rows::{
     Packed, account_columns, clock_columns, deadline_columns, entry_columns, hold_columns, lot_columns,
 };
 use super::{Statements, during_read};
-use crate::ledger::{Hash, Hold, Order, OrderNo, OrderStatus, Prior, State, Timestamp};
+use crate::ledger::{Hash, Hold, Lot, Order, OrderNo, OrderStatus, Prior, State, Timestamp};
 use crate::store::{
-    Claim, DUE_HOLDS_MAX, KeyScope, Loaded, LoadedAccount, Needs, OpenOrderRow, OrderNeed, OrderRow,
+    Claim, Extent, KeyScope, LOTS_FIRST, Loaded, LoadedAccount, Needs, OpenOrderRow, OrderNeed, OrderRow,
     StoreError, StoreResult,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 use uuid::Uuid;
 
 const ACCOUNT: i16 = 0;
 const LOT: i16 = 1;
-const HOLD: i16 = 2;
+const BORROWER: i16 = 2;
 const DUE: i16 = 3;
 const NAMED: i16 = 4;
 const NEXT: i16 = 5;
 const PRIOR: i16 = 6;
 const CLOCK: i16 = 7;
+/// A lot that is due, of an account with more open lots than were read.
+const DUE_LOT: i16 = 8;
+/// The same, of a lot that is not due yet.
+const EXPIRING: i16 = 9;
+const NEXT_LOT: i16 = 10;
+
+/// The order in which lots burn: what `credit_lots_open` is in, and [`Lot::burn_order`].
+const BURN_ORDER: &str =
+    "l.priority, l.expires_at, (l.source NOT IN ('bonus', 'gift')), l.created_at, l.lot_id";
 
 /// Parts of the statement that a batch may not need.
 const WITH_CONSUMPTIONS: u32 = 1;
 const WITH_KEYS: u32 = 2;
 const WITH_CONSUMPTION_KEYS: u32 = 4;
 const WITH_LOTS: u32 = 8;
-/// Holds that are due or have borrowed, and the lots they are pinned to.
+/// What is due and holds that have borrowed, and the lots that holds are pinned to.
 const WITH_HOLDS: u32 = 16;
+/// Lots that will expire.
+const WITH_EXPIRING: u32 = 256;
 
 /// Accounts of which nothing is wanted while their last entry is as it is known.
 const WITH_KNOWN: u32 = 64;
@@ -50,9 +61,11 @@ const WITH_CLOCK: u32 = 128;
 /// What a lone command needs: one account, or one consumption and its account, and at the most one key and one lot.
 const LONE: u32 = 32;
 
-/// Writes the statement part by part. `$1` is the accounts; then, as far as needed: the hashes that are known of them, now
-/// and the number of due holds, `consumptions`, `key_accounts`, `keys`, `key_consumptions`, `consumption_keys`, `lot_accounts`, `lots`; of a
-/// [`LONE`] one just the account or the consumption, the hash, the key, the lot.
+/// Writes the statement part by part. `$1` is the accounts; then, as far as needed: the hashes that are known of them, the
+/// number of lots; now and the numbers of due holds, of due lots and of borrowers; now and the number of lots that will
+/// expire; `consumptions`, `key_accounts`, `keys`, `key_consumptions`, `consumption_keys`, `lot_accounts`, `lots`; of a
+/// [`LONE`] one just the account or the consumption, the hash, the key, the number of lots, the lot, now and the number of
+/// lots that will expire.
 fn text(mask: u32) -> String {
     let mut text = if mask & LONE != 0 {
         lone_text(mask)
@@ -118,13 +131,23 @@ fn lone_text(mask: u32) -> String {
         ));
     }
     select.push(format!(
-        "SELECT {} FROM {{s}}credit_lots l WHERE l.user_id = {lots_of} AND l.open",
-        lot_columns(LOT, "l")
+        "(SELECT {} FROM {{s}}credit_lots l WHERE l.user_id = {lots_of} AND l.open ORDER BY {BURN_ORDER} LIMIT {})",
+        lot_columns(LOT, "l"),
+        parameter()
     ));
     if mask & WITH_LOTS != 0 {
         select.push(format!(
             "SELECT {} FROM {{s}}credit_lots l WHERE l.user_id = {account} AND l.lot_id = {}::uuid",
             lot_columns(LOT, "l"),
+            parameter()
+        ));
+    }
+    if mask & WITH_EXPIRING != 0 {
+        select.push(format!(
+            "(SELECT {} FROM {{s}}credit_lots l WHERE l.user_id = {lots_of} AND l.open AND l.expires_at > {} \
+             ORDER BY l.expires_at, l.lot_id LIMIT {})",
+            lot_columns(EXPIRING, "l"),
+            parameter(),
             parameter()
         ));
     }
@@ -152,10 +175,16 @@ fn batch_text(mask: u32) -> String {
             " AND a.hash IS DISTINCT FROM w.known",
         )
     };
-    let (now, due_max) = if holds {
-        (parameter(), parameter())
+    let lots_max = parameter();
+    let (now, due_max, due_lots_max, borrowers_max) = if holds {
+        (parameter(), parameter(), parameter(), parameter())
     } else {
         Default::default()
+    };
+    let (later_than, expiring_max) = if mask & WITH_EXPIRING == 0 {
+        Default::default()
+    } else {
+        (parameter(), parameter())
     };
     let named = mask & WITH_CONSUMPTIONS != 0;
     if named {
@@ -179,19 +208,27 @@ fn batch_text(mask: u32) -> String {
              (SELECT * FROM {{s}}credit_consumption_logs h WHERE a.next_hold_deadline <= {now} AND h.user_id = a.user_id \
               AND h.status = 'pending' AND h.expires_at <= {now} ORDER BY h.expires_at, h.consumption_id LIMIT {due_max}) h)"
         ));
-        with.push(
+        with.push(format!(
             "borrowers AS MATERIALIZED (SELECT h.* FROM acc a CROSS JOIN LATERAL \
-             (SELECT * FROM {s}credit_consumption_logs h WHERE a.borrowed > 0 AND h.user_id = a.user_id \
-              AND h.status = 'pending' AND h.borrowed > 0 OFFSET 0) h)"
-                .into(),
-        );
+             (SELECT * FROM {{s}}credit_consumption_logs h WHERE a.borrowed > 0 AND h.user_id = a.user_id \
+              AND h.status = 'pending' AND h.borrowed > 0 ORDER BY h.consumption_id LIMIT {borrowers_max}) h)"
+        ));
     }
     select.push(format!("SELECT {} FROM acc a", account_columns(ACCOUNT, "a")));
     select.push(format!(
         "SELECT {} FROM acc a CROSS JOIN LATERAL \
-         (SELECT * FROM {{s}}credit_lots l WHERE l.user_id = a.user_id AND l.open OFFSET 0) l",
+         (SELECT * FROM {{s}}credit_lots l WHERE l.user_id = a.user_id AND l.open \
+          ORDER BY {BURN_ORDER} LIMIT {lots_max}) l",
         lot_columns(LOT, "l")
     ));
+    if mask & WITH_EXPIRING != 0 {
+        select.push(format!(
+            "SELECT {} FROM acc a CROSS JOIN LATERAL \
+             (SELECT * FROM {{s}}credit_lots l WHERE l.user_id = a.user_id AND l.open AND l.expires_at > {later_than} \
+              ORDER BY l.expires_at, l.lot_id LIMIT {expiring_max}) l",
+            lot_columns(EXPIRING, "l")
+        ));
+    }
     let mut pinned = Vec::new();
     if named {
         pinned.push("SELECT user_id, unnest(lot_ids) AS lot_id FROM named");
@@ -200,7 +237,19 @@ fn batch_text(mask: u32) -> String {
         pinned.push("SELECT user_id, unnest(lot_ids) AS lot_id FROM due");
         pinned.push("SELECT user_id, unnest(lot_ids) AS lot_id FROM borrowers");
         select.push(format!("SELECT {} FROM due h", hold_columns(DUE, "h")));
-        select.push(format!("SELECT {} FROM borrowers h", hold_columns(HOLD, "h")));
+        select.push(format!("SELECT {} FROM borrowers h", hold_columns(BORROWER, "h")));
+        select.push(format!(
+            "SELECT {} FROM acc a CROSS JOIN LATERAL \
+             (SELECT * FROM {{s}}credit_lots l WHERE a.next_lot_deadline <= {now} AND l.user_id = a.user_id AND l.open \
+              AND l.expires_at <= {now} ORDER BY l.expires_at, l.lot_id LIMIT {due_lots_max}) l",
+            lot_columns(DUE_LOT, "l")
+        ));
+        select.push(format!(
+            "SELECT {} FROM acc a CROSS JOIN LATERAL \
+             (SELECT l.user_id, l.expires_at FROM {{s}}credit_lots l WHERE a.next_lot_deadline <= {now} \
+              AND l.user_id = a.user_id AND l.open AND l.expires_at > {now} ORDER BY l.expires_at LIMIT 1) l",
+            deadline_columns(NEXT_LOT, "l")
+        ));
         select.push(format!(
             "SELECT {} FROM acc a CROSS JOIN LATERAL \
              (SELECT h.user_id, h.expires_at FROM {{s}}credit_consumption_logs h WHERE a.next_hold_deadline <= {now} \
@@ -212,7 +261,7 @@ fn batch_text(mask: u32) -> String {
     if !pinned.is_empty() {
         select.push(format!(
             "SELECT {} FROM ({}) p CROSS JOIN LATERAL (SELECT * FROM {{s}}credit_lots l \
-             WHERE l.user_id = p.user_id AND l.lot_id = p.lot_id AND NOT l.open LIMIT 1) l",
+             WHERE l.user_id = p.user_id AND l.lot_id = p.lot_id LIMIT 1) l",
             lot_columns(LOT, "l"),
             pinned.join(" UNION ")
         ));
@@ -275,20 +324,33 @@ pub(super) async fn load(
     statements: &Statements,
     needs: &Needs,
 ) -> StoreResult<Loaded> {
-    load_with(connection, statements, needs, DUE_HOLDS_MAX).await
+    let first = Extent::first(needs.lots_first.unwrap_or(LOTS_FIRST));
+    load_with(connection, statements, needs, first).await
 }
 
-/// `due_max`: how many due holds of one account are read.
+/// `extent`: how much is read of accounts of which no more is wanted.
 pub(super) async fn load_with(
     connection: &mut PgConnection,
     statements: &Statements,
     needs: &Needs,
-    due_max: usize,
+    extent: Extent,
 ) -> StoreResult<Loaded> {
-    let mut loaded = read(connection, statements, needs, due_max, 0).await?;
-    let more = more_to_know(needs, &loaded);
-    if !more.accounts.is_empty() {
-        let again = read(connection, statements, &more, due_max, WITH_HOLDS).await?;
+    let mut loaded = read(connection, statements, needs, extent, 0).await?;
+    let mut unknown: BTreeMap<Option<usize>, HashSet<Uuid>> = BTreeMap::new();
+    for (user_id, found) in &loaded.accounts {
+        let rows = needs.more.get(user_id).copied();
+        let account = &found.state.account;
+        let now = needs.now.unwrap_or(Timestamp::MIN);
+        let lots_due = found.state.lots_end.is_some() && is_due(account.next_lot_deadline, now);
+        let borrowers = extent.borrowers > 0 && account.borrowed > 0;
+        if rows.is_some() || found.looked_up_due || lots_due || borrowers {
+            unknown.entry(rows).or_default().insert(*user_id);
+        }
+    }
+    for (rows, accounts) in unknown {
+        let more = about(needs, &loaded, &accounts);
+        let extent = rows.map_or(extent, Extent::more);
+        let again = read(connection, statements, &more, extent, WITH_HOLDS).await?;
         loaded
             .priors
             .retain(|(user_id, _), _| !again.accounts.contains_key(user_id));
@@ -311,16 +373,9 @@ pub(super) async fn load_with(
     Ok(loaded)
 }
 
-/// What `needs` asks about accounts of which the first statement did not read all.
-fn more_to_know(needs: &Needs, loaded: &Loaded) -> Needs {
-    let unknown = |user_id: &Uuid| {
-        let account = loaded.accounts.get(user_id);
-        account.is_some_and(|found| found.looked_up_due || found.state.account.borrowed > 0)
-    };
-    let accounts: Vec<Uuid> = loaded.accounts.keys().filter(|id| unknown(id)).copied().collect();
-    if accounts.is_empty() {
-        return Needs::default();
-    }
+/// What `needs` asks about these accounts.
+fn about(needs: &Needs, loaded: &Loaded, accounts: &HashSet<Uuid>) -> Needs {
+    let unknown = |user_id: &Uuid| accounts.contains(user_id);
     let owner_unknown = |id: &Uuid| loaded.owners.get(id).is_some_and(unknown);
     let scope_unknown = |scope: &KeyScope| match scope {
         KeyScope::Account(user_id) => unknown(user_id),
@@ -346,12 +401,9 @@ fn more_to_know(needs: &Needs, loaded: &Loaded) -> Needs {
             .filter(|(scope, _)| scope_unknown(scope))
             .cloned()
             .collect(),
-        accounts,
-        known: Vec::new(),
-        orders: Vec::new(),
-        payments: Vec::new(),
+        accounts: accounts.iter().copied().collect(),
         lock: needs.lock,
-        clock: None,
+        ..Needs::default()
     }
 }
 
@@ -359,9 +411,11 @@ async fn read(
     connection: &mut PgConnection,
     statements: &Statements,
     needs: &Needs,
-    due_max: usize,
+    extent: Extent,
     holds: u32,
 ) -> StoreResult<Loaded> {
+    // One more than is wanted tells whether there are more.
+    let one_more = |max: usize| i64::try_from(max).unwrap_or(i64::MAX).saturating_add(1);
     let now = needs.now.unwrap_or(Timestamp::MIN);
     let (mut key_accounts, mut keys) = (Vec::new(), Vec::new());
     let (mut key_consumptions, mut consumption_keys) = (Vec::new(), Vec::new());
@@ -384,7 +438,8 @@ async fn read(
         | flag(!consumption_keys.is_empty(), WITH_CONSUMPTION_KEYS)
         | flag(!needs.lots.is_empty(), WITH_LOTS)
         | flag(!needs.known.is_empty(), WITH_KNOWN)
-        | flag(needs.clock.is_some(), WITH_CLOCK);
+        | flag(needs.clock.is_some(), WITH_CLOCK)
+        | flag(extent.expiring.is_some(), WITH_EXPIRING);
     let lone = holds == 0
         && needs.accounts.len() + needs.consumptions.len() == 1
         && needs.keys.len() <= 1
@@ -399,11 +454,15 @@ async fn read(
         if let Some((_, key)) = needs.keys.first() {
             query = query.bind(key);
         }
+        query = query.bind(one_more(extent.lots));
         if let Some((_, lot)) = needs.lots.first() {
             query = query.bind(lot);
         }
+        if let Some(max) = extent.expiring {
+            query = query.bind(now).bind(one_more(max));
+        }
         let rows = query.fetch_all(&mut *connection).await.map_err(during_read)?;
-        return collect(&rows, needs, now, due_max);
+        return collect(&rows, needs, now, extent, mask);
     }
     let known: HashMap<Uuid, &[u8]> = needs
         .known
@@ -415,10 +474,15 @@ async fn read(
         let hashes = needs.accounts.iter().map(|id| known.get(id).copied());
         query = query.bind(hashes.collect::<Vec<Option<&[u8]>>>());
     }
+    query = query.bind(one_more(extent.lots));
     if mask & WITH_HOLDS != 0 {
-        // One more than is wanted tells whether there are more.
-        let limit = i64::try_from(due_max).unwrap_or(i64::MAX).saturating_add(1);
-        query = query.bind(now).bind(limit);
+        query = query.bind(now).bind(one_more(extent.due_holds));
+        query = query
+            .bind(one_more(extent.due_lots))
+            .bind(one_more(extent.borrowers));
+    }
+    if let Some(max) = extent.expiring {
+        query = query.bind(now).bind(one_more(max));
     }
     if mask & WITH_CONSUMPTIONS != 0 {
         query = query.bind(&needs.consumptions);
@@ -434,14 +498,16 @@ async fn read(
         query = query.bind(accounts).bind(lots);
     }
     let rows = query.fetch_all(&mut *connection).await.map_err(during_read)?;
-    collect(&rows, needs, now, due_max)
+    collect(&rows, needs, now, extent, mask)
 }
 
-fn collect(rows: &[PgRow], needs: &Needs, now: Timestamp, due_max: usize) -> StoreResult<Loaded> {
+fn collect(rows: &[PgRow], needs: &Needs, now: Timestamp, extent: Extent, mask: u32) -> StoreResult<Loaded> {
     let mut loaded = Loaded::default();
     let known: HashSet<Uuid> = needs.known.iter().map(|(user_id, _)| *user_id).collect();
     for user_id in needs.accounts.iter().filter(|id| !known.contains(id)) {
-        loaded.accounts.insert(*user_id, absent(*user_id, now));
+        loaded
+            .accounts
+            .insert(*user_id, LoadedAccount::new(*user_id, now));
     }
     let mut rest = Vec::with_capacity(rows.len());
     for row in rows {
@@ -457,18 +523,13 @@ fn collect(rows: &[PgRow], needs: &Needs, now: Timestamp, due_max: usize) -> Sto
             continue;
         }
         let account = packed.account()?;
-        let looked_up_due = account.next_hold_deadline.is_some_and(|deadline| deadline <= now);
-        let mut state = State::new(account.user_id, now);
-        state.account = account;
-        let found = LoadedAccount {
-            state,
-            exists: true,
-            looked_up_due,
-            next_pending: None,
-        };
+        let looked_up_due = is_due(account.next_hold_deadline, now);
+        let mut found = LoadedAccount::new(account.user_id, now);
+        found.state.account = account;
+        (found.exists, found.looked_up_due) = (true, looked_up_due);
         loaded.accounts.insert(packed.user_id, found);
     }
-    let mut due: HashMap<Uuid, Vec<Hold>> = HashMap::new();
+    let mut parts: HashMap<Uuid, Parts> = HashMap::new();
     for packed in rest {
         let user_id = packed.user_id;
         match packed.tag {
@@ -494,35 +555,65 @@ fn collect(rows: &[PgRow], needs: &Needs, now: Timestamp, due_max: usize) -> Sto
         let account = loaded
             .accounts
             .entry(user_id)
-            .or_insert_with(|| absent(user_id, now));
+            .or_insert_with(|| LoadedAccount::new(user_id, now));
         match packed.tag {
-            LOT => {
-                let lot = packed.lot()?;
-                account.state.put_lot(lot);
-            }
+            LOT => account.state.put_lot(packed.lot()?),
+            DUE_LOT => parts.entry(user_id).or_default().due_lots.push(packed.lot()?),
+            EXPIRING => parts.entry(user_id).or_default().expiring.push(packed.lot()?),
+            NEXT_LOT => parts.entry(user_id).or_default().next_lot = packed.time(0),
             NEXT => account.next_pending = packed.time(0),
-            DUE => due.entry(user_id).or_default().push(packed.hold()?),
-            _ => {
-                account.state.put_hold(packed.hold()?);
-            }
+            DUE => parts.entry(user_id).or_default().due.push(packed.hold()?),
+            BORROWER => parts.entry(user_id).or_default().borrowers.push(packed.hold()?),
+            _ => account.state.put_hold(packed.hold()?),
         }
     }
-    for (user_id, mut due) in due {
-        if let Some(account) = loaded.accounts.get_mut(&user_id) {
-            due.sort_by_key(|hold| (hold.state.expires_at, hold.consumption_id));
-            account.state.note_due(&mut due, due_max);
-            due.into_iter().for_each(|hold| account.state.put_hold(hold));
+    for (user_id, account) in &mut loaded.accounts {
+        let state = &mut account.state;
+        state.note_open(extent.lots);
+        let part = parts.remove(user_id).unwrap_or_default();
+        if mask & WITH_HOLDS == 0 {
+            state.borrowers_end = (state.account.borrowed > 0).then(Uuid::nil);
+        } else if state.lots_end.is_some() && is_due(state.account.next_lot_deadline, now) {
+            account.next_lot = Some(part.next_lot);
         }
+        part.put(state, extent);
     }
     Ok(loaded)
 }
 
-fn absent(user_id: Uuid, now: Timestamp) -> LoadedAccount {
-    LoadedAccount {
-        state: State::new(user_id, now),
-        exists: false,
-        looked_up_due: false,
-        next_pending: None,
+fn is_due(deadline: Option<Timestamp>, now: Timestamp) -> bool {
+    deadline.is_some_and(|deadline| deadline <= now)
+}
+
+/// Rows of an account of which there may be more than were wanted.
+#[derive(Default)]
+struct Parts {
+    due: Vec<Hold>,
+    borrowers: Vec<Hold>,
+    due_lots: Vec<Lot>,
+    expiring: Vec<Lot>,
+    next_lot: Option<Timestamp>,
+}
+
+impl Parts {
+    fn put(mut self, state: &mut State, extent: Extent) {
+        self.due
+            .sort_by_key(|hold| (hold.state.expires_at, hold.consumption_id));
+        state.note_due(&mut self.due, extent.due_holds);
+        self.borrowers.sort_by_key(|hold| hold.consumption_id);
+        state.note_borrowers(&mut self.borrowers, extent.borrowers);
+        let holds = self.due.into_iter().chain(self.borrowers);
+        holds.for_each(|hold| state.put_hold(hold));
+        // Where all lots are known, these are among them.
+        if state.lots_end.is_some() {
+            let in_order = |lots: &mut Vec<Lot>| lots.sort_by_key(|lot| (lot.expires_at, lot.lot_id));
+            in_order(&mut self.due_lots);
+            state.note_due_lots(&mut self.due_lots, extent.due_lots);
+            in_order(&mut self.expiring);
+            state.note_expiring(&mut self.expiring, extent.expiring.unwrap_or_default());
+            let lots = self.due_lots.into_iter().chain(self.expiring);
+            lots.for_each(|lot| state.put_lot(lot));
+        }
     }
 }
 
@@ -545,7 +636,7 @@ async fn name_holds_of_priors(
         format!(
             "SELECT {} FROM unnest($1::uuid[]) AS n(id) CROSS JOIN LATERAL \
              (SELECT * FROM {{s}}credit_consumption_logs h WHERE h.consumption_id = n.id LIMIT 1) h",
-            hold_columns(HOLD, "h")
+            hold_columns(NAMED, "h")
         )
     });
     let rows = sqlx::query(text)
@@ -652,8 +743,8 @@ async fn load_orders(
     }
     let rows = sqlx::query(text)
         .persistent(statements.persistent)
-        .bind(owners)
-        .bind(numbers)
+        .bind(&owners)
+        .bind(&numbers)
         .bind(buyers)
         .bind(packages)
         .bind(waiting)
@@ -679,16 +770,21 @@ async fn load_orders(
         return Ok(());
     }
     let text = statements.text("order_lots", 0, || {
+        let columns = lot_columns(LOT, "l");
         format!(
-            "SELECT {} FROM unnest($1::uuid[], $2::uuid[]) AS n(user_id, id) CROSS JOIN LATERAL \
-             (SELECT * FROM {{s}}credit_lots l WHERE l.user_id = n.user_id AND l.lot_id = n.id LIMIT 1) l",
-            lot_columns(LOT, "l")
+            "SELECT {columns} FROM unnest($1::uuid[], $2::uuid[]) AS n(user_id, id) CROSS JOIN LATERAL \
+             (SELECT * FROM {{s}}credit_lots l WHERE l.user_id = n.user_id AND l.lot_id = n.id LIMIT 1) l \
+             UNION ALL SELECT {columns} FROM unnest($3::uuid[], $4::text[]) AS n(user_id, number) CROSS JOIN LATERAL \
+             (SELECT * FROM {{s}}credit_lots l WHERE l.user_id = n.user_id AND l.reference = n.number AND l.open \
+              AND l.source = 'reversal' OFFSET 0) l"
         )
     });
     let rows = sqlx::query(text)
         .persistent(statements.persistent)
         .bind(accounts)
         .bind(lots)
+        .bind(owners)
+        .bind(numbers)
         .fetch_all(&mut *connection)
         .await
         .map_err(during_read)?;

@@ -2,7 +2,7 @@
 //!
 //! | step | round trips | statements |
 //! | --- | --- | --- |
-//! | `load` | 1 | one `SELECT` over everything the batch needs: one snapshot, no locks; a second one for accounts with holds that are due or have borrowed |
+//! | `load` | 1 | one `SELECT` over everything the batch needs: one snapshot, no locks; a second one for accounts of which something is due, or a command takes more |
 //! | `load` with `lock` | 3 | `BEGIN`; lock the accounts in order of id; the same `SELECT` |
 //! | `append` | 1 | one writable CTE, in autocommit: a transaction by itself (and `COMMIT`, after a locking load) |
 //!

@@ -10,8 +10,8 @@ use crate::catalogue::Package;
 use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Status, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
-    CatalogueChange, CatalogueRows, Changed, ClockBound, Due, EntryFilter, HoldFilter, Inspected, Loaded,
-    LoadedAccount, Needs, OddTime, OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError,
+    CatalogueChange, CatalogueRows, Changed, ClockBound, Due, EntryFilter, Extent, HoldFilter, Inspected,
+    Loaded, LoadedAccount, Needs, OddTime, OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError,
     StoreResult, StoredEntry, TIMES_NAMED_MAX, after_every_number,
 };
 use sqlx::pool::PoolConnection;
@@ -97,6 +97,7 @@ impl PostgresStore {
         &self,
         user_id: Uuid,
         at: Timestamp,
+        extent: Extent,
         clock: Option<ClockBound>,
     ) -> Reading<'_, Option<LoadedAccount>> {
         let needs = Needs {
@@ -106,16 +107,16 @@ impl PostgresStore {
             ..Needs::default()
         };
         Box::pin(async move {
-            let account = self.loaded(needs).await?.accounts.remove(&user_id);
+            let account = self.loaded(needs, extent).await?.accounts.remove(&user_id);
             Ok(account.filter(|account| account.exists))
         })
     }
 
-    async fn loaded(&self, needs: Needs) -> StoreResult<Loaded> {
+    async fn loaded(&self, needs: Needs, extent: Extent) -> StoreResult<Loaded> {
         let mut tries = self.settings.max_connections;
         loop {
             let mut connection = self.borrow().await?;
-            let load = load::load_with(&mut connection, &self.statements, &needs, usize::MAX >> 1);
+            let load = load::load_with(&mut connection, &self.statements, &needs, extent);
             let done = load.await;
             match self.give_back(connection, done).await {
                 Err(error) => lost(error, &mut tries)?,
@@ -156,13 +157,18 @@ pub(super) fn limit(n: usize) -> i64 {
 }
 
 impl Reader for PostgresStore {
-    fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>> {
-        self.account_at(user_id, now, None)
+    fn account(&self, user_id: Uuid, now: Timestamp, extent: Extent) -> Reading<'_, Option<LoadedAccount>> {
+        self.account_at(user_id, now, extent, None)
     }
 
-    fn account_now(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>> {
+    fn account_now(
+        &self,
+        user_id: Uuid,
+        now: Timestamp,
+        extent: Extent,
+    ) -> Reading<'_, Option<LoadedAccount>> {
         let clock = self.settings.max_clock_skew.map(|max| ClockBound { now, max });
-        self.account_at(user_id, now, clock)
+        self.account_at(user_id, now, extent, clock)
     }
 
     fn time(&self) -> Reading<'_, Option<Timestamp>> {
@@ -327,7 +333,7 @@ impl Reader for PostgresStore {
 
     fn prior(&self, user_id: Uuid, key: String) -> Reading<'_, Option<Prior>> {
         Box::pin(async move {
-            let loaded = self.loaded(Needs::of_key(user_id, key)).await?;
+            let loaded = self.loaded(Needs::of_key(user_id, key), Extent::first(0)).await?;
             Ok(loaded.priors.into_values().next())
         })
     }

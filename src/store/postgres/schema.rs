@@ -37,6 +37,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../../migrations/postgres/0005_anchors.sql"),
     },
     Migration {
+        version: 6,
+        name: "lots",
+        sql: include_str!("../../../migrations/postgres/0006_lots.sql"),
+    },
+    Migration {
         version: 7,
         name: "search_path",
         sql: include_str!("../../../migrations/postgres/0007_search_path.sql"),

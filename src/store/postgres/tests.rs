@@ -118,3 +118,92 @@ async fn errors_say_what_to_do_and_quote_no_source_line() {
         assert!(!problem.contains("at line"), "{problem}");
     }
 }
+
+/// Rows of lots and consumptions that this transaction has fetched by an index, so far.
+async fn fetched(connection: &mut PgConnection) -> i64 {
+    sqlx::query(
+        "SELECT coalesce(sum(coalesce(idx_tup_fetch, 0) + seq_tup_read), 0)::int8 FROM pg_stat_xact_user_tables \
+         WHERE relname IN ('credit_lots', 'credit_consumption_logs')",
+    )
+    .fetch_one(connection)
+    .await
+    .unwrap()
+    .try_get(0)
+    .unwrap()
+}
+
+#[tokio::test]
+async fn of_many_lots_only_those_are_touched_that_a_command_takes() {
+    use crate::ledger::{Account, Hash, Timestamp};
+    use crate::store::{AccountWrite, Extent, Needs, Writes};
+    let database = in_database().await;
+    let mut connection = session_options(&database.store.settings, true)
+        .connect()
+        .await
+        .unwrap();
+    let user = Uuid::from_u128(7);
+    let now = Timestamp::from_micros(1_790_000_000_000_000);
+    let statements = Statements::new(None, true);
+    // No table has statistics: as soon after the first lots as it can be.
+    connection
+        .execute(AssertSqlSafe(format!(
+            "BEGIN; INSERT INTO credit_accounts SELECT '{user}', 1, sha256('1'), 20000, 0, 0, 0, 0, 20000, 0, NULL, \
+             '2027-01-01', '2026-09-01', '2026-09-01'; \
+             INSERT INTO credit_lots (user_id, lot_id, source, amount, remaining, expired, clawed, claim, open, priority, \
+             expires_at, created_at) SELECT '{user}', md5(n::text)::uuid, 'purchase', 1, 1, 0, 0, 0, true, 0, \
+             timestamptz '2027-01-01' + n * interval '1 second', '2026-09-01' FROM generate_series(1, 20000) n"
+        )))
+        .await
+        .unwrap();
+    let needs = |rows: Option<usize>| Needs {
+        now: Some(now),
+        accounts: vec![user],
+        more: rows.map(|rows| (user, rows)).into_iter().collect(),
+        ..Needs::default()
+    };
+    let before = fetched(&mut connection).await;
+    let loaded = within::load(&mut connection, &statements, &needs(None))
+        .await
+        .unwrap();
+    assert_eq!(
+        loaded.accounts[&user].state.lots.len(),
+        crate::store::LOTS_FIRST + 1
+    );
+    let outline = load::load_with(&mut connection, &statements, &needs(None), Extent::OUTLINE)
+        .await
+        .unwrap();
+    assert_eq!(outline.accounts[&user].state.lots.len(), 100);
+    let after = fetched(&mut connection).await;
+    assert!(after - before < 300, "read {}", after - before);
+
+    let loaded = within::load(&mut connection, &statements, &needs(Some(5_000)))
+        .await
+        .unwrap();
+    let state = &loaded.accounts[&user].state;
+    let before = fetched(&mut connection).await;
+    let writes = Writes {
+        accounts: vec![AccountWrite {
+            account: Account {
+                seq: 2,
+                hash: Hash::of(b"2"),
+                ..state.account.clone()
+            },
+            before: Some(state.account.clone()),
+        }],
+        lots: state.lots.values().map(|lot| (user, Arc::clone(lot))).collect(),
+        only_remaining: true,
+        ..Writes::default()
+    };
+    let stale = within::append(&mut connection, &statements, &writes)
+        .await
+        .unwrap();
+    assert!(stale.is_empty());
+    let after = fetched(&mut connection).await;
+    assert!(
+        after - before < 20_000,
+        "{} for {} lots",
+        after - before,
+        writes.lots.len()
+    );
+    connection.close().await.unwrap();
+}

@@ -5,7 +5,7 @@ use super::rows::{
     self, Shape, account_columns, blob, entry_columns, hold_columns, lot_columns, micros, order_columns,
 };
 use crate::ledger::{Account, Entry, Hash, Hold, Lot, Order, OrderNo, Prior, State, Timestamp};
-use crate::store::{DUE_HOLDS_MAX, KeyScope, Loaded, LoadedAccount, Needs, OrderNeed, StoreResult};
+use crate::store::{Extent, KeyScope, Loaded, LoadedAccount, Needs, OrderNeed, StoreResult};
 use rusqlite::{Connection, Params, params};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
@@ -17,13 +17,14 @@ pub(super) fn load(connection: &Connection, needs: &Needs) -> StoreResult<Loaded
         .map_err(|failure| failure.explain(connection))
 }
 
-/// An account with all its due holds, or `None` where it has no row.
+/// An account, or `None` where it has no row.
 pub(super) fn account(
     connection: &Connection,
     user_id: Uuid,
     now: Timestamp,
+    extent: Extent,
 ) -> Attempt<Option<LoadedAccount>> {
-    let loaded = Books { connection }.account(user_id, Some(now), Vec::new(), &[], usize::MAX)?;
+    let loaded = Books { connection }.account(user_id, Some(now), Vec::new(), &[], extent)?;
     Ok(Some(loaded).filter(|loaded| loaded.exists))
 }
 
@@ -81,6 +82,11 @@ pub(super) fn one<T>(
     rows.next()?.map(|row| shape.read(row)).transpose()
 }
 
+/// A limit that shows whether there are more.
+fn one_more(max: usize) -> i64 {
+    i64::try_from(max).unwrap_or(i64::MAX).saturating_add(1)
+}
+
 struct Books<'c> {
     connection: &'c Connection,
 }
@@ -105,7 +111,8 @@ impl Books<'_> {
             {
                 continue;
             }
-            let mut account = self.account(user_id, needs.now, named, &needs.lots, DUE_HOLDS_MAX)?;
+            let extent = needs.extent(&user_id);
+            let mut account = self.account(user_id, needs.now, named, &needs.lots, extent)?;
             for (_, need) in needs.orders.iter().filter(|(owner, _)| *owner == user_id) {
                 self.orders(*need, now, &mut account.state)?;
             }
@@ -137,41 +144,55 @@ impl Books<'_> {
         Ok(loaded)
     }
 
-    /// An account with `named` holds, those of `lots` that are its own, and whatever else [`State`] asks for, but at
-    /// most `due_max` due holds.
+    /// An account with `named` holds, those of `lots` that are its own, and whatever else [`State`] asks for, as far as
+    /// `extent` goes.
     fn account(
         &self,
         user_id: Uuid,
         now: Option<Timestamp>,
         named: Vec<Hold>,
         lots: &[(Uuid, Uuid)],
-        due_max: usize,
+        extent: Extent,
     ) -> Attempt<LoadedAccount> {
-        let mut state = State::new(user_id, now.unwrap_or(Timestamp::MIN));
-        let stored = self.account_row(user_id)?;
-        let exists = stored.is_some();
-        if let Some(account) = stored {
+        let mut loaded = LoadedAccount::new(user_id, now.unwrap_or(Timestamp::MIN));
+        let state = &mut loaded.state;
+        if let Some(account) = self.account_row(user_id)? {
             state.account = account;
+            loaded.exists = true;
         }
-        for (_, lot) in self.open_lots(user_id)? {
+        let is_due =
+            |deadline: Option<Timestamp>| now.filter(|now| deadline.is_some_and(|first| first <= *now));
+        for lot in self.open_lots(user_id, extent.lots)? {
             state.put_lot(lot);
         }
+        state.note_open(extent.lots);
+        let mut timely = Vec::new();
+        if let (Some(now), Some(_)) = (now, state.lots_end) {
+            if is_due(state.account.next_lot_deadline).is_some() {
+                let mut due = self.due_lots(user_id, now, extent.due_lots)?;
+                state.note_due_lots(&mut due, extent.due_lots);
+                timely.append(&mut due);
+                loaded.next_lot = Some(self.next_lot(user_id, now)?);
+            }
+            if let Some(max) = extent.expiring {
+                let mut later = self.expiring_lots(user_id, now, max)?;
+                state.note_expiring(&mut later, max);
+                timely.append(&mut later);
+            }
+        }
+        timely.into_iter().for_each(|lot| state.put_lot(lot));
         let mut holds = named;
-        let mut next_pending = None;
-        let due_at = now.filter(|now| {
-            state
-                .account
-                .next_hold_deadline
-                .is_some_and(|first| first <= *now)
-        });
-        if let Some(now) = due_at {
-            let mut due = self.due_holds(user_id, now, due_max)?;
-            state.note_due(&mut due, due_max);
+        if let Some(now) = is_due(state.account.next_hold_deadline) {
+            let mut due = self.due_holds(user_id, now, extent.due_holds)?;
+            state.note_due(&mut due, extent.due_holds);
             holds.append(&mut due);
-            next_pending = self.next_pending(user_id, now)?;
+            loaded.looked_up_due = true;
+            loaded.next_pending = self.next_pending(user_id, now)?;
         }
         if state.account.borrowed > 0 {
-            holds.append(&mut self.borrowing_holds(user_id)?);
+            let mut borrowers = self.borrowing_holds(user_id, extent.borrowers)?;
+            state.note_borrowers(&mut borrowers, extent.borrowers);
+            holds.append(&mut borrowers);
         }
         for (_, lot_id) in lots.iter().filter(|(owner, _)| *owner == user_id) {
             if let Some(lot) = self.lot(user_id, *lot_id)? {
@@ -193,12 +214,7 @@ impl Books<'_> {
             }
             state.put_hold(hold);
         }
-        Ok(LoadedAccount {
-            state,
-            exists,
-            looked_up_due: due_at.is_some(),
-            next_pending,
-        })
+        Ok(loaded)
     }
 
     /// Adds the orders that are needed, and their lots.
@@ -234,6 +250,11 @@ impl Books<'_> {
                 rows::ORDER,
             )?,
         };
+        if let OrderNeed::Number(order_no) = need {
+            for lot in self.reversed_lots(user_id, order_no)? {
+                state.put_lot(lot);
+            }
+        }
         for order in orders {
             for lot_id in [order.state.lot_id, order.state.bonus_lot_id]
                 .into_iter()
@@ -292,14 +313,64 @@ impl Books<'_> {
         one(self.connection, SQL, [blob(&user_id)], rows::ACCOUNT)
     }
 
-    /// Closed lots of old accounts are many. Without statistics the planner would rather read them all.
-    fn open_lots(&self, user_id: Uuid) -> Attempt<Vec<(Uuid, Lot)>> {
+    /// In burn order, one more than `max` where there is one. Closed lots of old accounts are many: without statistics the
+    /// planner would rather read them all.
+    fn open_lots(&self, user_id: Uuid, max: usize) -> Attempt<Vec<Lot>> {
         const SQL: &str = concat!(
             "SELECT ",
             lot_columns!(),
-            " FROM credit_lots INDEXED BY credit_lots_open WHERE user_id = ?1 AND open = 1"
+            " FROM credit_lots INDEXED BY credit_lots_open WHERE user_id = ?1 AND open = 1 \
+              ORDER BY priority, ifnull(expires_at, 9223372036854775807), \
+              CASE source WHEN 'bonus' THEN 0 WHEN 'gift' THEN 0 ELSE 1 END, created_at, lot_id LIMIT ?2"
         );
-        many(self.connection, SQL, [blob(&user_id)], rows::LOT)
+        self.lots(SQL, params![blob(&user_id), one_more(max)])
+    }
+
+    fn due_lots(&self, user_id: Uuid, now: Timestamp, max: usize) -> Attempt<Vec<Lot>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            lot_columns!(),
+            " FROM credit_lots INDEXED BY credit_lots_expiry WHERE user_id = ?1 AND open = 1 AND expires_at <= ?2 \
+              ORDER BY expires_at, lot_id LIMIT ?3"
+        );
+        self.lots(SQL, params![blob(&user_id), micros(now), one_more(max)])
+    }
+
+    fn expiring_lots(&self, user_id: Uuid, now: Timestamp, max: usize) -> Attempt<Vec<Lot>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            lot_columns!(),
+            " FROM credit_lots INDEXED BY credit_lots_expiry WHERE user_id = ?1 AND open = 1 AND expires_at > ?2 \
+              ORDER BY expires_at, lot_id LIMIT ?3"
+        );
+        self.lots(SQL, params![blob(&user_id), micros(now), one_more(max)])
+    }
+
+    fn next_lot(&self, user_id: Uuid, now: Timestamp) -> Attempt<Option<Timestamp>> {
+        const SQL: &str = "SELECT expires_at FROM credit_lots INDEXED BY credit_lots_expiry \
+             WHERE user_id = ?1 AND open = 1 AND expires_at > ?2 ORDER BY expires_at LIMIT 1";
+        one(
+            self.connection,
+            SQL,
+            params![blob(&user_id), micros(now)],
+            rows::TIME,
+        )
+    }
+
+    /// `reversal` lots that came of an order.
+    fn reversed_lots(&self, user_id: Uuid, order_no: OrderNo) -> Attempt<Vec<Lot>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            lot_columns!(),
+            " FROM credit_lots INDEXED BY credit_lots_reversed \
+              WHERE user_id = ?1 AND reference = ?2 AND open = 1 AND source = 'reversal'"
+        );
+        self.lots(SQL, params![blob(&user_id), order_no.to_string()])
+    }
+
+    fn lots(&self, sql: &'static str, values: impl Params) -> Attempt<Vec<Lot>> {
+        let found = many(self.connection, sql, values, rows::LOT)?;
+        Ok(found.into_iter().map(|(_, lot)| lot).collect())
     }
 
     fn lot(&self, user_id: Uuid, lot_id: Uuid) -> Attempt<Option<Lot>> {
@@ -312,19 +383,18 @@ impl Books<'_> {
         Ok(found.map(|(_, lot)| lot))
     }
 
-    /// By `credit_consumption_logs_pending`. One more than `due_max`, where there is one.
-    fn due_holds(&self, user_id: Uuid, now: Timestamp, due_max: usize) -> Attempt<Vec<Hold>> {
+    /// By `credit_consumption_logs_pending`. One more than `max`, where there is one.
+    fn due_holds(&self, user_id: Uuid, now: Timestamp, max: usize) -> Attempt<Vec<Hold>> {
         const SQL: &str = concat!(
             "SELECT ",
             hold_columns!(),
             " FROM credit_consumption_logs WHERE user_id = ?1 AND status = 'pending' AND expires_at <= ?2 \
               ORDER BY expires_at, consumption_id LIMIT ?3"
         );
-        let limit = i64::try_from(due_max).unwrap_or(i64::MAX).saturating_add(1);
         many(
             self.connection,
             SQL,
-            params![blob(&user_id), micros(now), limit],
+            params![blob(&user_id), micros(now), one_more(max)],
             rows::HOLD,
         )
     }
@@ -341,14 +411,20 @@ impl Books<'_> {
         )
     }
 
-    /// By `credit_consumption_logs_pending`; an account borrows rarely, and has few pending holds then.
-    fn borrowing_holds(&self, user_id: Uuid) -> Attempt<Vec<Hold>> {
+    /// One more than `max`, where there is one.
+    fn borrowing_holds(&self, user_id: Uuid, max: usize) -> Attempt<Vec<Hold>> {
         const SQL: &str = concat!(
             "SELECT ",
             hold_columns!(),
-            " FROM credit_consumption_logs WHERE user_id = ?1 AND status = 'pending' AND borrowed > 0"
+            " FROM credit_consumption_logs INDEXED BY credit_consumption_logs_borrowing \
+              WHERE user_id = ?1 AND status = 'pending' AND borrowed > 0 ORDER BY consumption_id LIMIT ?2"
         );
-        many(self.connection, SQL, [blob(&user_id)], rows::HOLD)
+        many(
+            self.connection,
+            SQL,
+            params![blob(&user_id), one_more(max)],
+            rows::HOLD,
+        )
     }
 
     fn entry_with_key(&self, user_id: Uuid, key: &str) -> Attempt<Option<Entry>> {

@@ -55,7 +55,7 @@ use crate::catalogue::Package;
 use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
-    CatalogueChange, CatalogueRows, Due, EntryFilter, HoldFilter, Inspected, LoadedAccount, OddTime,
+    CatalogueChange, CatalogueRows, Due, EntryFilter, Extent, HoldFilter, Inspected, LoadedAccount, OddTime,
     OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult,
 };
 use failure::Attempt;
@@ -282,8 +282,8 @@ impl Reader for SqliteStore {
         SqliteStore::resume(self);
     }
 
-    fn account(&self, user_id: Uuid, now: Timestamp) -> Reading<'_, Option<LoadedAccount>> {
-        self.read(move |connection| load::account(connection, user_id, now))
+    fn account(&self, user_id: Uuid, now: Timestamp, extent: Extent) -> Reading<'_, Option<LoadedAccount>> {
+        self.read(move |connection| load::account(connection, user_id, now, extent))
     }
 
     fn entries(&self, user_id: Uuid, filter: EntryFilter) -> Reading<'_, Vec<Entry>> {

@@ -36,6 +36,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "anchors",
         sql: include_str!("../../../migrations/sqlite/0005_anchors.sql"),
     },
+    Migration {
+        version: 6,
+        name: "lots",
+        sql: include_str!("../../../migrations/sqlite/0006_lots.sql"),
+    },
 ];
 
 const CREATE_HISTORY: &str = "CREATE TABLE IF NOT EXISTS credit_migrations (

@@ -450,11 +450,17 @@ impl Book {
     }
 
     pub(super) fn balance(&self, now: Timestamp) -> Balance {
-        let mut expiring: BTreeMap<Timestamp, i64> = BTreeMap::new();
+        // The hundred lots that expire first, oldest id first where they do so together.
+        let mut in_turn: Vec<(Timestamp, Uuid, i64)> = Vec::new();
         for lot in self.lots.iter().filter(|l| l.free > 0) {
             if let Some(e) = lot.expires {
-                *expiring.entry(e).or_default() += lot.free;
+                in_turn.push((e, lot.id.unwrap_or_default(), lot.free));
             }
+        }
+        in_turn.sort_unstable();
+        let mut expiring: BTreeMap<Timestamp, i64> = BTreeMap::new();
+        for (e, _, free) in in_turn.iter().take(100) {
+            *expiring.entry(*e).or_default() += free;
         }
         Balance {
             user_id: self.user_id,
@@ -468,6 +474,7 @@ impl Book {
                 .into_iter()
                 .map(|(at, amount)| Expiring { at, amount })
                 .collect(),
+            expiring_more: in_turn.len() > 100,
             seq: self.entries,
             at: now,
         }

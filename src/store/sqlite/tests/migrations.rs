@@ -12,7 +12,7 @@ async fn a_database_that_was_never_migrated_says_so() {
         assert_eq!(result.1, "run migrate(), or check the path");
     };
     missing(failed(store.check_schema().await));
-    missing(failed(store.account(USER, T0).await));
+    missing(failed(store.account(USER, T0, Extent::WHOLE).await));
     missing(failed(store.committer().load(&needs(USER)).await));
     assert!(!path.exists(), "nothing but migrate() creates a file");
 
@@ -23,7 +23,7 @@ async fn a_database_that_was_never_migrated_says_so() {
         .unwrap();
     let untouched = ("the database has no credit tables".to_owned(), "run migrate()");
     assert_eq!(failed(store.check_schema().await), untouched);
-    assert_eq!(failed(store.account(USER, T0).await), untouched);
+    assert_eq!(failed(store.account(USER, T0, Extent::WHOLE).await), untouched);
     let mut committer = store.committer();
     assert_eq!(failed(committer.load(&needs(USER)).await), untouched);
     store.migrate().await.unwrap();
@@ -33,7 +33,10 @@ async fn a_database_that_was_never_migrated_says_so() {
 
     let unmigrated = SqliteStore::open(Location::Memory, SqliteSettings::default()).unwrap();
     assert_eq!(failed(unmigrated.check_schema().await), untouched);
-    assert_eq!(failed(unmigrated.account(USER, T0).await), untouched);
+    assert_eq!(
+        failed(unmigrated.account(USER, T0, Extent::WHOLE).await),
+        untouched
+    );
     assert_eq!(failed(unmigrated.committer().load(&needs(USER)).await), untouched);
 }
 

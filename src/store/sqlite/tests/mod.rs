@@ -15,7 +15,7 @@ use super::*;
 use crate::ledger::{Account, Action, Command, Consume, Grant, Outcome, Rules, Source, State, apply, decide};
 use crate::store::contract_tests::Subject;
 use crate::store::migrations::Migration;
-use crate::store::{AccountWrite, Committer, Needs, Writes};
+use crate::store::{AccountWrite, Committer, Extent, Needs, Writes};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -172,7 +172,13 @@ async fn run(committer: &mut SqliteCommitter, action: Action) -> StoreResult<()>
 }
 
 async fn figures(store: &SqliteStore) -> Account {
-    store.account(USER, T0).await.unwrap().unwrap().state.account
+    store
+        .account(USER, T0, Extent::WHOLE)
+        .await
+        .unwrap()
+        .unwrap()
+        .state
+        .account
 }
 
 /// The problem and the remedy of what can't be done.

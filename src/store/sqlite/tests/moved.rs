@@ -120,7 +120,7 @@ async fn what_goes_into_a_file_that_is_gone_is_not_acknowledged() {
         for round in 0..2 {
             let (problem, _) = failed(committer.append(&kept).await);
             assert!(problem.contains(told), "{name}, a write, {round}: {problem}");
-            let (problem, _) = failed(store.account(USER, T0).await.map(|_| ()));
+            let (problem, _) = failed(store.account(USER, T0, Extent::WHOLE).await.map(|_| ()));
             assert!(problem.contains(told), "{name}, a read, {round}: {problem}");
             let refused = match committer.load(&needs(USER)).await {
                 Ok(_) => committer.append(&Writes::default()).await.map(drop),
@@ -174,7 +174,7 @@ async fn what_is_back_is_used_again_and_nothing_is_lost() {
         let files = || suffixes.iter().map(|suffix| beside(&path, suffix));
         files().for_each(|file| away(&file));
         failed(run(&mut committer, grant(5)).await);
-        failed(store.account(USER, T0).await.map(|_| ()));
+        failed(store.account(USER, T0, Extent::WHOLE).await.map(|_| ()));
         files().for_each(|file| fs::rename(beside(&file, ".away"), file).unwrap());
         run(&mut committer, grant(5)).await.unwrap();
         assert_eq!(figures(&store).await.available, 10, "{suffixes:?}");

@@ -61,8 +61,29 @@ async fn reads_use_the_index_that_was_made_for_them() {
     };
     for (sql, index) in [
         (
-            "SELECT amount FROM credit_lots INDEXED BY credit_lots_open WHERE user_id = ?1 AND open = 1",
+            "SELECT amount FROM credit_lots INDEXED BY credit_lots_open WHERE user_id = ?1 AND open = 1 \
+             ORDER BY priority, ifnull(expires_at, 9223372036854775807), \
+             CASE source WHEN 'bonus' THEN 0 WHEN 'gift' THEN 0 ELSE 1 END, created_at, lot_id LIMIT ?2",
             "credit_lots_open",
+        ),
+        (
+            "SELECT amount FROM credit_lots INDEXED BY credit_lots_expiry WHERE user_id = ?1 AND open = 1 \
+             AND expires_at <= ?2 ORDER BY expires_at, lot_id LIMIT ?3",
+            "credit_lots_expiry (user_id=? AND expires_at<?)",
+        ),
+        (
+            "SELECT amount FROM credit_lots INDEXED BY credit_lots_expiry WHERE user_id = ?1 AND open = 1 \
+             AND expires_at > ?2 ORDER BY expires_at, lot_id LIMIT ?3",
+            "credit_lots_expiry (user_id=? AND expires_at>?)",
+        ),
+        (
+            "SELECT amount FROM credit_lots INDEXED BY credit_lots_reversed \
+             WHERE user_id = ?1 AND reference = ?2 AND open = 1 AND source = 'reversal'",
+            "credit_lots_reversed (user_id=? AND reference=?)",
+        ),
+        (
+            "UPDATE credit_lots SET remaining = ?3 WHERE user_id = ?1 AND lot_id = ?2 AND open = (?3 > 0)",
+            "PRIMARY KEY (user_id=? AND lot_id=?)",
         ),
         (
             "SELECT amount FROM credit_consumption_logs WHERE user_id = ?1 AND status = 'pending' AND expires_at <= ?2 \
@@ -75,8 +96,9 @@ async fn reads_use_the_index_that_was_made_for_them() {
             "credit_consumption_logs_pending",
         ),
         (
-            "SELECT amount FROM credit_consumption_logs WHERE user_id = ?1 AND status = 'pending' AND borrowed > 0",
-            "credit_consumption_logs_pending",
+            "SELECT amount FROM credit_consumption_logs INDEXED BY credit_consumption_logs_borrowing \
+             WHERE user_id = ?1 AND status = 'pending' AND borrowed > 0 ORDER BY consumption_id LIMIT ?2",
+            "credit_consumption_logs_borrowing",
         ),
         (
             "SELECT amount FROM credit_consumption_logs WHERE user_id = ?1 AND consumption_id < ?2 \
@@ -240,7 +262,7 @@ async fn damaged_rows_are_named_and_never_a_panic() {
             .unwrap();
         let (problem, _) = failed(committer.load(&needs(USER)).await);
         assert!(problem.starts_with(why) && problem.contains(column), "{problem}");
-        failed(subject.store.account(USER, T0).await);
+        failed(subject.store.account(USER, T0, Extent::WHOLE).await);
         committer.load(&needs(Uuid::from_u128(8))).await.unwrap();
         committer.append(&Writes::default()).await.unwrap();
         tool.execute(&format!("UPDATE {table} SET {column} = ?1"), [before])
