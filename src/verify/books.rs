@@ -744,7 +744,7 @@ impl Books {
 
     /// Whether the entry that was anchored is the one that is there now; after all rows were checked.
     pub(super) fn check_anchored(&self, leaf: &Leaf, found: &mut Verification) -> Option<Met> {
-        let met = self.met.or_else(|| match self.left_until {
+        let met = self.met.or(match self.left_until {
             Some((seq, hash)) if seq == leaf.seq => Some(Met::There {
                 hash,
                 available: leaf.available,

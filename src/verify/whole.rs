@@ -84,12 +84,15 @@ fn fault(user_id: Uuid, id: Option<Uuid>, kind: FaultKind, detail: String) -> Fa
     }
 }
 
+/// What a version of a package costs and brings: price in the minor unit, currency, credits and bonus credits.
+type Terms = (Option<i64>, String, i64, i64);
+
 pub(super) struct Whole {
     past: Past,
     /// Version and hash of every rate card.
     cards: HashMap<Uuid, (u32, String)>,
-    /// Price in the minor unit, currency, credits and bonus credits of every version of every package.
-    versions: HashMap<(Uuid, u32), (Option<i64>, String, i64, i64)>,
+    /// Of every version of every package.
+    versions: HashMap<(Uuid, u32), Terms>,
     packages: BTreeSet<Uuid>,
     /// Everything that has left is older.
     archived_before: Option<Timestamp>,

@@ -695,7 +695,7 @@ fn faults_say_what_to_do() {
     assert_eq!(
         text(&with(r#""minimun": 1"#)),
         "$.minimun: is no field here; there are: feature, name, components, multipliers, assume, minimum, maximum, \
-         rounding, hold_ttl_seconds"
+         rounding, hold_ttl_seconds, retired"
     );
     assert_eq!(
         text(&tiers(

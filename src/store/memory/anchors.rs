@@ -21,7 +21,10 @@ pub(super) struct Tree {
 impl Default for Tree {
     fn default() -> Self {
         let mut id = [0; 16];
-        // Where there is no randomness, ledgers in memory can't be told apart: nothing else depends on it.
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the id of a ledger must not be derived from anything; without randomness those in memory can't be told apart"
+        )]
         let _ = getrandom::fill(&mut id);
         Tree {
             ledger_id: Uuid::from_bytes(id),
