@@ -133,6 +133,7 @@ pub(crate) const BEFORE_EVERY_LOT: BurnOrder = (
     Timestamp::from_micros(i64::MIN),
     Uuid::nil(),
 );
+#[cfg(feature = "engine")]
 pub(crate) const AFTER_EVERY_LOT: BurnOrder = (
     i32::MAX,
     i64::MAX,

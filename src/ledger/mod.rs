@@ -34,6 +34,7 @@ mod refusal;
 mod time;
 mod words;
 
+#[cfg(feature = "engine")]
 pub(crate) use account::{AFTER_EVERY_LOT, BEFORE_EVERY_LOT};
 pub use account::{Account, BurnOrder, Hold, HoldState, Lot, Money, Pin, State};
 pub use apply::{Inconsistent, apply};
@@ -53,6 +54,7 @@ pub use order::{
 pub use outcome::{Balance, ClawbackReceipt, Consumption, Expiring, Matured, Outcome, Prior, Receipt};
 pub use refusal::Refusal;
 pub use time::{ParseTimestampError, Timestamp};
+#[cfg(feature = "engine")]
 pub(crate) use words::words;
 pub use words::{Kind, Source, Status};
 
