@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -20,7 +22,10 @@ def test_autogenerate_sees_only_the_hosts_tables(sqlite: str) -> None:
         assert ours == TABLES
         host = sqlalchemy.MetaData()
         seen = MigrationContext.configure(connection)
-        assert {change[1].name for change in compare_metadata(seen, host) if change[0] == "remove_table"} > TABLES
+        with warnings.catch_warnings():
+            # SQLAlchemy reads no index over expressions, and says so of tables that it should not look at.
+            warnings.simplefilter("ignore", sqlalchemy.exc.SAWarning)
+            assert {change[1].name for change in compare_metadata(seen, host) if change[0] == "remove_table"} > TABLES
         with_us = MigrationContext.configure(connection, opts={"include_name": include_name})
         assert [(change[0], change[1].name) for change in compare_metadata(with_us, host)] == [
             ("remove_table", "credit_notes")

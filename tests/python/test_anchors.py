@@ -148,7 +148,7 @@ def test_what_is_gone_is_found(ledger: Ledger, path: Path) -> None:
 
 def test_awaited(path: Path) -> None:
     async def main() -> None:
-        async with AsyncLedger.connect(f"sqlite:///{path}") as ledger:
+        async with await AsyncLedger.connect(f"sqlite:///{path}") as ledger:
             await ledger.migrate()
             await ledger.grant(USER, 5, source="bonus")
             anchor = await ledger.anchor(unsigned=True)
@@ -161,7 +161,11 @@ def test_awaited(path: Path) -> None:
 
 def run(*arguments: str, expect: int = 0) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "jointo_credits", *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "jointo_credits.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == expect, done.stdout + done.stderr
     return done.stdout

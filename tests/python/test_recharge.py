@@ -114,7 +114,7 @@ def test_an_account_has_so_many_open_orders(http: TestClient, url: str) -> None:
     refused = error(http.post("/recharge/orders", headers=USER, json=asked), 409)
     assert (refused["error"], refused["openOrders"], refused["limit"]) == ("invalid_state", 20, 20)
     # Another account has its own, and so has another setting.
-    assert http.post("/recharge/orders", headers=MIA, json=asked).status_code == 200
+    assert http.post("/recharge/orders", headers=OTHER, json=asked).status_code == 200
     user = data(http.get("/credits/balance", headers=USER))["userId"]
     with Ledger.connect(url, max_open_orders=21) as ledger:
         ledger.create_order(user, asked["packageId"], "manual")

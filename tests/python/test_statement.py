@@ -259,7 +259,9 @@ def test_hostile_text_is_text(text: str) -> None:
     user = uuid.UUID(int=7)
     with Ledger.connect("memory:", clock=ManualClock(START)) as ledger:
         ledger.grant(user, 100, source="purchase", reference=text)
-        ledger.confirm(ledger.consume(user, text, amount=7).id)
+        # A feature's name is one line; references and reasons may have any text.
+        feature = text if text.isprintable() or "\u202e" in text else None
+        ledger.confirm(ledger.consume(user, feature, amount=7, reference=text).id)
         ledger.gift(user, 1, reason=text)
         found = ledger.statement(user, *EVER)
     page = Page(found.to_html(title=text, issuer=text, customer=text))
@@ -273,7 +275,7 @@ def test_hostile_text_is_text(text: str) -> None:
 
     entries = rows(found.to_csv())[2:-1]
     assert len(entries) == 4
-    for cell in (entries[0][8], entries[1][7], entries[3][9]):
+    for cell in (entries[0][8], entries[1][7] if feature else entries[1][8], entries[3][9]):
         assert cell.removeprefix("'") == text
         assert cell.strip()[0] not in "=+-@＝"
     assert [int(row[3]) for row in entries] == [100, -7, 0, 1]

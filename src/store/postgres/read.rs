@@ -467,15 +467,14 @@ impl Reader for PostgresStore {
 
     fn odd_times(&self) -> Reading<'_, Vec<OddTime>> {
         Box::pin(async move {
-            // The trigger sets the server's time where a change leaves `updated_at` as it was (two at one instant): clocks
-            // may differ by the hour.
+            // Of two changes at one instant, the second is written a microsecond later, so that the trigger leaves it alone.
             let text = self.statements.text("odd_times", 0, || {
                 "(SELECT user_id, seq::int8, NULL::uuid FROM {s}credit_transactions WHERE updated_at IS NOT NULL LIMIT $1) \
                  UNION ALL (SELECT h.user_id, NULL::int8, h.consumption_id FROM {s}credit_consumption_logs h \
                  LEFT JOIN {s}credit_accounts a ON a.user_id = h.user_id \
-                 WHERE (h.updated_at < h.created_at OR h.updated_at < h.settled_at OR h.updated_at > a.updated_at + interval '1 hour') \
+                 WHERE (h.updated_at < h.created_at OR h.updated_at < h.settled_at OR h.updated_at > a.updated_at) \
                  AND NOT EXISTS (SELECT 1 FROM {s}credit_transactions e \
-                 WHERE e.user_id = h.user_id AND e.created_at = h.updated_at) \
+                 WHERE e.user_id = h.user_id AND e.created_at BETWEEN h.updated_at - interval '1 second' AND h.updated_at) \
                  AND NOT EXISTS (SELECT 1 FROM {s}credit_checkpoints c WHERE c.user_id = h.user_id) LIMIT $1) LIMIT $1"
                     .into()
             });
