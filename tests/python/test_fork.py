@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-# An open fault: now and then `verify` of a file that is opened and closed all the time, while the process forks, finds that
-# the write-ahead log is another one than when it began, and refuses to answer. Why is not known yet.
+# An open fault: now and then `verify` of a file that is opened and closed all the time, while the process forks, finds
+# that the write-ahead log is another one than when it began, and refuses to answer. Why is not known yet.
 ELSEWHERE = pytest.param(
     "elsewhere", marks=pytest.mark.xfail(strict=False, reason="verify finds another write-ahead log now and then")
 )
