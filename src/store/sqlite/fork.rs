@@ -22,13 +22,15 @@ use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 #[cfg(unix)]
 mod at_fork;
 
 /// The files that have open connections, how many, and in which process.
 static OPEN: Mutex<BTreeMap<PathBuf, Open>> = Mutex::new(BTreeMap::new());
+/// A connection to some file was closed.
+static CLOSED: Condvar = Condvar::new();
 
 #[derive(Debug)]
 struct Open {
@@ -41,7 +43,7 @@ struct Open {
 /// A connection that is counted while it is open.
 #[derive(Debug)]
 pub(super) struct Counted {
-    // Dropped, and so closed, before it is no longer counted.
+    // The fields are dropped in this order: it is closed before its files are forgotten and it is no longer counted.
     connection: Connection,
     /// Of a file, once its first read is done.
     place: Option<Arc<Place>>,
@@ -74,7 +76,7 @@ impl Counted {
                 remedy: "close the ledger before forking, or start processes by spawning",
             });
         }
-        check_beside(&real(path))?;
+        wait_beside(&real(path))?;
         #[cfg(unix)]
         at_fork::register();
         // Counted from before it is open, for a fork in between. Only then is there certainly a file whose real name can
@@ -123,6 +125,16 @@ impl Counted {
     }
 }
 
+impl Drop for Counted {
+    /// Says so, and then the connection is closed.
+    fn drop(&mut self) {
+        let Some(place) = &self.place else { return };
+        // With this lock: who looks at the files knows why they vanish.
+        let _open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        place.set_closing();
+    }
+}
+
 impl Deref for Counted {
     type Target = Connection;
 
@@ -144,14 +156,41 @@ fn opened_by_another(file: &Path, process: u32) -> bool {
     open.get(file).is_some_and(|open| open.process != process)
 }
 
-/// Whether a database may be opened beside the connections of this process that have it open.
-fn check_beside(file: &Path) -> StoreResult<()> {
-    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let places = open.get(file).map_or(&[][..], |open| &open.places);
-    places
-        .iter()
-        .filter_map(Weak::upgrade)
-        .try_for_each(|place| place.check_beside())
+/// Waits until a database may be opened beside the connections that this process has to it; an error where it may not.
+fn wait_beside(file: &Path) -> StoreResult<()> {
+    let mut all = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        match all.get(file).map_or(Beside::May, Open::beside) {
+            Beside::May => return Ok(()),
+            Beside::MayNot(error) => return Err(error),
+            Beside::Wait => all = CLOSED.wait(all).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+/// Whether a database may be opened beside a connection.
+#[derive(Debug)]
+enum Beside {
+    May,
+    /// Its files are gone, and it is being closed. The last connection to a file writes the log into the database and deletes it,
+    /// so the files may be gone for that reason alone; and one that lost its log to somebody else can save what was in it only
+    /// while nobody else has the database open.
+    Wait,
+    MayNot(StoreError),
+}
+
+impl Open {
+    fn beside(&self) -> Beside {
+        let mut all = Beside::May;
+        for place in self.places.iter().filter_map(Weak::upgrade) {
+            match place.check_beside() {
+                Ok(()) => {}
+                Err(_) if place.is_closing() => all = Beside::Wait,
+                Err(error) => return Beside::MayNot(error),
+            }
+        }
+        all
+    }
 }
 
 impl Count {
@@ -182,6 +221,7 @@ impl Drop for Count {
         if entry.connections == 0 {
             open.remove(&self.file);
         }
+        CLOSED.notify_all();
     }
 }
 
@@ -216,5 +256,41 @@ mod tests {
         drop(two);
         Counted::file(&path, open).unwrap();
         Counted::in_process(child, &path, open).unwrap();
+    }
+
+    #[test]
+    fn who_opens_waits_for_a_connection_that_is_closed_and_is_refused_beside_one_that_lost_its_log() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("credits.db");
+        let log = folder.path().join("credits.db-wal");
+        std::fs::write(&path, "the database").unwrap();
+        std::fs::write(&log, "its log").unwrap();
+        let place = Arc::new(Place::of(&path, &path).unwrap());
+        let open = Open {
+            process: std::process::id(),
+            connections: 1,
+            places: vec![Arc::downgrade(&place)],
+        };
+        assert!(matches!(open.beside(), Beside::May));
+        std::fs::remove_file(&log).unwrap();
+        assert!(matches!(open.beside(), Beside::MayNot(error) if error.to_string().contains("-wal")));
+        place.set_closing();
+        assert!(matches!(open.beside(), Beside::Wait));
+        drop(place);
+        assert!(matches!(open.beside(), Beside::May));
+    }
+
+    #[test]
+    fn a_file_is_opened_by_one_thread_while_another_closes_it() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("credits.db");
+        let settings = super::super::SqliteSettings::default();
+        let open = |purpose| super::super::open::file(&path, purpose, &settings).unwrap();
+        drop(open(super::super::Purpose::Migrate));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..300).for_each(|_| drop(open(super::super::Purpose::Write))));
+            }
+        });
     }
 }

@@ -27,7 +27,7 @@ use crate::store::{StoreError, StoreResult};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Which file it is, whatever its name: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +112,8 @@ pub(super) struct Place {
     size: AtomicU64,
     log: Companion,
     index: Companion,
+    /// The connection is being closed, which may delete the log and its index.
+    closing: AtomicBool,
 }
 
 /// Why a connection is of no use any more.
@@ -152,7 +154,16 @@ impl Place {
             size: AtomicU64::new(metadata.len()),
             log: Companion::of(real, LOG),
             index: Companion::of(real, INDEX),
+            closing: AtomicBool::new(false),
         })
+    }
+
+    pub(super) fn set_closing(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     pub(super) fn database(&self) -> FileId {
