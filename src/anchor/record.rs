@@ -104,7 +104,11 @@ impl Anchor {
 
     fn of(line: Line) -> Option<Self> {
         let signature = match line.signature.flatten().as_deref() {
-            Some(digits) => Some(from_hex(digits, 64)?),
+            Some(digits) => Some(
+                hex::decode(digits)
+                    .ok()
+                    .filter(|signature| signature.len() == 64)?,
+            ),
             None => None,
         };
         let hash = |digits: &str| Hash::parse(digits);
@@ -214,27 +218,11 @@ impl Anchor {
 impl fmt::Display for Anchor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = Line {
-            signature: Some(self.signature.as_deref().map(to_hex)),
+            signature: Some(self.signature.as_deref().map(hex::encode)),
             ..self.line()
         };
         f.write_str(&serde_json::to_string(&line).unwrap_or_default())
     }
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(digits: &str, length: usize) -> Option<Vec<u8>> {
-    if digits.len() != 2 * length {
-        return None;
-    }
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|n| u8::try_from(n).ok());
-    let byte = |pair: &[u8]| match pair {
-        [high, low] => Some(digit(high)? << 4 | digit(low)?),
-        _ => None,
-    };
-    digits.as_bytes().chunks(2).map(byte).collect()
 }
 
 /// What anchors are signed with: an Ed25519 key. It is used and never stored.
@@ -293,8 +281,10 @@ impl PublicKey {
             Error::invalid("public_key", "is no public key of anchors", limit, shown)
         };
         if !text.starts_with("-----") {
-            let bytes = from_hex(text, 32).ok_or_else(wrong)?;
-            return bytes.try_into().map(PublicKey).map_err(|_| wrong());
+            let mut key = [0; 32];
+            return hex::decode_to_slice(text, &mut key)
+                .map(|()| PublicKey(key))
+                .map_err(|_| wrong());
         }
         let der = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes()).map_err(|_| wrong())?;
         let key = der.as_ref().strip_prefix(&SPKI).ok_or_else(wrong)?;
@@ -304,7 +294,7 @@ impl PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&to_hex(&self.0))
+        f.write_str(&hex::encode(self.0))
     }
 }
 

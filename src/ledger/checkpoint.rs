@@ -77,23 +77,6 @@ impl Witness {
             held: integer(5)?,
         })
     }
-
-    fn text(&self) -> String {
-        let digit = |n: u8| char::from(if n < 10 { b'0' + n } else { b'a' + n - 10 });
-        self.0
-            .iter()
-            .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-            .collect()
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|n| u8::try_from(n).ok());
-        let bytes = text.as_bytes().chunks(2).map(|pair| match pair {
-            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-            _ => None,
-        });
-        bytes.collect::<Option<Vec<u8>>>().map(Witness)
-    }
 }
 
 /// What a checkpoint knows of a lot.
@@ -299,7 +282,7 @@ impl Checkpoint {
             created_at: account.created_at,
             lots: self.lots.clone(),
             holds: self.holds.values().map(PendingHold::of).collect(),
-            witness: self.witness.as_ref().map(Witness::text),
+            witness: self.witness.as_ref().map(|witness| hex::encode(&witness.0)),
         };
         // Numbers, strings and lists only; serialising those can't fail.
         serde_json::to_string(&data).unwrap_or_default()
@@ -317,11 +300,11 @@ impl Checkpoint {
         data: &str,
     ) -> Result<Self, serde_json::Error> {
         let data: Data = serde_json::from_str(data)?;
-        let no_form = || serde::de::Error::custom("its entry is not in hexadecimal");
+        let no_form = |_| serde::de::Error::custom("its entry is not in hexadecimal");
         let witness = data
             .witness
             .as_deref()
-            .map(|text| Witness::parse(text).ok_or_else(no_form));
+            .map(|text| hex::decode(text).map(Witness).map_err(no_form));
         let holds = data
             .holds
             .into_iter()

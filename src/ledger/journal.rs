@@ -37,16 +37,9 @@ impl Hash {
     /// From 64 hexadecimal digits, as [`Display`](fmt::Display) writes them.
     #[must_use]
     pub fn parse(digits: &str) -> Option<Self> {
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        };
-        let bytes = digits.as_bytes().chunks(2).map(|pair| match pair {
-            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-            _ => None,
-        });
-        Hash::from_slice(&bytes.collect::<Option<Vec<u8>>>()?)
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(digits, &mut bytes).ok()?;
+        Some(Hash(bytes))
     }
 
     /// From stored bytes; `None` unless there are exactly 32.

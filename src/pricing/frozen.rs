@@ -17,7 +17,6 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
-use core::fmt::Write;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -90,7 +89,7 @@ impl Quote {
             out.text("pricing_id", &pricing.pricing_id.to_string());
             out.json("version", &pricing.version.to_string());
         }
-        out.text("card_sha256", &hex(self.card.hash()));
+        out.text("card_sha256", &hex::encode(self.card.hash()));
         if card == CardText::Included {
             out.json("card", self.card.canonical_json());
         }
@@ -172,7 +171,7 @@ impl Quote {
             None => pricing.and_then(find),
         };
         let card = card.ok_or(FrozenError::CardNotFound { pricing })?;
-        if object.required("card_sha256", |n| n.any_text())? != hex(card.hash()) {
+        if object.required("card_sha256", |n| n.any_text())? != hex::encode(card.hash()) {
             return Err(FrozenError::AnotherCard { pricing });
         }
         let measured = object.required("quantities", |n| measured(&n, &card))?;
@@ -196,15 +195,6 @@ impl Quote {
         }
         Ok(quote)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}"); // a String takes everything
-            text
-        })
 }
 
 fn version(node: &Node<'_, '_>) -> Result<u32, CardError> {
