@@ -11,11 +11,9 @@ use crate::facade::Ledger;
 use crate::ledger::{Order, OrderNo, OrderStatus, OrderStep, Timestamp};
 use crate::payments::{Asking, Channel, Standing};
 use crate::store::OpenOrderRow;
+use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use std::collections::{BTreeMap, HashMap};
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -60,16 +58,13 @@ impl Ledger {
             let is_last = open.len() < READ_AT_ONCE;
             before = open.last().map(|order| order.order_no);
             done.orders += u64::try_from(open.len()).unwrap_or(u64::MAX);
-            let lanes = lanes(open, self.now());
-            let lanes = lanes.into_iter();
-            let all = lanes.len();
-            side_by_side(
-                lanes,
-                all,
-                |(lane, orders)| self.look_through(lane, orders),
-                |part| done.add(part),
-            )
-            .await;
+            let lanes = lanes(open, self.now()).into_iter();
+            let mut parts: FuturesUnordered<_> = lanes
+                .map(|(lane, orders)| self.look_through(lane, orders))
+                .collect();
+            while let Some(part) = parts.next().await {
+                done.add(part);
+            }
             if is_last {
                 return Ok(done);
             }
@@ -92,7 +87,8 @@ impl Ledger {
             .take_while(|_| !is_away())
             .inspect(|_| begun += 1);
         let ask = |order_no| async move { (order_no, self.look_at(order_no).await) };
-        side_by_side(to_ask, at_once, ask, |(order_no, found)| {
+        let mut answers = stream::iter(to_ask).map(ask).buffer_unordered(at_once.max(1));
+        while let Some((order_no, found)) = answers.next().await {
             let found = found.inspect_err(|error| {
                 tracing::warn!(%order_no, %error, "an order could not be reconciled");
             });
@@ -102,8 +98,8 @@ impl Ledger {
                 unanswered.store(0, Ordering::Relaxed);
             }
             done.count(order_no, found);
-        })
-        .await;
+        }
+        drop(answers);
         if let Some(left) = all.checked_sub(begun).filter(|left| *left > 0) {
             tracing::error!(
                 channel = lane,
@@ -236,44 +232,6 @@ fn lanes(newest_first: Vec<OpenOrderRow>, now: Timestamp) -> BTreeMap<Lane, Vec<
         .collect()
 }
 
-/// Does the work for all items, begun in their order, `at_once` of it at a time; `done` gets each result as it comes.
-async fn side_by_side<I, T, F: Future<Output = T>>(
-    mut items: impl Iterator<Item = I>,
-    at_once: usize,
-    work: impl Fn(I) -> F,
-    mut done: impl FnMut(T),
-) {
-    let at_once = at_once.max(1);
-    let mut under_way: Vec<Pin<Box<F>>> = Vec::new();
-    let mut is_all_begun = false;
-    poll_fn(|context| {
-        loop {
-            while !is_all_begun && under_way.len() < at_once {
-                match items.next() {
-                    Some(item) => under_way.push(Box::pin(work(item))),
-                    None => is_all_begun = true,
-                }
-            }
-            let before = under_way.len();
-            under_way.retain_mut(|work| match work.as_mut().poll(context) {
-                Poll::Ready(result) => {
-                    done(result);
-                    false
-                }
-                Poll::Pending => true,
-            });
-            if under_way.is_empty() && is_all_begun {
-                return Poll::Ready(());
-            }
-            // Where nothing has ended, whatever ends next wakes us.
-            if under_way.len() == before && before > 0 {
-                return Poll::Pending;
-            }
-        }
-    })
-    .await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,25 +269,5 @@ mod tests {
         assert_eq!(numbers(Some("alipay")), [16]);
         // Over, and no channel knows of it; one that is not over needs nothing.
         assert_eq!(numbers(None), [14]);
-    }
-
-    #[tokio::test]
-    async fn so_many_are_under_way_and_no_more() {
-        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let (running, most) = (&running, &most);
-        let work = |n: u32| async move {
-            most.fetch_max(running.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-            tokio::task::yield_now().await;
-            running.fetch_sub(1, Ordering::Relaxed);
-            n
-        };
-        let mut done = Vec::new();
-        side_by_side(0..100, 8, work, |n| done.push(n)).await;
-        done.sort_unstable();
-        assert_eq!(done, (0..100).collect::<Vec<_>>());
-        assert_eq!(most.load(Ordering::Relaxed), 8);
-        for at_once in [0, 8] {
-            side_by_side(0..0, at_once, work, |_| panic!("there is nothing to do")).await;
-        }
     }
 }

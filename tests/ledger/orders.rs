@@ -33,6 +33,11 @@ struct Bank {
     hangs: bool,
     /// What it was asked.
     asked: Vec<String>,
+    /// Questions that it has taken and not answered, and the most that it had.
+    under_way: usize,
+    most_under_way: usize,
+    /// It answers none before it has had so many under way.
+    answers_from: usize,
 }
 
 #[derive(Clone, Default)]
@@ -66,12 +71,18 @@ impl StandIn {
         });
     }
 
-    fn ask<'a, T: Send + 'a>(&self, what: String, f: impl FnOnce(&mut Bank) -> Result<T>) -> Asking<'a, T> {
+    fn ask<'a, T: Send + 'a>(
+        &'a self,
+        what: String,
+        f: impl FnOnce(&mut Bank) -> Result<T>,
+    ) -> Asking<'a, T> {
         let answer = self.bank(|bank| {
             bank.asked.push(what);
             if bank.hangs {
                 return Ok(None);
             }
+            bank.under_way += 1;
+            bank.most_under_way = bank.most_under_way.max(bank.under_way);
             if bank.is_away {
                 return Err(Error::Unavailable {
                     outcome: Written::Unknown,
@@ -81,10 +92,16 @@ impl StandIn {
             }
             f(bank).map(Some)
         });
-        match answer.transpose() {
-            Some(answer) => Box::pin(std::future::ready(answer)),
-            None => Box::pin(std::future::pending()),
-        }
+        let Some(answer) = answer.transpose() else {
+            return Box::pin(std::future::pending());
+        };
+        Box::pin(async move {
+            while self.bank(|bank| bank.most_under_way < bank.answers_from) {
+                tokio::task::yield_now().await;
+            }
+            self.bank(|bank| bank.under_way -= 1);
+            answer
+        })
     }
 
     fn notice(order: &Order, refund: &OrderRefund, standing: RefundStanding) -> RefundNotice {
@@ -765,9 +782,14 @@ async fn one_account_s_many_orders_hold_up_nobody() {
         order(ALICE).await;
     }
     bank.pays(&paid);
-    bank.bank(|bank| bank.asked.clear());
+    bank.bank(|bank| {
+        bank.asked.clear();
+        (bank.most_under_way, bank.answers_from) = (0, 8);
+    });
     let done = ledger.reconcile_orders(Duration::ZERO).await.unwrap();
     assert_eq!((done.orders, done.settled, done.failed), (201, 1, 0));
+    // As many side by side as the channel takes, and no more.
+    assert_eq!(bank.bank(|bank| bank.most_under_way), 8);
     let asked = bank.bank(|bank| std::mem::take(&mut bank.asked));
     let place = asked
         .iter()
