@@ -101,6 +101,15 @@ impl Extent {
         ..Extent::WHOLE
     };
 
+    /// The same with so many lots and borrowing holds.
+    pub(crate) fn outline_with(rows: usize) -> Self {
+        Extent {
+            lots: rows,
+            borrowers: rows,
+            ..Extent::OUTLINE
+        }
+    }
+
     /// What commands are decided on at first.
     pub(crate) fn first(lots: usize) -> Self {
         Extent {
