@@ -54,7 +54,7 @@ pub(crate) struct Books {
     /// Whose a consumption is.
     owners: HashMap<Uuid, Uuid>,
     /// By account and number.
-    entries: BTreeMap<(Uuid, i64), Entry>,
+    pub(crate) entries: BTreeMap<(Uuid, i64), Entry>,
     /// The number of the entry that carries a key.
     keys: HashMap<(Uuid, String), i64>,
     pub(crate) gifts: BTreeMap<(Uuid, Uuid), GiftRow>,
