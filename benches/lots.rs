@@ -64,7 +64,7 @@ async fn grant_all(ledger: &Ledger, user: Uuid, lots: usize, first: Timestamp) {
             let expires_at = Some(first.plus(Duration::from_secs(n as u64)));
             let grant = Grant {
                 expires_at,
-                ..Grant::new(user, 1_000, Source::Purchase)
+                ..Grant::new(user, 100_000, Source::Purchase)
             };
             grants.spawn(async move { ledger.grant(grant, None).await.unwrap() });
         }
@@ -93,10 +93,12 @@ async fn beside_a_neighbour<T>(ledger: &Ledger, work: impl Future<Output = T>) -
     let consumes = ledger.clone();
     let waits = tokio::spawn(async move {
         let mut waits = Vec::new();
-        while !*is_over.borrow_and_update() {
+        loop {
             waits.push(timed(consumes.consume(Consume::new(neighbour, 1), None)).await.0);
+            if *is_over.borrow_and_update() {
+                return waits;
+            }
         }
-        waits
     });
     let (took, result) = timed(work).await;
     over.send(true).unwrap();

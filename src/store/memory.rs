@@ -595,6 +595,13 @@ impl Reader for MemoryStore {
         self.read(|books| books.hold(consumption_id).cloned())
     }
 
+    fn lots(&self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Vec<Lot>> {
+        self.read(|books| {
+            let lots = lot_ids.iter().filter_map(|id| books.lots.get(&(user_id, *id)));
+            lots.cloned().collect()
+        })
+    }
+
     fn order(&self, order_no: OrderNo) -> Reading<'_, Option<Order>> {
         self.read(|books| {
             books

@@ -526,6 +526,9 @@ pub(crate) trait Reader: Anchors + Retention + Send + Sync + 'static {
     /// One consumption.
     fn hold(&self, consumption_id: Uuid) -> Reading<'_, Option<Hold>>;
 
+    /// Those of these lots that an account has.
+    fn lots(&self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Vec<Lot>>;
+
     /// One order.
     fn order(&self, order_no: OrderNo) -> Reading<'_, Option<Order>>;
 
