@@ -1,5 +1,7 @@
-//! What a command costs an account with very many lots: a small consume, a balance and a sweep that finds one lot due, at 1,
-//! 1,000 and 20,000 open lots; and a sweep of all of them.
+//! What an account with very many lots costs: a small consume, a balance, a short statement, what explains the consume, and a
+//! sweep that finds one lot due, at 1, 1,000 and 20,000 open lots. A small consume and a small grant beside 10,000 holds that
+//! have borrowed. And what touches all of these: one consume that takes all lots, its refund, a grant that pays for all holds,
+//! a sweep of all lots; with how long a neighbour waits meanwhile.
 //!
 //! ```text
 //! scripts/with-postgres --durable -- bash -c 'cargo bench --bench lots -- --database "$JOINTO_CREDITS_TEST_POSTGRES"'
@@ -22,7 +24,9 @@ mod accounts;
 
 use accounts::account;
 use clap::Parser;
-use jointo_credits::{Consume, Grant, Ledger, ManualClock, Settings, Source, Timestamp};
+use jointo_credits::{
+    Consume, Grant, Ledger, ManualClock, Refund, SetCreditLimit, Settings, Source, Timestamp,
+};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -36,6 +40,12 @@ struct Options {
     /// How often each is measured.
     #[arg(long, default_value_t = 200)]
     rounds: usize,
+    /// The sizes of the accounts that are compared.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 1_000, 20_000])]
+    lots: Vec<usize>,
+    /// How many holds have borrowed.
+    #[arg(long, default_value_t = 10_000)]
+    borrowers: usize,
     /// 0: every command reads its account.
     #[arg(long)]
     account_memory_bytes: Option<usize>,
@@ -54,7 +64,7 @@ async fn grant_all(ledger: &Ledger, user: Uuid, lots: usize, first: Timestamp) {
             let expires_at = Some(first.plus(Duration::from_secs(n as u64)));
             let grant = Grant {
                 expires_at,
-                ..Grant::new(user, 1_000, Source::Purchase)
+                ..Grant::new(user, 100_000, Source::Purchase)
             };
             grants.spawn(async move { ledger.grant(grant, None).await.unwrap() });
         }
@@ -62,10 +72,10 @@ async fn grant_all(ledger: &Ledger, user: Uuid, lots: usize, first: Timestamp) {
     }
 }
 
-async fn timed<T>(work: impl Future<Output = T>) -> u64 {
+async fn timed<T>(work: impl Future<Output = T>) -> (u64, T) {
     let begin = Instant::now();
-    work.await;
-    begin.elapsed().as_nanos() as u64
+    let result = work.await;
+    (begin.elapsed().as_nanos() as u64, result)
 }
 
 fn median(times: &mut [u64]) -> f64 {
@@ -73,14 +83,60 @@ fn median(times: &mut [u64]) -> f64 {
     times[times.len() / 2] as f64 / 1_000.0
 }
 
+/// What is measured at each size.
+const WHAT: [&str; 5] = ["consume", "balance", "statement", "explain", "sweep_of_one"];
+
+/// How long `work` takes, and how long a neighbour, who consumes one after the other, waits for each meanwhile.
+async fn beside_a_neighbour<T>(ledger: &Ledger, work: impl Future<Output = T>) -> (serde_json::Value, T) {
+    let neighbour = account(900);
+    let (over, mut is_over) = tokio::sync::watch::channel(false);
+    let consumes = ledger.clone();
+    let waits = tokio::spawn(async move {
+        let mut waits = Vec::new();
+        loop {
+            waits.push(timed(consumes.consume(Consume::new(neighbour, 1), None)).await.0);
+            if *is_over.borrow_and_update() {
+                return waits;
+            }
+        }
+    });
+    let (took, result) = timed(work).await;
+    over.send(true).unwrap();
+    let mut waits = waits.await.unwrap();
+    let waited = median(&mut waits);
+    let longest = waits.last().copied().unwrap_or_default() as f64 / 1_000_000.0;
+    let told = serde_json::json!({
+        "ms": took as f64 / 1_000_000.0,
+        "neighbour_median_us": waited, "neighbour_longest_ms": longest, "neighbour_consumes": waits.len(),
+    });
+    (told, result)
+}
+
+async fn lend(ledger: &Ledger, user: Uuid, holds: usize) {
+    let limit = SetCreditLimit {
+        user_id: user,
+        credit_limit: 1_000_000_000,
+    };
+    ledger.set_credit_limit(limit, None).await.unwrap();
+    for begin in (0..holds).step_by(1_000) {
+        let mut consumes = JoinSet::new();
+        for _ in begin..holds.min(begin + 1_000) {
+            let ledger = ledger.clone();
+            let consume = Consume::new(user, 10).ttl(20 * DAY);
+            consumes.spawn(async move { ledger.consume(consume, None).await.unwrap() });
+        }
+        consumes.join_all().await;
+    }
+}
+
 #[tokio::main]
 async fn main() {
     let mut options = Options::parse();
-    let mut sizes = [1, 1_000, 20_000];
     if !options.bench {
         // cargo test --benches: only that it runs.
-        (options.rounds, sizes) = (2, [1, 10, 100]);
+        (options.rounds, options.lots, options.borrowers) = (2, vec![1, 10, 100], 100);
     }
+    let sizes = options.lots;
     let start = Timestamp::from_micros(1_790_000_000_000_000);
     let clock = ManualClock::starting_at(start);
     let mut settings = Settings::new(&options.database).clock(clock.clone());
@@ -93,16 +149,26 @@ async fn main() {
     let ledger = settings.connect().await.unwrap();
     ledger.migrate().await.unwrap();
     let first = start.plus(100 * DAY);
-    for (n, lots) in sizes.into_iter().enumerate() {
+    for (n, lots) in sizes.iter().copied().enumerate() {
         grant_all(&ledger, account(n as u64), lots, first).await;
     }
-    let mut times: [[Vec<u64>; 3]; 3] = Default::default();
+    let borrowers = account(800);
+    lend(&ledger, borrowers, options.borrowers).await;
+    ledger
+        .grant(Grant::new(account(900), 1_000_000_000, Source::Purchase), None)
+        .await
+        .unwrap();
+    let mut times: Vec<[Vec<u64>; WHAT.len()]> = vec![Default::default(); sizes.len()];
+    let mut beside_borrowers: [Vec<u64>; 2] = Default::default();
     let mut now = start;
     for _ in 0..options.rounds {
-        for (n, [consume, balance, sweep]) in times.iter_mut().enumerate() {
+        for (n, times) in times.iter_mut().enumerate() {
             let user = account(n as u64);
-            consume.push(timed(ledger.consume(Consume::new(user, 1), None)).await);
-            balance.push(timed(ledger.balance(user)).await);
+            let (consume, hold) = timed(ledger.consume(Consume::new(user, 1), None)).await;
+            let balance = timed(ledger.balance(user)).await.0;
+            let since = now;
+            let statement = timed(ledger.statement(user, since, since.plus(DAY))).await.0;
+            let explain = timed(ledger.explain(hold.unwrap().id)).await.0;
             // One more lot, whose time is over at once.
             now = now.plus(Duration::from_millis(2));
             let grant = Grant {
@@ -111,28 +177,68 @@ async fn main() {
             };
             ledger.grant(grant, None).await.unwrap();
             clock.set(now);
-            sweep.push(timed(ledger.expire_lots(None)).await);
+            let sweep = timed(ledger.expire_lots(None)).await.0;
+            for (times, time) in times
+                .iter_mut()
+                .zip([consume, balance, statement, explain, sweep])
+            {
+                times.push(time);
+            }
         }
+        let [consumes, grants] = &mut beside_borrowers;
+        consumes.push(timed(ledger.consume(Consume::new(borrowers, 1), None)).await.0);
+        grants.push(
+            timed(ledger.grant(Grant::new(borrowers, 10, Source::Purchase), None))
+                .await
+                .0,
+        );
     }
-    let medians = times.map(|of_size| of_size.map(|mut times| median(&mut times)));
-    // All of them expire: the largest account's first.
+    let medians: Vec<_> = times
+        .into_iter()
+        .map(|of_size| of_size.map(|mut times| median(&mut times)))
+        .collect();
+    let [small_consume, small_grant] = beside_borrowers.map(|mut times| median(&mut times));
+
+    // What touches all of them.
+    let largest = account(sizes.len() as u64 - 1);
+    let available = ledger.balance(largest).await.unwrap().available;
+    let everything = Consume::new(largest, available).ttl(20 * DAY);
+    let (one_consume, hold) = beside_a_neighbour(&ledger, ledger.consume(everything, None)).await;
+    let hold = hold.unwrap();
+    let (explained, _) = timed(ledger.explain(hold.id)).await;
+    let (one_refund, _) = beside_a_neighbour(&ledger, ledger.refund(Refund::all(hold.id), None)).await;
+    let debt = ledger.balance(borrowers).await.unwrap().debt;
+    let pay = (options.borrowers > 0).then(|| Grant::new(borrowers, debt, Source::Purchase));
+    let mut one_grant = serde_json::Value::Null;
+    if let Some(pay) = pay {
+        one_grant = beside_a_neighbour(&ledger, ledger.grant(pay, None)).await.0;
+    }
     clock.set(first.plus(100 * DAY));
-    let swept = timed(ledger.expire_lots(None)).await as f64 / 1_000.0;
-    let all: usize = sizes.iter().sum();
+    let (swept, _) = beside_a_neighbour(&ledger, ledger.expire_lots(None)).await;
     let row = |(n, lots): (usize, usize)| {
-        let [consume, balance, sweep] = medians[n];
-        let [one_consume, one_balance, one_sweep] = medians[0];
-        serde_json::json!({
-            "lots": lots,
-            "consume_us": consume, "consume_ratio": consume / one_consume,
-            "balance_us": balance, "balance_ratio": balance / one_balance,
-            "sweep_of_one_us": sweep, "sweep_of_one_ratio": sweep / one_sweep,
-        })
+        let mut row = serde_json::json!({ "lots": lots });
+        for ((what, time), at_first) in WHAT.into_iter().zip(medians[n]).zip(medians[0]) {
+            row[format!("{what}_us")] = time.into();
+            row[format!("{what}_ratio")] = (time / at_first).into();
+        }
+        row
     };
-    let rows: Vec<_> = sizes.into_iter().enumerate().map(row).collect();
+    let rows: Vec<_> = sizes.iter().copied().enumerate().map(row).collect();
     println!(
-        "{}",
-        serde_json::json!({"sizes": rows, "swept_lots": all, "sweep_us_a_lot": swept / all as f64})
+        "{:#}",
+        serde_json::json!({
+            "sizes": rows,
+            "beside_borrowers": {"holds": options.borrowers, "consume_us": small_consume, "grant_us": small_grant},
+            "all": {
+                "lots": sizes.last(),
+                "consume": one_consume,
+                "lots_taken": hold.lots.len(),
+                "explain_ms": explained as f64 / 1_000_000.0,
+                "refund": one_refund,
+                "grant_to_borrowers": one_grant,
+                "sweep": swept,
+            },
+        })
     );
     ledger.close().await;
 }

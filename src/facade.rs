@@ -27,6 +27,8 @@ use uuid::Uuid;
 pub const PAGE_LINES_MAX: usize = 1_000;
 /// How many accounts a sweep hands to the engine at a time: small, so that live traffic waits for one batch at the most.
 const SWEEP_ACCOUNTS: usize = 64;
+/// How many open lots and borrowing holds a balance reads where something that is due takes some of them.
+const OUTLINE_ROWS: usize = 512;
 /// How many entries a balance as of a time reads at once.
 const JOURNAL_PAGE: usize = 5_000;
 
@@ -484,17 +486,32 @@ impl Ledger {
     }
 
     /// What a balance tells of the account, with everything applied that is due; and the number of the last entry that was
-    /// written.
+    /// written. Nothing is told where the clocks differ.
     async fn state_and_number(&self, user_id: Uuid, now: Timestamp) -> Result<(State, i64)> {
-        // All of its lots, where something that is due takes them.
-        for extent in [Extent::OUTLINE, Extent::WHOLE] {
+        self.outline(user_id, now, true).await
+    }
+
+    /// The same at a time; of the clocks it is only told where they are to be compared.
+    pub(crate) async fn outline(
+        &self,
+        user_id: Uuid,
+        at: Timestamp,
+        compare_clocks: bool,
+    ) -> Result<(State, i64)> {
+        // More of its lots and borrowing holds, and then all, where something that is due takes them.
+        for extent in [Extent::OUTLINE, Extent::outline_with(OUTLINE_ROWS), Extent::WHOLE] {
             let loaded = self
-                .read(move |reader| async move { reader.account_now(user_id, now, extent).await })
+                .read(move |reader| async move {
+                    match compare_clocks {
+                        true => reader.account_now(user_id, at, extent).await,
+                        false => reader.account(user_id, at, extent).await,
+                    }
+                })
                 .await?;
-            let loaded = loaded.unwrap_or_else(|| LoadedAccount::new(user_id, now));
+            let loaded = loaded.unwrap_or_else(|| LoadedAccount::new(user_id, at));
             let mut state = loaded.state;
             let seq = state.account.seq;
-            let Some(entries) = mature_loaded(&state, now, &self.inner.rules) else {
+            let Some(entries) = mature_loaded(&state, at, &self.inner.rules) else {
                 continue;
             };
             apply_all(&mut state, &entries)?;
@@ -515,7 +532,7 @@ impl Ledger {
     ///
     /// Its own deadline a hold knows. But what another's deadline sets free pays for what pending holds have borrowed.
     async fn state_of(&self, user_id: Uuid, holds: &[Hold], now: Timestamp) -> Result<Option<State>> {
-        if holds.iter().any(is_borrowing) {
+        if holds.iter().any(Hold::is_borrowing) {
             Ok(Some(self.state_and_number(user_id, now).await?.0))
         } else {
             Ok(None)
@@ -878,10 +895,6 @@ impl Piece {
     }
 }
 
-fn is_borrowing(hold: &Hold) -> bool {
-    hold.state.status == Status::Pending && hold.state.borrowed > 0
-}
-
 fn apply_all(state: &mut State, entries: &[Entry]) -> Result<()> {
     entries.iter().try_for_each(|entry| {
         apply(state, entry).map_err(|e| Error::Unavailable {
@@ -895,7 +908,7 @@ fn apply_all(state: &mut State, entries: &[Entry]) -> Result<()> {
 /// How a hold stands at `now`; `state` is needed where it is borrowing.
 fn stands(hold: Hold, state: Option<&State>, now: Timestamp) -> Consumption {
     let matured = state.and_then(|state| state.holds.get(&hold.consumption_id));
-    match matured.filter(|_| is_borrowing(&hold)) {
+    match matured.filter(|_| hold.is_borrowing()) {
         Some(matured) => Consumption::from_hold(matured),
         None => Consumption::from_hold(&hold.as_of(now)),
     }

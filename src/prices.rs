@@ -537,12 +537,9 @@ impl Ledger {
         let (user_id, pins) = (consumption.user_id, consumption.lots.clone());
         let ids = pins.iter().map(|pin| pin.lot_id).collect();
         let found = self
-            .read(move |reader| async move {
-                let mut snapshot = reader.snapshot().await?;
-                snapshot.lots_of(user_id, ids).await?.decode()
-            })
+            .read(move |reader| async move { reader.lots(user_id, ids).await })
             .await?;
-        let mut found: HashMap<Uuid, Lot> = found.into_iter().map(|(_, lot)| (lot.lot_id, lot)).collect();
+        let mut found: HashMap<Uuid, Lot> = found.into_iter().map(|lot| (lot.lot_id, lot)).collect();
         let lots = pins.iter().filter_map(|pin| {
             Some(PaidFrom {
                 lot: found.remove(&pin.lot_id)?,

@@ -272,6 +272,14 @@ impl Settings {
         self
     }
 
+    /// How many holds, whose borrowed credits are paid, one entry tells of. For tests: no answer depends on it.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn entry_room(mut self, holds: usize) -> Self {
+        self.rules.entry_room = holds;
+        self
+    }
+
     /// A cache for [`Ledger::balance`](crate::Ledger::balance); without, every balance is read from the database. No command
     /// asks it.
     #[must_use]

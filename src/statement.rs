@@ -33,8 +33,8 @@
 
 use crate::error::{Error, Result, Written};
 use crate::facade::Ledger;
-use crate::ledger::{Checkpoint, Entry, Kind, State, Timestamp};
-use crate::store::{EntryFilter, Extent, LoadedAccount, Reader, StoreResult};
+use crate::ledger::{Checkpoint, Entry, Kind, Timestamp};
+use crate::store::{EntryFilter, Reader, StoreResult};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -387,10 +387,9 @@ impl Ledger {
         let now = self.now();
         // Nothing later is in the interval, and nothing that is still to come has passed.
         let end = Timestamp::from_micros(until.as_micros() - 1).min(now);
-        let (excerpt, account) = self
+        let excerpt = self
             .read(move |reader: Arc<dyn Reader>| async move {
-                let excerpt = excerpt(reader.as_ref(), user_id, since, until, entries_max).await?;
-                Ok((excerpt, reader.account(user_id, end, Extent::WHOLE).await?))
+                excerpt(reader.as_ref(), user_id, since, until, entries_max).await
             })
             .await?;
         let Excerpt {
@@ -414,10 +413,7 @@ impl Ledger {
         let last = entries
             .last()
             .map_or(before, |entry| (entry.seq, StatementBalance::after(entry)));
-        let state = match account {
-            Some(LoadedAccount { state, .. }) => state,
-            None => State::new(user_id, end),
-        };
+        let (state, written) = self.outline(user_id, end, false).await?;
         Ok(Statement {
             user_id,
             since,
@@ -425,23 +421,15 @@ impl Ledger {
             drawn_up_at: now,
             opening: before.1,
             closing: last.1,
-            effective: self.effective(state, last.0, end)?,
+            // Deadlines are counted where the last entry is the account's.
+            effective: (written == last.0).then_some(StatementBalance {
+                available: state.account.available,
+                held: state.account.held,
+            }),
             totals: sums.totals,
             kinds: sums.kinds.into_values().collect(),
             features: sums.features.into_values().collect(),
             entries,
         })
-    }
-
-    /// What the account has at `at`, deadlines counted, where entry `seq` is its last one.
-    fn effective(&self, mut state: State, seq: i64, at: Timestamp) -> Result<Option<StatementBalance>> {
-        if state.account.seq != seq {
-            return Ok(None);
-        }
-        self.bring_up_to(&mut state, at)?;
-        Ok(Some(StatementBalance {
-            available: state.account.available,
-            held: state.account.held,
-        }))
     }
 }

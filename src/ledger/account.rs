@@ -266,6 +266,11 @@ impl Hold {
         self
     }
 
+    /// Whether it waits, and has borrowed something.
+    pub(crate) fn is_borrowing(&self) -> bool {
+        self.state.status == Status::Pending && self.state.borrowed > 0
+    }
+
     /// Credits it keeps from being spent: its amount while pending, else none.
     pub(super) fn held(&self) -> i64 {
         if self.state.status == Status::Pending {

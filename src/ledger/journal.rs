@@ -99,6 +99,10 @@ pub struct Effects {
     /// Other pending holds whose borrowed credits were paid from a lot, afterwards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub funded: Vec<(Uuid, HoldState)>,
+    /// The number of the entry that this one continues: that had no room for all holds that were paid for. Between the two
+    /// are only others that continue it. All are of its kind and about the same; it alone moves credits and has the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<i64>,
     /// Change of the debt.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub debt: i64,

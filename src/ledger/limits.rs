@@ -27,6 +27,9 @@ pub const BATCH_COMMANDS_MAX: usize = 1_000;
 pub const PRIORITY_MAX: i32 = 1_000_000;
 /// The most lots that a balance looks at for what will expire.
 pub const EXPIRING_LOTS_MAX: usize = 100;
+/// The most holds whose borrowed credits one entry pays, counting also the lots that they are pinned to then (the last of
+/// these holds may be pinned to more). For others, entries follow that continue it.
+pub const ENTRY_ROOM: usize = 250;
 /// The longest name of a payment channel.
 pub const CHANNEL_BYTES_MAX: usize = 32;
 /// The longest that credits of a package live, in days.

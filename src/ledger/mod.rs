@@ -16,6 +16,7 @@
 //! | spent twice | `consume` takes the credits out of their lots in the same entry that makes the hold |
 //! | a deadline that depends on when somebody looks | every command first applies what is due, in order of deadline, at the deadlines and not at `now` |
 //! | credits that outlive their lot | what comes back to an expired lot expires with it or moves to a lot with a grace period |
+//! | an entry of megabytes, of a grant that pays for thousands of holds | it is continued: entries of its kind follow it (`Draft::close`) |
 //! | overflow | each figure is checked against 2^53 - 1 before anything is recorded |
 //! | money paid and no credits, or credits twice | an order's settlement is one decision with the grants of its lots (`order.rs`) |
 //! | a refusal that changes something | `decide` works on a draft; a refusal drops it |
@@ -119,6 +120,8 @@ pub struct Rules {
     pub late_payment: LatePayment,
     /// How many orders of an account may wait for a payment at once.
     pub max_open_orders: u32,
+    /// How many holds whose borrowed credits are paid one entry tells of: [`limits::ENTRY_ROOM`]. No answer depends on it.
+    pub entry_room: usize,
 }
 
 impl Default for Rules {
@@ -131,6 +134,7 @@ impl Default for Rules {
             order_ttl: Duration::from_secs(30 * 60),
             late_payment: LatePayment::Settle,
             max_open_orders: 20,
+            entry_room: limits::ENTRY_ROOM,
         }
     }
 }

@@ -127,6 +127,7 @@ impl Matured {
     /// Counts an entry.
     pub fn count(&mut self, entry: &Entry) {
         match entry.kind {
+            _ if entry.effects.continues.is_some() => {}
             Kind::ExpireHold => {
                 self.holds += 1;
                 self.released -= entry.held_change;

@@ -54,7 +54,7 @@ pub(crate) struct Books {
     /// Whose a consumption is.
     owners: HashMap<Uuid, Uuid>,
     /// By account and number.
-    entries: BTreeMap<(Uuid, i64), Entry>,
+    pub(crate) entries: BTreeMap<(Uuid, i64), Entry>,
     /// The number of the entry that carries a key.
     keys: HashMap<(Uuid, String), i64>,
     pub(crate) gifts: BTreeMap<(Uuid, Uuid), GiftRow>,
@@ -593,6 +593,13 @@ impl Reader for MemoryStore {
 
     fn hold(&self, consumption_id: Uuid) -> Reading<'_, Option<Hold>> {
         self.read(|books| books.hold(consumption_id).cloned())
+    }
+
+    fn lots(&self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Vec<Lot>> {
+        self.read(|books| {
+            let lots = lot_ids.iter().filter_map(|id| books.lots.get(&(user_id, *id)));
+            lots.cloned().collect()
+        })
     }
 
     fn order(&self, order_no: OrderNo) -> Reading<'_, Option<Order>> {

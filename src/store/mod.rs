@@ -101,6 +101,15 @@ impl Extent {
         ..Extent::WHOLE
     };
 
+    /// The same with so many lots and borrowing holds.
+    pub(crate) fn outline_with(rows: usize) -> Self {
+        Extent {
+            lots: rows,
+            borrowers: rows,
+            ..Extent::OUTLINE
+        }
+    }
+
     /// What commands are decided on at first.
     pub(crate) fn first(lots: usize) -> Self {
         Extent {
@@ -516,6 +525,9 @@ pub(crate) trait Reader: Anchors + Retention + Send + Sync + 'static {
 
     /// One consumption.
     fn hold(&self, consumption_id: Uuid) -> Reading<'_, Option<Hold>>;
+
+    /// Those of these lots that an account has.
+    fn lots(&self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Vec<Lot>>;
 
     /// One order.
     fn order(&self, order_no: OrderNo) -> Reading<'_, Option<Order>>;

@@ -4,7 +4,7 @@ use super::feed::{PAGE, Rows, place};
 use super::{Fault, FaultKind, Past, Verification};
 use crate::anchor::tree::Leaf;
 use crate::ledger::{
-    Account, Checkpoint, Entry, Hash, Hold, Lot, OpenLot, OrderNo, Source, State, Status, Timestamp,
+    Account, Checkpoint, Entry, Hash, Hold, Kind, Lot, OpenLot, OrderNo, Source, State, Status, Timestamp,
     Witnessed, apply,
 };
 use crate::store::{CLOCKS_APART, Claim, GiftRow, StoreResult, StoredEntry, StoredOrder};
@@ -92,8 +92,10 @@ pub(super) struct Books {
     state: State,
     /// Of those of these holds that have metadata or a quote: what their entries tell of them.
     texts: HashMap<Uuid, Texts>,
-    /// The last entry that granted lots with an order's number, and these: the order is in that entry, or in the next one.
-    bought: (i64, Vec<(OrderNo, Lot)>),
+    /// Lots that the last entry granted with an order's number: the order is in that entry, or in the next one.
+    bought: Vec<(OrderNo, Lot)>,
+    /// The last entry that continues none, where it is known: its number and what those that continue it are to tell.
+    to_continue: Option<(i64, Told)>,
     /// Orders whose payment is claimed for them.
     claimed: BTreeSet<OrderNo>,
     /// The gifts that are not put aside.
@@ -133,6 +135,26 @@ pub(super) enum Met {
     Damaged,
     /// It has left the journal.
     Left,
+}
+
+/// What all entries tell that continue each other.
+#[derive(PartialEq, Eq)]
+struct Told {
+    kind: Kind,
+    consumption_id: Option<Uuid>,
+    lot_id: Option<Uuid>,
+    reference: Option<String>,
+}
+
+impl Told {
+    fn by(entry: &Entry) -> Self {
+        Told {
+            kind: entry.kind,
+            consumption_id: entry.consumption_id,
+            lot_id: entry.lot_id,
+            reference: entry.reference.clone(),
+        }
+    }
 }
 
 /// SHA-256 of the texts that only a hold's own row carries.
@@ -196,7 +218,8 @@ impl Books {
             met: None,
             state: State::new(user_id, Timestamp::MIN),
             texts: HashMap::new(),
-            bought: (0, Vec::new()),
+            bought: Vec::new(),
+            to_continue: None,
             claimed: BTreeSet::new(),
             gifts: BTreeMap::new(),
             aside: Aside::default(),
@@ -434,6 +457,7 @@ impl Books {
         if let Some(gift) = GiftRow::of(entry) {
             self.gifts.insert(gift.lot_id, gift);
         }
+        self.match_continued(entry, found);
         self.match_order(entry, found);
         if let Err(problem) = apply(&mut self.state, entry) {
             found.fault(self.fault(Some(entry.seq), None, FaultKind::Entry, problem.problem.into()));
@@ -447,21 +471,39 @@ impl Books {
         Ok(())
     }
 
-    /// A settled order names its lots, each of which was granted with it: in the entry that names it, or, where a second
-    /// one follows, in the entry before. Which lots are an order's the entries say. That a lot has its number for a reference
-    /// says nothing: anybody may grant credits with that.
-    fn match_order(&mut self, entry: &Entry, found: &mut Verification) {
-        let (before, mut granted) = std::mem::take(&mut self.bought);
-        if before + 1 != entry.seq {
-            granted.clear();
+    /// An entry that continues another follows it, or one that does too. It tells the same, and moves nothing: it only pays for
+    /// what holds have borrowed. Beyond a checkpoint nobody knows which one it continues.
+    fn match_continued(&mut self, entry: &Entry, found: &mut Verification) {
+        let Some(continued) = entry.effects.continues else {
+            self.to_continue = Some((entry.seq, Told::by(entry)));
+            return;
+        };
+        let follows = match &self.to_continue {
+            Some((seq, told)) => *seq == continued && *told == Told::by(entry),
+            None => self.left_until.is_some_and(|(seq, _)| continued <= seq),
+        };
+        let moves = (entry.change, entry.held_change) != (0, 0) || entry.idempotency_key.is_some();
+        if !follows || moves || entry.effects.funded.is_empty() {
+            let detail = format!("it does not continue entry {continued}");
+            found.fault(self.fault(Some(entry.seq), None, FaultKind::Entry, detail));
         }
+    }
+
+    /// A settled order names its lots, each of which was granted with it: in the entry that names it, or, where a second
+    /// one follows, in the entry before (or in the one that this continues). Which lots are an order's the entries say. That
+    /// a lot has its number for a reference says nothing: anybody may grant credits with that.
+    fn match_order(&mut self, entry: &Entry, found: &mut Verification) {
+        if entry.effects.continues.is_some() {
+            return;
+        }
+        let mut granted = std::mem::take(&mut self.bought);
         let just_now: Vec<_> = entry
             .lots_bought()
             .map(|(order_no, lot)| (order_no, lot.clone()))
             .collect();
         granted.extend(just_now.iter().cloned());
         let Some(order) = &entry.effects.order else {
-            self.bought = (entry.seq, just_now);
+            self.bought = just_now;
             return;
         };
         let names = |lot: &Lot| [order.state.lot_id, order.state.bonus_lot_id].contains(&Some(lot.lot_id));

@@ -2,9 +2,10 @@
 //! and named: `tests/ledger/damage.rs`.)
 
 use super::*;
+use crate::ledger::limits::ENTRY_ROOM;
 use crate::ledger::{
-    Action, Clawback, Command, Confirm, Consume, Extend, Gift, Grant, Metadata, Outcome, Refund, Shortfall,
-    Source,
+    Action, Clawback, Command, Confirm, Consume, Entry, Extend, Gift, Grant, Kind, Metadata, Outcome, Refund,
+    SetCreditLimit, Shortfall, Source,
 };
 use crate::store::contract_tests::run;
 use crate::store::memory::{Books as Tables, MemoryCommitter, MemoryStore};
@@ -233,6 +234,59 @@ async fn what_is_damaged_is_named_whether_it_was_kept_or_not() {
                     "{what}, {kept_max} kept: {fault}"
                 );
             }
+        }
+    }
+}
+
+/// An account whose last entries continue each other: a grant that pays for more holds than one entry tells of.
+async fn continued() -> Tables {
+    let store = MemoryStore::new();
+    let mut scribe = Scribe {
+        committer: store.committer(),
+        now: START,
+    };
+    let holds = ENTRY_ROOM as i64;
+    let limit = SetCreditLimit {
+        user_id: USER,
+        credit_limit: holds,
+    };
+    scribe.run(Action::SetCreditLimit(limit), None).await;
+    for _ in 0..holds {
+        scribe.consume(Consume::new(USER, 1)).await;
+    }
+    let grant = Action::Grant(Grant::new(USER, holds, Source::Purchase));
+    scribe.run(grant, None).await;
+    store.copy()
+}
+
+#[tokio::test]
+async fn what_an_entry_may_continue_is_known() {
+    let sound = continued().await;
+    assert!(verified(&sound, books::KEPT_MAX).await.is_clean());
+    let last = sound.accounts[&USER].seq;
+    assert_eq!(sound.entries[&(USER, last)].effects.continues, Some(last - 1));
+    let forged: [(&str, fn(&mut Entry)); 5] = [
+        ("another one", |e| e.effects.continues = Some(1)),
+        ("itself", |e| e.effects.continues = Some(e.seq)),
+        ("one of another kind", |e| e.kind = Kind::Gift),
+        ("one of another lot", |e| e.lot_id = Some(OTHER)),
+        ("it has a key", |e| e.idempotency_key = Some("key".into())),
+    ];
+    for (what, forge) in forged {
+        let mut tables = sound.clone();
+        let before = tables.entries[&(USER, last - 1)].hash;
+        let entry = tables.entries.get_mut(&(USER, last)).unwrap();
+        forge(entry);
+        // Whoever forges it makes its hash anew.
+        entry.data = serde_json::to_string(&entry.effects).unwrap();
+        entry.hash = entry.chained(&before);
+        first_account(&mut tables).hash = tables.entries[&(USER, last)].hash;
+        for kept_max in KEPT {
+            let found = verified(&tables, kept_max).await;
+            let named = |fault: &Fault| {
+                fault.kind == FaultKind::Entry && fault.seq == Some(last) && fault.detail.contains("continue")
+            };
+            assert!(found.faults.iter().any(named), "{what}: {:#?}", found.faults);
         }
     }
 }

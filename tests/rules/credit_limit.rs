@@ -53,6 +53,74 @@ fn a_grant_pays_what_is_owed_then_what_pending_holds_borrowed() {
     );
 }
 
+/// However many entries tell of it.
+#[test]
+fn what_pays_for_many_borrowers_does_so_at_once() {
+    for room in ["1", "4", "250"] {
+        let table = "
+        rules entry_room ROOM
+        at 0s  limit   alice 100                   -> ok
+        at 0s  consume alice 10 ttl 1h as h1       -> pending borrowed 10
+        at 0s  consume alice 10 ttl 1h as h2       -> pending borrowed 10
+        at 0s  consume alice 10 ttl 1h as h3       -> pending borrowed 10
+        at 0s  consume alice 10 ttl 1h as h4       -> pending borrowed 10 available -40
+        at 0s  grant   alice 25 purchase key k as a  -> ok amount 25 available -15 debt 15
+        at 0s  show    h2                          -> pending lots a:10 borrowed 0
+        at 0s  show    h3                          -> pending lots a:5 borrowed 5
+        at 0s  gift    alice 20 reason welcome as b  -> ok amount 20 available 5 debt 0
+        at 0s  grant   alice 25 purchase key k     -> replay
+        at 0s  show    h3                          -> pending lots a:5+b:5 borrowed 0
+        at 0s  consume alice 105 as h5             -> pending lots b:5 borrowed 100 available -100 debt 100
+        at 0s  refund  h1                          -> refunded available -90
+        at 0s  show    h5                          -> pending lots b:5+a:10 borrowed 90
+        at 0s  balance alice                       -> available -90 held 135 debt 90
+        ";
+        check(&table.replace("ROOM", room));
+    }
+}
+
+/// What a released hold gives back pays for others too, by a command and by a deadline.
+#[test]
+fn a_release_pays_for_many_borrowers() {
+    for (room, event) in [
+        ("1", "refund h0"),
+        ("250", "refund h0"),
+        ("1", "mature alice"),
+        ("250", "mature alice"),
+    ] {
+        let after = if event.starts_with("refund") {
+            "refunded"
+        } else {
+            "ok"
+        };
+        let table = "
+        rules entry_room ROOM
+        at 0s   grant   alice 30 purchase as a      -> ok
+        at 0s   limit   alice 100                   -> ok
+        at 0s   consume alice 30 ttl 60s as h0      -> pending lots a:30
+        at 0s   consume alice 10 ttl 1h as h1       -> pending borrowed 10
+        at 0s   consume alice 10 ttl 1h as h2       -> pending borrowed 10
+        at 0s   consume alice 20 ttl 1h as h3       -> pending borrowed 20 available -40
+        at 60s  EVENT                               -> AFTER
+        at 60s  show    h1                          -> pending lots a:10 borrowed 0
+        at 60s  show    h2                          -> pending lots a:10 borrowed 0
+        at 60s  show    h3                          -> pending lots a:10 borrowed 10
+        at 60s  balance alice                       -> available -10 held 40 debt 10
+        ";
+        let table = table
+            .replace("ROOM", room)
+            .replace("EVENT", event)
+            .replace("AFTER", after);
+        // A refund comes while the hold lives.
+        let table = if after == "refunded" {
+            table.replace("at 60s", "at 59s")
+        } else {
+            table
+        };
+        check(&table);
+    }
+}
+
 /// Borrowing, being funded and releasing makes no credits.
 #[test]
 fn limit_grant_release_makes_no_credits() {

@@ -2,6 +2,7 @@
 
 use crate::books;
 use jointo_credits::Timestamp;
+use jointo_credits::ledger::limits::ENTRY_ROOM;
 use jointo_credits::ledger::{Effects, Entry, Hash, Kind, State, apply};
 use std::collections::BTreeMap;
 
@@ -223,4 +224,44 @@ fn claims_and_expiries_after_a_return_are_entries_of_their_own() {
             (Kind::ExpireLot, -70, "expired")
         ]
     );
+}
+
+/// An entry tells of so many holds that were paid for, and others follow: of its kind and about the same, without credits and
+/// without its key.
+#[test]
+fn an_entry_that_pays_for_many_holds_is_continued() {
+    let holds = 3 * ENTRY_ROOM as i64;
+    let mut script = format!("at 0s limit alice {holds} -> ok\n");
+    for _ in 0..holds {
+        script.push_str("at 0s consume alice 1 ttl 1h -> pending borrowed 1\n");
+    }
+    script.push_str(&format!(
+        "at 1s grant alice {holds} purchase reference order-1 key pay as a -> ok amount {holds} available 0 debt 0\n"
+    ));
+    let entries = books(&script).journals.into_values().next().unwrap();
+    let (_, grant) = entries.split_at(holds as usize + 1);
+    // Each hold takes two places: it is pinned to one lot.
+    assert_eq!(grant.len(), 6);
+    let first = &grant[0];
+    assert_eq!((first.change, first.effects.continues), (holds, None));
+    assert_eq!(first.idempotency_key.as_deref(), Some("pay"));
+    for (place, entry) in grant.iter().enumerate() {
+        assert_eq!(entry.effects.funded.len(), ENTRY_ROOM / 2);
+        assert!(entry.data.len() < 64 * 1024, "{}", entry.data.len());
+        assert_eq!(entry.available, 0);
+        if place > 0 {
+            assert_eq!(entry.effects.continues, Some(first.seq));
+            assert_eq!(
+                (entry.change, entry.held_change, &entry.idempotency_key),
+                (0, 0, &None)
+            );
+            assert_eq!(
+                (entry.kind, entry.lot_id, &entry.reference),
+                (Kind::Grant, first.lot_id, &first.reference)
+            );
+            assert_eq!(entry.counter_account, "none");
+        }
+    }
+    let borrowed: i64 = grant.iter().map(|entry| entry.effects.borrowed).sum();
+    assert_eq!(borrowed, -holds);
 }

@@ -5,7 +5,7 @@
 //! every subject that gives the same answers.
 
 use jointo_credits::Timestamp;
-use jointo_credits::ledger::limits::{CREDITS_MAX, PRIORITY_MAX};
+use jointo_credits::ledger::limits::{CREDITS_MAX, ENTRY_ROOM, PRIORITY_MAX};
 use jointo_credits::ledger::{
     Action, Adjust, Clawback, Command, Confirm, Consume, Extend, Gift, Grant, Late, LatePayment, Metadata,
     Money, OnLotExpiredWhileHeld, OpenOrder, OrderCommand, OrderNo, OrderPayment, OrderRefundRequest,
@@ -52,6 +52,24 @@ fn cny(minor: i64) -> Money {
     }
 }
 
+/// Keys that are none of the well-behaved ones, and yet are keys: nearly those of others, or what a database, JSON or a
+/// terminal might take for something else.
+pub const HOSTILE_KEYS: &[&str] = &[
+    "key-1 ",
+    " key-1",
+    "KEY-1",
+    "\u{feff}key-1",
+    "k\u{e9}y-1",
+    "ke\u{301}y-1",
+    "\u{202e}1-yek",
+    "'; DROP TABLE credit_accounts; --",
+    "{\"a\",NULL}",
+    "\\",
+    "%",
+    "NULL",
+    "\u{1f511}",
+];
+
 /// A command and the instant it is given at.
 #[derive(Debug, Clone)]
 pub struct Step {
@@ -90,6 +108,8 @@ pub struct History {
     is_shop: bool,
     /// Orders that were asked for: whose, their numbers and prices.
     orders: Vec<(Uuid, OrderNo, i64)>,
+    /// The one of these that was just closed: its payment may be on its way.
+    closed: Option<(Uuid, OrderNo, i64)>,
 }
 
 impl History {
@@ -109,6 +129,7 @@ impl History {
                 LatePayment::Refund
             },
             max_open_orders: if seed.is_multiple_of(3) { 3 } else { 20 },
+            entry_room: if seed.is_multiple_of(5) { ENTRY_ROOM } else { 1 },
         };
         let users = (0..rng.pick(&[1, 1, 2, 4]))
             .map(|i| Uuid::from_u64_pair(rng.next(), 0x8000_0000_0000_0000 | i))
@@ -141,6 +162,7 @@ impl History {
             nonsense: 3,
             is_shop: false,
             orders: Vec::new(),
+            closed: None,
         }
     }
 
@@ -184,6 +206,7 @@ impl History {
                 }
                 // A key that may have been used, here or by another account.
                 45..48 => Some(format!("key-{}", rng.below(self.keys as usize + 1))),
+                48..52 => Some(rng.pick(HOSTILE_KEYS).to_owned()),
                 _ => None,
             };
             Command {
@@ -434,8 +457,10 @@ impl History {
         let known = self.orders.get(last..).filter(|orders| !orders.is_empty());
         let known = known.map(|orders| rng.pick(orders));
         let package_id = Uuid::from_u128(rng.below(3) as u128);
-        let (user_id, order_no, price) = match known {
-            Some(known) if rng.percent(75) => known,
+        let closed = self.closed.take().filter(|_| rng.percent(50));
+        let (user_id, order_no, price) = match (closed, known) {
+            (Some(closed), _) => closed,
+            (None, Some(known)) if rng.percent(75) => known,
             _ => {
                 let number = Uuid::from_u64_pair(self.now.as_micros() as u64, rng.next());
                 let opened = (self.user(rng), OrderNo(number), rng.pick(&[0, 1, 99, 990]));
@@ -458,7 +483,11 @@ impl History {
                 });
             }
         };
-        let step = match rng.below(20) {
+        let dice = match closed {
+            Some(_) => 3,
+            None => rng.below(20),
+        };
+        let step = match dice {
             0..3 => OrderStep::Begin,
             3..10 => OrderStep::Settle(OrderPayment {
                 // Its own; now and then another one of its own, or one that others are paid with too.
@@ -470,9 +499,12 @@ impl History {
                 amount: cny(if rng.percent(95) { price } else { price + 1 }),
                 paid_at: Some(self.now),
             }),
-            10..12 => OrderStep::Close {
-                channel_agrees: rng.percent(70),
-            },
+            10..12 => {
+                self.closed = Some((user_id, order_no, price));
+                OrderStep::Close {
+                    channel_agrees: rng.percent(70),
+                }
+            }
             12..16 => OrderStep::Refund(OrderRefundRequest {
                 minor: rng.pick(&[None, Some(price), Some(price / 3 + 1), Some(1)]),
                 shortfall: rng.pick(&[Shortfall::Forgive, Shortfall::Debt]),

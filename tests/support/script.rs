@@ -419,6 +419,7 @@ fn set(rules: &mut Rules, words: &[String]) -> Result<(), String> {
         ["hold_ttl", t] => rules.hold_ttl = duration(t),
         ["release_grace", t] => rules.release_grace = duration(t),
         ["reversal_grace", t] => rules.reversal_grace = duration(t),
+        ["entry_room", n] => rules.entry_room = n.parse().map_err(|_| format!("no number {n}"))?,
         ["on_lot_expired_while_held", "grace"] => {
             rules.on_lot_expired_while_held = OnLotExpiredWhileHeld::Grace;
         }

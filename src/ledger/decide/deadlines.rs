@@ -53,21 +53,19 @@ impl Draft<'_> {
             .filter(|due| *due <= end && due.0 < lots_end.0)
             .collect();
         holds.sort_unstable();
-        // Also those that are empty: what a hold gives back may come to them.
-        let expiries = self.lots().filter_map(|lot| lot.expiry());
-        self.expiries = Some(expiries.filter(|(at, _)| *at <= until).collect());
+        self.queue_up(until);
         for (deadline, consumption_id) in holds {
             self.expire_lots((deadline, Uuid::max()));
             self.expire_hold(consumption_id);
         }
         self.expire_lots((until, Uuid::max()).min(lots_end));
-        self.expiries = None;
+        self.queues = None;
     }
 
     /// What has expired by then gets nothing back any more: it would expire at once.
     fn expire_lots(&mut self, until: (Timestamp, Uuid)) {
         let next = |draft: &mut Self| {
-            let expiries = draft.expiries.as_mut()?;
+            let expiries = &mut draft.queues.as_mut()?.expiries;
             let first = *expiries.first().filter(|first| **first <= until)?;
             expiries.remove(&first);
             Some(first.1)

@@ -14,10 +14,10 @@ use crate::ledger::{
 use alloc::{
     borrow::{Cow, ToOwned},
     boxed::Box,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     string::String,
     sync::Arc,
-    vec::Vec,
+    vec::{self, Vec},
 };
 use uuid::Uuid;
 
@@ -40,12 +40,43 @@ pub(super) struct Draft<'a> {
     borrowers_end: Option<Uuid>,
     /// Something was needed that the state does not know: whatever came of it does not count.
     lacks: bool,
-    /// While deadlines are applied: lots that may have something left at their expiry, in order.
-    pub(super) expiries: Option<BTreeSet<(Timestamp, Uuid)>>,
+    /// While deadlines are applied, of which there may be many.
+    pub(super) queues: Option<Queues>,
+    /// What the entry under way has left of a payment: the entries that continue it go on with it.
+    unpaid: Option<Payment>,
 }
 
+/// Lots and holds in the orders in which they are asked for, so that none is looked for among all others again and again.
+pub(super) struct Queues {
+    /// Lots that may have something left at their expiry.
+    pub(super) expiries: BTreeSet<(Timestamp, Uuid)>,
+    /// Lots with something left.
+    open: BTreeSet<BurnOrder>,
+    /// Pending holds that have borrowed.
+    borrowers: BTreeSet<Uuid>,
+}
+
+impl Queues {
+    fn note_open(&mut self, lot: &Lot) {
+        if lot.remaining > 0 {
+            self.open.insert(lot.burn_order());
+        } else {
+            self.open.remove(&lot.burn_order());
+        }
+    }
+}
+
+/// Credits that are paid for what holds have borrowed.
+struct Payment {
+    purse: Purse,
+    borrowers: vec::IntoIter<Arc<Hold>>,
+}
+
+/// The first lots that can be spent, in burn order, each with what is there to be spent.
+type Purse = VecDeque<(BurnOrder, i64)>;
+
 /// What an entry is about; the rest of it the draft knows.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct About {
     pub(super) consumption_id: Option<Uuid>,
     pub(super) lot_id: Option<Uuid>,
@@ -77,7 +108,8 @@ impl<'a> Draft<'a> {
             lots_end: None,
             borrowers_end: None,
             lacks: false,
-            expiries: None,
+            queues: None,
+            unpaid: None,
         }
     }
 
@@ -171,8 +203,9 @@ impl<'a> Draft<'a> {
 
     pub(super) fn add_lot(&mut self, lot: Lot) {
         self.change += lot.remaining;
-        if let (Some(expiries), Some(expiry)) = (&mut self.expiries, lot.expiry()) {
-            expiries.insert(expiry);
+        if let Some(queues) = &mut self.queues {
+            queues.expiries.extend(lot.expiry());
+            queues.note_open(&lot);
         }
         self.effects.new_lots.push(lot.clone());
         self.lots.insert(lot.lot_id, Arc::new(lot));
@@ -186,6 +219,9 @@ impl<'a> Draft<'a> {
         };
         let fits = change_lot(Arc::make_mut(&mut lot), &change);
         debug_assert!(fits.is_ok(), "{fits:?}: {lot:?} {change:?}");
+        if let Some(queues) = &mut self.queues {
+            queues.note_open(&lot);
+        }
         self.change += change.remaining;
         self.effects.lots.push(change);
         self.lots.insert(lot.lot_id, lot);
@@ -208,7 +244,14 @@ impl<'a> Draft<'a> {
         };
         self.held_change += after.held() - hold.held();
         self.effects.hold = Some(after.state.clone());
-        self.holds.insert(after.consumption_id, Arc::new(after));
+        self.put_hold(Arc::new(after));
+    }
+
+    fn put_hold(&mut self, hold: Arc<Hold>) {
+        if let Some(queues) = self.queues.as_mut().filter(|_| !hold.is_borrowing()) {
+            queues.borrowers.remove(&hold.consumption_id);
+        }
+        self.holds.insert(hold.consumption_id, hold);
     }
 
     /// The order stands like this afterwards.
@@ -227,28 +270,54 @@ impl<'a> Draft<'a> {
         &mut self.effects
     }
 
-    /// The lots that can be spent at `t`, as far as all before them are known.
-    fn spendable(&self, t: Timestamp) -> impl Iterator<Item = (BurnOrder, i64)> {
+    /// Begins to keep [`Queues`], with the lots that expire up to `until`. Also those that are empty: what a hold gives back
+    /// may come to them.
+    pub(super) fn queue_up(&mut self, until: Timestamp) {
+        let expiries = self.lots().filter_map(|lot| lot.expiry());
+        let open = self.lots().filter(|lot| lot.remaining > 0);
+        let borrowers = self.pending().filter(|hold| hold.is_borrowing());
+        self.queues = Some(Queues {
+            expiries: expiries.filter(|(at, _)| *at <= until).collect(),
+            open: open.map(|lot| lot.burn_order()).collect(),
+            borrowers: borrowers.map(|hold| hold.consumption_id).collect(),
+        });
+    }
+
+    /// The first lots that can be spent at `t`, in burn order: those that hold `wanted`, or all that there are. As far as all
+    /// before them are known.
+    fn purse(&self, wanted: i64, t: Timestamp) -> Purse {
         let end = self.lots_end;
-        self.lots()
-            .filter(move |lot| lot.free(t) > 0)
-            .map(move |lot| (lot.burn_order(), lot.free(t)))
-            .filter(move |(order, _)| end.is_none_or(|end| *order <= end))
+        let spendable = |lot: &Arc<Lot>| {
+            let (order, free) = (lot.burn_order(), lot.free(t));
+            (free > 0 && end.is_none_or(|end| order <= end)).then_some((order, free))
+        };
+        let Some(queues) = &self.queues else {
+            let mut lots: Vec<_> = self.lots().filter_map(spendable).collect();
+            lots.sort_unstable();
+            return lots.into();
+        };
+        let open = queues.open.iter().filter_map(|(.., lot_id)| self.lot(*lot_id));
+        enough(open.filter_map(spendable), wanted, |(_, free)| *free).collect()
     }
 
     /// Takes up to `amount` out of the lots that can be spent at `t`, in burn order. Less where there is less.
     pub(super) fn burn(&mut self, amount: i64, t: Timestamp) -> Vec<Pin> {
+        if amount == 0 {
+            return Vec::new();
+        }
+        self.draw(&mut self.purse(amount, t), amount)
+    }
+
+    /// Takes up to `amount` out of a purse, and out of its lots.
+    fn draw(&mut self, purse: &mut Purse, amount: i64) -> Vec<Pin> {
         let mut left = amount;
         let mut pins = Vec::new();
-        if left == 0 {
-            return pins;
-        }
-        let mut lots: Vec<_> = self.spendable(t).collect();
-        lots.sort_unstable();
-        for ((.., lot_id), free) in lots {
-            let taken = free.min(left);
-            if taken == 0 {
-                break;
+        while let Some(((.., lot_id), free)) = purse.front_mut().filter(|_| left > 0) {
+            let (lot_id, taken) = (*lot_id, left.min(*free));
+            *free -= taken;
+            left -= taken;
+            if *free == 0 {
+                purse.pop_front();
             }
             pins.push(Pin {
                 lot_id,
@@ -258,7 +327,6 @@ impl<'a> Draft<'a> {
                 remaining: -taken,
                 ..LotChange::of(lot_id)
             });
-            left -= taken;
         }
         self.lacks |= left > 0 && self.lots_end.is_some();
         pins
@@ -271,23 +339,47 @@ impl<'a> Draft<'a> {
         if debt == 0 {
             return;
         }
-        let borrowed = self.account.borrowed + self.effects.borrowed;
-        let paid: i64 = self.burn(debt - borrowed, t).iter().map(|pin| pin.amount).sum();
+        let owed = debt - self.account.borrowed - self.effects.borrowed;
+        let mut purse = self.purse(debt, t);
+        let paid: i64 = self.draw(&mut purse, owed).iter().map(|pin| pin.amount).sum();
         self.change_debt(-paid, 0);
-        if paid < debt - borrowed || borrowed == 0 {
+        if paid < owed || debt == owed {
             return;
         }
         // Mostly there is nothing to pay with, and borrowers may be many.
-        if !self.may_be_spendable(t) {
-            return;
-        }
+        let borrowers = if purse.is_empty() {
+            Vec::new()
+        } else {
+            self.borrowers(purse.iter().map(|(_, free)| free).sum())
+        };
+        self.pay_borrowers(Payment {
+            purse,
+            borrowers: borrowers.into_iter(),
+        });
+    }
+
+    /// The pending holds that borrowed `credits`, or all that there are, in order of ids: as far as all before them are known.
+    fn borrowers(&self, credits: i64) -> Vec<Arc<Hold>> {
         let end = self.borrowers_end;
-        let borrowing =
-            |h: &&Arc<Hold>| h.state.borrowed > 0 && end.is_none_or(|end| h.consumption_id <= end);
-        let mut borrowers: Vec<Arc<Hold>> = self.pending().filter(borrowing).cloned().collect();
-        borrowers.sort_by_key(|h| h.consumption_id);
-        for mut hold in borrowers {
-            let pins = self.burn(hold.state.borrowed, t);
+        let is_known = |hold: &&Arc<Hold>| end.is_none_or(|end| hold.consumption_id <= end);
+        let Some(queues) = &self.queues else {
+            let borrowing = self.pending().filter(|hold| hold.is_borrowing());
+            let mut borrowing: Vec<Arc<Hold>> = borrowing.filter(is_known).cloned().collect();
+            borrowing.sort_unstable_by_key(|hold| hold.consumption_id);
+            return borrowing;
+        };
+        let borrowing = queues.borrowers.iter().filter_map(|id| self.hold(*id));
+        enough(borrowing.filter(is_known), credits, |hold| hold.state.borrowed)
+            .cloned()
+            .collect()
+    }
+
+    /// Pays for what holds have borrowed, one after the other: as many as an entry has room for. Others wait for the entry
+    /// that continues it.
+    fn pay_borrowers(&mut self, mut payment: Payment) {
+        let mut room = self.rules.entry_room;
+        while let Some(mut hold) = payment.borrowers.next() {
+            let pins = self.draw(&mut payment.purse, hold.state.borrowed);
             let paid: i64 = pins.iter().map(|pin| pin.amount).sum();
             if paid == 0 {
                 return;
@@ -295,19 +387,20 @@ impl<'a> Draft<'a> {
             let state = &mut Arc::make_mut(&mut hold).state;
             merge(&mut state.pins, pins);
             state.borrowed -= paid;
+            room = room.saturating_sub(1 + state.pins.len());
             self.change_debt(-paid, -paid);
             self.effects
                 .funded
                 .push((hold.consumption_id, hold.state.clone()));
-            self.holds.insert(hold.consumption_id, hold);
+            self.put_hold(hold);
+            if room == 0 && !payment.purse.is_empty() && !payment.borrowers.as_slice().is_empty() {
+                self.unpaid = Some(payment);
+                return;
+            }
         }
         let borrowed = self.account.borrowed + self.effects.borrowed;
-        self.lacks |= end.is_some() && borrowed > 0 && self.may_be_spendable(t);
-    }
-
-    /// Whether anything can be spent at `t`, or nobody knows.
-    fn may_be_spendable(&self, t: Timestamp) -> bool {
-        self.lots_end.is_some() || self.spendable(t).next().is_some()
+        let may_be_more = self.borrowers_end.is_some() && !payment.purse.is_empty();
+        self.lacks |= borrowed > 0 && (self.lots_end.is_some() || may_be_more);
     }
 
     /// Closes the entry under way. `t` is when it takes effect (a deadline may lie before `now`).
@@ -323,7 +416,26 @@ impl<'a> Draft<'a> {
         self.close(kind, counter_account, about, key);
     }
 
+    /// Closes the entry under way, and writes those that continue it: of its kind and about the same, but without credits and
+    /// without a key. So no entry is longer than [`Rules::entry_room`] lets it be, however many holds a payment is for.
     fn close(
+        &mut self,
+        kind: Kind,
+        counter_account: Cow<'static, str>,
+        about: About,
+        key: Option<(String, Hash)>,
+    ) {
+        let same = self.unpaid.is_some().then(|| about.clone());
+        self.record(kind, counter_account, about, key);
+        let first = self.account.seq;
+        while let (Some(payment), Some(about)) = (self.unpaid.take(), &same) {
+            self.effects.continues = Some(first);
+            self.pay_borrowers(payment);
+            self.record(kind, Cow::Borrowed("none"), about.clone(), None);
+        }
+    }
+
+    fn record(
         &mut self,
         kind: Kind,
         counter_account: Cow<'static, str>,
@@ -403,6 +515,19 @@ impl<'a> Draft<'a> {
             ))
         }
     }
+}
+
+/// The first of these whose `credits` are `wanted` or more together; all where they are less.
+fn enough<T>(
+    from: impl Iterator<Item = T>,
+    wanted: i64,
+    credits: impl Fn(&T) -> i64,
+) -> impl Iterator<Item = T> {
+    from.scan(wanted, move |left, next| {
+        let more = *left > 0;
+        *left = left.saturating_sub(credits(&next));
+        more.then_some(next)
+    })
 }
 
 /// Adds pins, each of another lot: one for each lot, at its first place.

@@ -18,7 +18,9 @@ fn sealed(draft: &mut Draft<'_>, kind: Kind, source: Source, about: About) -> Ou
 }
 
 fn outcome(draft: &Draft<'_>) -> Outcome {
-    let sealed = draft.entries().last().and_then(|entry| Outcome::of(entry, None));
+    let mut entries = draft.entries().iter().rev();
+    let sealed = entries.find(|entry| entry.effects.continues.is_none());
+    let sealed = sealed.and_then(|entry| Outcome::of(entry, None));
     sealed.unwrap_or(Outcome::Matured(Default::default()))
 }
 

@@ -108,6 +108,7 @@ const RULES: Rules = Rules {
     order_ttl: Duration::from_secs(30 * 60),
     late_payment: crate::ledger::LatePayment::Settle,
     max_open_orders: 20,
+    entry_room: crate::ledger::limits::ENTRY_ROOM,
 };
 
 /// What an append returns where no account is stale.

@@ -107,6 +107,15 @@ pub(crate) async fn lots_are_loaded_in_burn_order_and_in_parts(store: impl Subje
                 assert!(needs.lots.iter().all(|(_, lot)| state.lots.contains_key(lot)));
             }
         }
+        // By id, closed ones too; nobody else's.
+        let mut by_id: Vec<Uuid> = lots.iter().rev().map(|lot| lot.lot_id).collect();
+        by_id.push(id(7));
+        let mut found = store.reader().lots(user, by_id.clone()).await.unwrap();
+        found.sort_by_key(|lot| lot.lot_id);
+        let mut all = lots.clone();
+        all.sort_by_key(|lot| lot.lot_id);
+        assert_eq!(found, all);
+        assert_eq!(store.reader().lots(id(99), by_id).await.unwrap(), []);
     }
 }
 

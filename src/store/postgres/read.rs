@@ -1,13 +1,13 @@
 //! The reading side: a pool for short reads, a connection of its own for each snapshot.
 
-use super::rows::{Packed, entry_columns, hold_columns};
+use super::rows::{Packed, entry_columns, hold_columns, lot_columns};
 use super::snapshot::PostgresSnapshot;
 use super::{
     PostgresStore, bracket, catalogue, during_connect, during_read, end_bracket, load, rights, schema,
     session_options,
 };
 use crate::catalogue::Package;
-use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Status, Timestamp};
+use crate::ledger::{Entry, Hold, Lot, Order, OrderNo, Prior, Status, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
     CatalogueChange, CatalogueRows, Changed, ClockBound, Due, EntryFilter, Extent, HoldFilter, Inspected,
@@ -250,6 +250,22 @@ impl Reader for PostgresStore {
                 .rows(|| self.query(text.clone()).bind(consumption_id))
                 .await?;
             packed(&rows).next().map(|row| row?.hold()).transpose()
+        })
+    }
+
+    fn lots(&self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Vec<Lot>> {
+        Box::pin(async move {
+            let text = self.statements.text("lots", 0, || {
+                format!(
+                    "SELECT {} FROM unnest($2::uuid[]) AS n(id) CROSS JOIN LATERAL \
+                     (SELECT * FROM {{s}}credit_lots l WHERE l.user_id = $1 AND l.lot_id = n.id LIMIT 1) l",
+                    lot_columns(0, "l")
+                )
+            });
+            let rows = self
+                .rows(|| self.query(text.clone()).bind(user_id).bind(lot_ids.clone()))
+                .await?;
+            packed(&rows).map(|row| row?.lot()).collect()
         })
     }
 

@@ -44,6 +44,13 @@ pub(super) fn hold(connection: &Connection, consumption_id: Uuid) -> Attempt<Opt
     one(connection, SQL, [blob(&consumption_id)], rows::HOLD)
 }
 
+/// Those of these lots that an account has.
+pub(super) fn lots(connection: &Connection, user_id: Uuid, lot_ids: &[Uuid]) -> Attempt<Vec<Lot>> {
+    let books = Books { connection };
+    let lots = lot_ids.iter().map(|id| books.lot(user_id, *id));
+    lots.filter_map(Attempt::transpose).collect()
+}
+
 /// An order, whosever it is.
 pub(super) fn order(connection: &Connection, order_no: OrderNo) -> Attempt<Option<Order>> {
     const SQL: &str = concat!(

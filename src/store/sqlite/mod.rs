@@ -52,7 +52,7 @@ pub(crate) use committer::SqliteCommitter;
 pub(crate) use open::{Location, SqliteSettings};
 
 use crate::catalogue::Package;
-use crate::ledger::{Entry, Hold, Order, OrderNo, Prior, Timestamp};
+use crate::ledger::{Entry, Hold, Lot, Order, OrderNo, Prior, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
     CatalogueChange, CatalogueRows, Due, EntryFilter, Extent, HoldFilter, Inspected, LoadedAccount, OddTime,
@@ -296,6 +296,10 @@ impl Reader for SqliteStore {
 
     fn hold(&self, consumption_id: Uuid) -> Reading<'_, Option<Hold>> {
         self.read(move |connection| load::hold(connection, consumption_id))
+    }
+
+    fn lots(&self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Vec<Lot>> {
+        self.read(move |connection| load::lots(connection, user_id, &lot_ids))
     }
 
     fn order(&self, order_no: OrderNo) -> Reading<'_, Option<Order>> {

@@ -69,6 +69,8 @@ pub(super) struct Book {
     pub(super) limit: i64,
     /// How many entries the journal must have.
     pub(super) entries: i64,
+    /// How many borrowers, and lots of theirs, an entry that pays for them tells of before another one continues it.
+    room: usize,
     /// What has passed since a command was last accepted: the next one that is writes it down.
     pub(super) unwritten: Passed,
 }
@@ -77,7 +79,7 @@ pub(super) struct Book {
 pub(super) type Passed = Matured;
 
 impl Book {
-    pub(super) fn new(user_id: Uuid) -> Self {
+    pub(super) fn new(user_id: Uuid, room: usize) -> Self {
         Book {
             user_id,
             lots: Vec::new(),
@@ -85,6 +87,7 @@ impl Book {
             owed: 0,
             limit: 0,
             entries: 0,
+            room,
             unwritten: Passed::default(),
         }
     }
@@ -202,7 +205,8 @@ impl Book {
         taken
     }
 
-    /// Whatever is free pays debt: for good first, then what pending holds borrowed, by consumption id.
+    /// Whatever is free pays debt: for good first, then what pending holds borrowed, by consumption id. The entry that tells of
+    /// it has been counted; those that continue it are counted here.
     pub(super) fn pay(&mut self, t: Timestamp) {
         for (lot, n) in self.burn(self.owed, t) {
             self.lots[lot].paid += n;
@@ -216,11 +220,21 @@ impl Book {
             .map(|i| (self.uses[i].id, i))
             .collect();
         borrowers.sort_unstable();
+        let mut told = 0;
         for (_, i) in borrowers {
-            for (lot, n) in self.burn(self.uses[i].credit, t) {
+            let pins = self.burn(self.uses[i].credit, t);
+            if pins.is_empty() {
+                return;
+            }
+            if told >= self.room {
+                self.entries += 1;
+                told = 0;
+            }
+            for (lot, n) in pins {
                 self.uses[i].credit -= n;
                 splice(&mut self.uses[i].tape, lot, n);
             }
+            told += 1 + self.uses[i].tape.len();
         }
     }
 

@@ -124,7 +124,10 @@ impl Auditor {
             return same(&expected, answer);
         }
         // Time passes whatever comes of the command; a refusal changes nothing else.
-        let mut book = self.books.remove(&user_id).unwrap_or_else(|| Book::new(user_id));
+        let mut book = self
+            .books
+            .remove(&user_id)
+            .unwrap_or_else(|| Book::new(user_id, self.rules.entry_room));
         let mut names = book.named(lots);
         let expected = self.play(&mut book, command, now, &Made::by(answer), &mut names);
         book.assert_sound();
@@ -461,7 +464,7 @@ impl Auditor {
             .books
             .get(&user_id)
             .cloned()
-            .unwrap_or_else(|| Book::new(user_id));
+            .unwrap_or_else(|| Book::new(user_id, self.rules.entry_room));
         book.pass_time(now, self.release_grace(), &mut Names::none());
         book
     }
@@ -496,7 +499,7 @@ impl Auditor {
     pub fn check_state(&self, state: &State) -> Result<(), String> {
         self.check_figures(state)?;
         let a = &state.account;
-        let empty = Book::new(a.user_id);
+        let empty = Book::new(a.user_id, self.rules.entry_room);
         let book = self.books.get(&a.user_id).unwrap_or(&empty);
         let expected: BTreeMap<Uuid, Arc<Lot>> = (0..book.lots.len())
             .map(|i| book.lot(i))
@@ -533,7 +536,7 @@ impl Auditor {
     /// The account's figures only.
     pub fn check_figures(&self, state: &State) -> Result<(), String> {
         let a = &state.account;
-        let empty = Book::new(a.user_id);
+        let empty = Book::new(a.user_id, self.rules.entry_room);
         let book = self.books.get(&a.user_id).unwrap_or(&empty);
         let figures = |b: &Book| {
             (
@@ -651,8 +654,9 @@ fn grant(book: &mut Book, lot: Fresh, kind: Kind, now: Timestamp, made: &Made) -
     });
     // A receipt shows the lot as it was granted, before it paid debt.
     let granted = book.lot(book.lots.len() - 1);
+    let receipt = receipt(book, kind, amount, Some(granted), None, now);
     book.pay(now);
-    Ok(receipt(book, kind, amount, Some(granted), None, now))
+    Ok(receipt)
 }
 
 fn receipt(
@@ -709,11 +713,12 @@ fn clawback(book: &mut Book, c: &Clawback, now: Timestamp) -> Result<Outcome, Re
     lot.booked += debt;
     lot.claim += shortfall - debt;
     book.owed += debt;
-    book.pay(now);
     book.entries += 1;
+    let seq = book.entries;
+    book.pay(now);
     Ok(Outcome::Clawback(ClawbackReceipt {
         user_id: book.user_id,
-        seq: book.entries,
+        seq,
         lot_id: c.lot_id,
         taken,
         shortfall,
