@@ -591,7 +591,7 @@ typedef struct credits_alipay_options {
     const char *root_certificate;
     // The seller ("PID"): notifications for others are refused. Any seller without.
     const char *seller_id;
-    // Where Alipay shall tell of payments, without a query.
+    // Where Alipay shall tell of payments: https, without a query.
     const char *notify_url;
     // Another address of Alipay's, such as the sandbox's.
     const char *gateway;

@@ -24,6 +24,8 @@ pub mod alipay;
 #[cfg(feature = "payments")]
 mod beijing;
 #[cfg(feature = "payments")]
+mod bills;
+#[cfg(feature = "payments")]
 mod common;
 #[cfg(feature = "payments")]
 pub mod http;
@@ -195,15 +197,23 @@ pub struct BillLine {
 pub struct Headers(Vec<(String, String)>);
 
 impl Headers {
-    /// From names and values; the first of several counts.
+    /// From names and values. Give all that came, also those of one name: a channel refuses a signature that came twice.
     pub fn new<N: Into<String>, V: Into<String>>(headers: impl IntoIterator<Item = (N, V)>) -> Self {
         Headers(headers.into_iter().map(|(n, v)| (n.into(), v.into())).collect())
     }
 
-    /// The value of one.
+    /// The value of one; of several with this name, the first.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(each, _)| each.eq_ignore_ascii_case(name));
+        self.all(name).next()
+    }
+
+    /// The values of all with this name, in their order.
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        let found = self
+            .0
+            .iter()
+            .filter(move |(each, _)| each.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 }

@@ -309,6 +309,27 @@ def test_an_old_notice_is_refused_and_a_new_one_of_it_taken(wechat_shop: Shop) -
     assert shop.available == CREDITS
 
 
+def test_a_genuine_header_that_came_twice_is_refused(wechat_shop: Shop) -> None:
+    """Of two, a proxy before us could have looked at the other one."""
+    shop = wechat_shop
+    order, parameters = shop.ordered()
+    shop.channel.pay(parameters)
+    notice = shop.channel.payment(order.order_no)
+    signed = [name for name in notice.headers if name.lower().startswith("wechatpay-")]
+    assert len(signed) >= 4
+    before = shop.state()
+    for name in signed:
+        pairs = [*notice.headers.items(), (name.upper(), notice.headers[name])]
+        answer = shop.http.post("/recharge/notify/wechat", headers=pairs, content=notice.body)
+        assert not shop.channel.is_taken(answer.status_code, answer.content), name
+        # So does the library itself, however its host hands them over.
+        with pytest.raises(PaymentVerificationError, match="came twice"):
+            shop.books.handle_notification("wechat", dict(pairs), notice.body)
+    assert shop.state() == before
+    shop.takes(notice)
+    assert shop.available == CREDITS
+
+
 def test_an_old_notice_changes_nothing(alipay_shop: Shop) -> None:
     """Alipay signs no time that could be checked: the order's state stands against it."""
     shop = alipay_shop

@@ -77,7 +77,7 @@ pub struct credits_alipay_options {
     pub root_certificate: *const c_char,
     /// The seller ("PID"): notifications for others are refused. Any seller without.
     pub seller_id: *const c_char,
-    /// Where Alipay shall tell of payments, without a query.
+    /// Where Alipay shall tell of payments: https, without a query.
     pub notify_url: *const c_char,
     /// Another address of Alipay's, such as the sandbox's.
     pub gateway: *const c_char,

@@ -172,7 +172,7 @@ impl WeChatPay {
 /// Args:
 ///     app_id: The app.
 ///     app_private_key: Its private key, as PEM or bare base64.
-///     notify_url: Where Alipay shall tell of payments, without a query.
+///     notify_url: Where Alipay shall tell of payments: ``https``, without a query.
 ///     alipay_public_key: Alipay's public key for this app (支付宝公钥, not 应用公钥).
 ///     app_certificate: ``appCertPublicKey_*.crt``.
 ///     alipay_certificate: ``alipayCertPublicKey_RSA2.crt``.

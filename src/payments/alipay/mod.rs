@@ -222,7 +222,7 @@ impl Alipay {
         let business = requests::refund_of(order, refund);
         let said = match self.ask(&requests::REFUND_QUERY, business, now).await? {
             Ok(said) => said,
-            Err(no) if no.is_unknown_trade() => {
+            Err(no) if no.is_unknown_trade() && no.is_signed => {
                 return Ok(notice_of(order, refund, RefundStanding::Unknown));
             }
             Err(no) => return Err(no.into_error()),

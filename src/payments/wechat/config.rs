@@ -4,7 +4,7 @@ use super::sign::Merchant;
 use super::verify::Platform;
 use super::{Identity, WeChatPay};
 use crate::error::{Error, Result};
-use crate::payments::common::{length, origin};
+use crate::payments::common::{is_safe, length, origin};
 use crate::payments::http::Client;
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::rsa::{KeyPair, PublicEncryptingKey};
@@ -14,7 +14,6 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 
 /// Where WeChat Pay answers, unless the configuration names another address: the main one of the two in its
 /// documentation, <https://pay.weixin.qq.com/doc/v3/merchant/4012791834>.
@@ -254,7 +253,10 @@ fn certificate(pem: &str) -> Option<(String, SubjectPublicKeyInfoDer<'static>)> 
 /// An address that WeChat Pay can reach; the text as it was given, which the documentation wants without a query.
 fn notify_url(field: &'static str, text: &str) -> Result<String> {
     let good = Url::parse(text).is_ok_and(|url| {
-        safe(&url) && url.query().is_none() && url.fragment().is_none() && text.len() <= NOTIFY_URL_BYTES_MAX
+        is_safe(&url)
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && text.len() <= NOTIFY_URL_BYTES_MAX
     });
     if !good {
         return Err(Error::invalid(
@@ -271,7 +273,7 @@ fn notify_url(field: &'static str, text: &str) -> Result<String> {
 fn base_url(text: &str) -> Result<String> {
     let url = Url::parse(text)
         .ok()
-        .filter(|url| safe(url) && url.path() == "/" && url.query().is_none() && url.fragment().is_none());
+        .filter(|url| is_safe(url) && url.path() == "/" && url.query().is_none() && url.fragment().is_none());
     let url = url.ok_or_else(|| {
         let limit = "https and a host, such as https://api.mch.weixin.qq.com";
         Error::invalid(
@@ -282,19 +284,4 @@ fn base_url(text: &str) -> Result<String> {
         )
     })?;
     Ok(url.origin().ascii_serialization())
-}
-
-/// Encrypted, or within this machine; and without a password that would end in logs.
-fn safe(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>();
-    let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-    let scheme = url.scheme();
-    !host.is_empty()
-        && (scheme == "https" || (scheme == "http" && loopback))
-        && url.username().is_empty()
-        && url.password().is_none()
 }

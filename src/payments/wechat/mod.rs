@@ -42,6 +42,7 @@ mod verify;
 
 pub use config::{BASE_URL, VerificationKey, WeChatConfig};
 
+use super::common;
 use super::http::{Client, Request};
 use super::{
     Asking, BillLines, Channel, Checkout, Headers, NOTIFICATION_BYTES_MAX, Notice, Prepared, RefundNotice,
@@ -64,6 +65,9 @@ use verify::Platform;
 const NAME: &str = "wechat";
 /// The only currency of a merchant in mainland China.
 const CURRENCY: &str = "CNY";
+
+/// The longest address that a payer is sent to afterwards, in bytes. WeChat Pay names no limit.
+const RETURN_URL_BYTES_MAX: usize = 2048;
 
 /// Who we are, and where we hear.
 struct Identity {
@@ -153,6 +157,10 @@ impl WeChatPay {
     async fn prepare_order(&self, order: &Order, checkout: &Checkout, now: Timestamp) -> Result<Prepared> {
         self.check(&order.price)?;
         let way = Way::of(checkout)?;
+        let page = checkout.return_url.as_deref().filter(|_| way == Way::H5);
+        if let Some(page) = page {
+            common::address("return_url", page, RETURN_URL_BYTES_MAX)?;
+        }
         let call = requests::prepay(&self.identity, way, order, checkout, now)?;
         let body = self.ask(call, now).await?.done()?;
         let body: Option<Value> = serde_json::from_slice(&body).ok();
@@ -163,7 +171,7 @@ impl WeChatPay {
             parameters: match way {
                 Way::Native => BTreeMap::from([("code_url".into(), found.into())]),
                 Way::Jsapi => self.bridge(found, now)?,
-                Way::H5 => BTreeMap::from([("h5_url".into(), returning(found, checkout)?)]),
+                Way::H5 => BTreeMap::from([("h5_url".into(), returning(found, page)?)]),
             },
             expires_at: Some(now.plus(way.lives()).min(order.expires_at)),
         })
@@ -255,8 +263,8 @@ fn refund_of(writes: bool, body: &[u8], order: &Order, refund: &OrderRefund) -> 
 
 /// `h5_url`, with the page that the payer comes back to: `redirect_url`,
 /// <https://pay.weixin.qq.com/wiki/doc/api/H5.php?chapter=15_4>.
-fn returning(h5_url: &str, checkout: &Checkout) -> Result<String> {
-    let Some(page) = &checkout.return_url else {
+fn returning(h5_url: &str, page: Option<&str>) -> Result<String> {
+    let Some(page) = page else {
         return Ok(h5_url.into());
     };
     let mut url =
