@@ -210,7 +210,7 @@ class AlipayStandIn(StandIn):
             "total_amount": yuan(changes.get("fen", trade.fen)),
             "trade_no": changes.get("trade_no", trade.trade_no),
             "point_amount": "0.00",
-            "passback_params": "a=1&b=%2B ",
+            "passback_params": "a%3D1%26b%3D%2B ",
         }
 
     def payment(self, order_no: str, /, **changes: Any) -> Notice:
