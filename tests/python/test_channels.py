@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from standins import STAND_INS, AlipayStandIn, StandIn, WeChatStandIn
-from standins.channel import Notice, Trade
+from standins.channel import Answer, Notice, Trade
 from standins.keys import certificate, certificate_pem, has_signed, key_of, private_pem, public_pem
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -563,6 +563,32 @@ def test_what_nobody_pays_is_closed(shop: Shop) -> None:
     assert shop.books.reconcile_orders(min_age=0).orders == 0
     with pytest.raises(InvalidStateError):
         shop.books.pay_order(order.order_no)
+
+
+class UnsignedAlipay(AlipayStandIn):
+    """Its gateway has not looked at our charset when it says no: in GBK, and without a signature."""
+
+    def _no(self, given: dict[str, str], reason: str) -> Answer:
+        said = {"code": "40004", "msg": "Business Failed", "sub_code": reason, "sub_msg": "不行"}
+        body = json.dumps({given["method"].replace(".", "_") + "_response": said}, ensure_ascii=False)
+        return Answer(200, {"Content-Type": "text/html;charset=GBK"}, body.encode("gbk"))
+
+
+def test_an_unsigned_no_closes_an_order_and_fails_no_refund(sqlite: str) -> None:
+    with UnsignedAlipay() as channel, opened(sqlite, channel) as shop:
+        order, _ = shop.ordered()
+        shop.clock.advance(timedelta(minutes=30))
+        done = shop.books.reconcile_orders(min_age=0)
+        assert (done.orders, done.closed, done.failed) == (1, 1, 0)
+        assert shop.order(order.order_no).status == "closed"
+        # The channel does not know of the trade any more, and does not sign that.
+        paid, _ = shop.paid()
+        del channel.trades[paid.order_no]
+        shop.books.refund_order(paid.order_no)
+        done = shop.books.reconcile_orders(min_age=0)
+        assert (done.orders, done.refunds, done.failed) == (1, 0, 1)
+        assert "ACQ.TRADE_NOT_EXIST" in str(done.problems)
+        assert (shop.order(paid.order_no).status, shop.available) == ("refunding", 0)
 
 
 def test_an_answer_about_closing_that_is_lost(shop: Shop) -> None:
