@@ -594,6 +594,9 @@ static void test_what_wechat_is_not_configured_with(void) {
     WRONG(refund_notify_url, "https://shop.example/?notify");
     WRONG(base_url, BAD_UTF8);
     WRONG(base_url, "http://elsewhere.example");
+    WRONG(questions_at_once, 101);
+    WRONG(patience, 999);
+    WRONG(patience, -1);
     WRONG(public_keys, NULL);
     WRONG(certificates, NULL);
     key = wechat.key;
@@ -653,6 +656,9 @@ static void test_what_alipay_is_not_configured_with(void) {
     WRONG(seller_id, "SECRET");
     WRONG(seller_id, BAD_UTF8);
     WRONG(gateway, "http://elsewhere.example");
+    WRONG(questions_at_once, 101);
+    WRONG(patience, 999);
+    WRONG(patience, -1);
     WRONG(gateway, BAD_UTF8);
     WRONG(qr_product_code, "two words");
     WRONG(qr_product_code, BAD_UTF8);

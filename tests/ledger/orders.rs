@@ -4,7 +4,7 @@ use crate::child::ALICE;
 use crate::database::{self, Database, Kind, START, clock};
 use crate::on_every_database;
 use jointo_credits::payments::{
-    Asking, BillLine, BillLines, Channel, Checkout, Headers, Notice, Payment, Prepared, RefundNotice,
+    Asking, BillLine, BillLines, Channel, Checkout, Headers, Notice, Pace, Payment, Prepared, RefundNotice,
     RefundStanding, Reply, Standing,
 };
 use jointo_credits::{
@@ -103,12 +103,14 @@ impl Channel for StandIn {
         "bank"
     }
 
-    fn patience(&self) -> Duration {
-        if self.bank(|bank| bank.hangs) {
+    fn pace(&self) -> Pace {
+        let usual = Pace::default();
+        let patience = if self.bank(|bank| bank.hangs) {
             Duration::from_millis(5)
         } else {
-            Duration::from_secs(30)
-        }
+            usual.patience
+        };
+        Pace { patience, ..usual }
     }
 
     fn check(&self, price: &Money) -> Result<()> {

@@ -48,6 +48,7 @@ from jointo_credits import (
     Order,
     PaymentChannelError,
     PaymentVerificationError,
+    UnavailableError,
     ValidationError,
     WeChatPay,
 )
@@ -1326,6 +1327,36 @@ def test_the_argument_at_fault_is_named(channel: StandIn) -> None:
         with pytest.raises(ValidationError) as refused:
             configured(channel, **{name: {WeChatStandIn.KEY_ID: "x"} if name == "public_keys" else "x y"})
         assert refused.value.field == name
+
+
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [
+        ("questions_at_once", 0),
+        ("questions_at_once", 101),
+        ("questions_at_once", 1.5),
+        ("patience", 0),
+        ("patience", 601),
+    ],
+)
+def test_the_pace_of_a_channel_has_bounds(channel: StandIn, setting: str, wrong: float) -> None:
+    with pytest.raises(ValidationError) as refused:
+        configured(channel, **{setting: wrong})
+    assert refused.value.field == setting
+
+
+def test_a_channel_is_waited_for_as_long_as_it_is_set(channel: StandIn, sqlite: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        elsewhere = {"wechat": {"base_url": address}, "alipay": {"gateway": f"{address}/gateway.do"}}[channel.name]
+        impatient = configured(channel, patience=timedelta(milliseconds=50), questions_at_once=1, **elsewhere)
+        with Ledger.connect(sqlite, channels=[impatient]) as books:
+            books.migrate()
+            books.seed_catalog()
+            order = books.create_order(MIA, books.packages()[0].id, channel.name)
+            with pytest.raises(UnavailableError, match="has not answered within 50ms"):
+                books.pay_order(order.order_no, method={"wechat": "native", "alipay": "qr"}[channel.name])
+            assert books.reconcile_orders(min_age=0).failed == 1
 
 
 def test_a_file_that_is_not_there(channel: StandIn, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ use super::certificates::{certificate, root_serials};
 use super::keys::{AlipayKey, AppKey};
 use crate::error::{Error, Result};
 use crate::payments::common::{self, length, origin};
-use crate::payments::http;
+use crate::payments::{Pace, http};
 use std::fmt;
 
 /// Alipay's gateway. That of the sandbox is `https://openapi-sandbox.dl.alipaydev.com/gateway.do`.
@@ -50,6 +50,8 @@ pub struct AlipayConfig {
     /// `product_code` of orders that are paid by scanning a code, as the contract with Alipay says: `QR_CODE_OFFLINE`
     /// (订单码支付), or `FACE_TO_FACE_PAYMENT` (当面付).
     pub qr_product_code: String,
+    /// How much Alipay is asked at once, and how long it is waited for.
+    pub pace: Pace,
 }
 
 /// What Alipay is recognised by. An app has one or the other, as its settings at Alipay say.
@@ -85,6 +87,7 @@ impl AlipayConfig {
             notify_url: notify_url.into(),
             gateway: ALIPAY_GATEWAY.into(),
             qr_product_code: "QR_CODE_OFFLINE".into(),
+            pace: Pace::default(),
         }
     }
 }
@@ -99,6 +102,7 @@ impl fmt::Debug for AlipayConfig {
             .field("notify_url", &self.notify_url)
             .field("gateway", &self.gateway)
             .field("qr_product_code", &self.qr_product_code)
+            .field("pace", &self.pace)
             .finish_non_exhaustive()
     }
 }
@@ -131,6 +135,7 @@ impl Alipay {
             digits("seller_id", seller_id, 28)?;
         }
         word("qr_product_code", &config.qr_product_code)?;
+        config.pace.check()?;
         let app_key = AppKey::read(&config.app_private_key)?;
         let (alipay_key, serials) = trusted(&config.keys, &app_key)?;
         let notify_url = address("notify_url", &config.notify_url)?;
@@ -159,6 +164,7 @@ impl Alipay {
             notify_url: config.notify_url,
             gateway: config.gateway,
             qr_product_code: config.qr_product_code,
+            pace: config.pace,
             app_key,
             alipay_key,
             serials,

@@ -4,6 +4,7 @@ use super::sign::Merchant;
 use super::verify::Platform;
 use super::{Identity, WeChatPay};
 use crate::error::{Error, Result};
+use crate::payments::Pace;
 use crate::payments::common::{is_safe, length, origin};
 use crate::payments::http::Client;
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
@@ -79,6 +80,8 @@ pub struct WeChatConfig {
     pub refund_notify_url: Option<String>,
     /// The address of WeChat Pay; [`BASE_URL`] where `None`. `http` is taken where the host is loopback, for tests.
     pub base_url: Option<String>,
+    /// How much WeChat Pay is asked at once, and how long it is waited for.
+    pub pace: Pace,
 }
 
 impl fmt::Debug for WeChatConfig {
@@ -92,6 +95,7 @@ impl fmt::Debug for WeChatConfig {
             .field("notify_url", &self.notify_url)
             .field("refund_notify_url", &self.refund_notify_url)
             .field("base_url", &self.base_url)
+            .field("pace", &self.pace)
             .finish_non_exhaustive()
     }
 }
@@ -102,6 +106,7 @@ impl WeChatPay {
     /// # Errors
     /// `validation`, which names the field. It never holds a key.
     pub fn new(config: WeChatConfig) -> Result<WeChatPay> {
+        config.pace.check()?;
         digits("merchant_id", &config.merchant_id)?;
         let app_id_is_one = !config.app_id.is_empty()
             && config.app_id.len() <= ID_CHARS_MAX
@@ -136,6 +141,7 @@ impl WeChatPay {
             resource_key: resource_key(&config.api_v3_key)?,
             base_url: base_url(config.base_url.as_deref().unwrap_or(BASE_URL))?,
             client: Client::default(),
+            pace: config.pace,
         })
     }
 }

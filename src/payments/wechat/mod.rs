@@ -45,8 +45,8 @@ pub use config::{BASE_URL, VerificationKey, WeChatConfig};
 use super::common;
 use super::http::{Client, Request};
 use super::{
-    Asking, BillLines, Channel, Checkout, Headers, NOTIFICATION_BYTES_MAX, Notice, Prepared, RefundNotice,
-    RefundStanding, Reply, Standing,
+    Asking, BillLines, Channel, Checkout, Headers, NOTIFICATION_BYTES_MAX, Notice, Pace, Prepared,
+    RefundNotice, RefundStanding, Reply, Standing,
 };
 use crate::Timestamp;
 use crate::error::{Error, Result};
@@ -82,6 +82,7 @@ struct Identity {
 /// # Examples
 ///
 /// ```no_run
+/// use jointo_credits::payments::Pace;
 /// use jointo_credits::payments::wechat::{VerificationKey, WeChatConfig, WeChatPay};
 ///
 /// # fn main() -> jointo_credits::Result<()> {
@@ -99,6 +100,7 @@ struct Identity {
 ///     notify_url: "https://shop.example/wechat".into(),
 ///     refund_notify_url: None,
 ///     base_url: None,
+///     pace: Pace::default(),
 /// })?;
 /// # Ok(())
 /// # }
@@ -110,6 +112,7 @@ pub struct WeChatPay {
     resource_key: LessSafeKey,
     base_url: String,
     client: Client,
+    pace: Pace,
 }
 
 impl fmt::Debug for WeChatPay {
@@ -276,6 +279,10 @@ fn returning(h5_url: &str, page: Option<&str>) -> Result<String> {
 impl Channel for WeChatPay {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// Yuan, from one fen on.

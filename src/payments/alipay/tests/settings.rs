@@ -3,6 +3,7 @@
 use super::keys::*;
 use super::*;
 use crate::payments::alipay::certificates::{certificate, root_serials};
+use std::time::Duration;
 
 const APP_CERT: &str = include_str!("vectors/app.pem");
 const ALIPAY_CERT: &str = include_str!("vectors/alipay.pem");
@@ -107,6 +108,10 @@ fn what_is_wrong_is_named() {
         ("alipay_public_key", |c| {
             c.keys = AlipayKeys::PublicKey(ALIPAY_CERT.into())
         }),
+        ("questions_at_once", |c| c.pace.questions_at_once = 0),
+        ("questions_at_once", |c| c.pace.questions_at_once = 101),
+        ("patience", |c| c.pace.patience = Duration::ZERO),
+        ("patience", |c| c.pace.patience = Duration::from_secs(601)),
         ("notify_url", |c| c.notify_url = String::new()),
         ("notify_url", |c| c.notify_url = "shop.example.com/notify".into()),
         ("notify_url", |c| {
