@@ -126,7 +126,7 @@ impl<'a> Lines<'a> {
     pub(super) fn entry(
         &mut self,
         first: &Line<'a>,
-        is_whole: impl Fn(&str) -> bool,
+        mut is_whole: impl FnMut(&str) -> bool,
         begins_another: impl Fn(&str) -> bool,
     ) -> Result<Cow<'a, str>> {
         let mut ahead = self.clone();
