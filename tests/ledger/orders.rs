@@ -98,6 +98,19 @@ impl StandIn {
     }
 }
 
+/// `990` or `990USD`.
+fn fen(text: &str) -> Money {
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    Money {
+        currency: text
+            .get(digits.len()..)
+            .filter(|c| !c.is_empty())
+            .unwrap_or("CNY")
+            .into(),
+        ..cny(digits.parse().unwrap())
+    }
+}
+
 impl Channel for StandIn {
     fn name(&self) -> &str {
         "bank"
@@ -215,14 +228,14 @@ impl Channel for StandIn {
             ["paid", order_no, amount, transaction_id] => Notice::Paid(Payment {
                 order_no: (*order_no).into(),
                 transaction_id: (*transaction_id).into(),
-                amount: cny(amount.parse().unwrap()),
+                amount: fen(amount),
                 paid_at: None,
             }),
             ["refund", order_no, refund_no, amount, status] => Notice::Refund(RefundNotice {
                 order_no: (*order_no).into(),
                 refund_no: (*refund_no).into(),
                 channel_id: None,
-                amount: Some(cny(amount.parse().unwrap())),
+                amount: Some(fen(amount)),
                 standing: match *status {
                     "succeeded" => RefundStanding::Succeeded,
                     "failed" => RefundStanding::Failed {
@@ -532,7 +545,11 @@ on_every_database! {
         shop.told(&format!("refund {number} {number}R2 99 卡已注销")).await.unwrap();
         let stuck = shop.ledger.order(number).await.unwrap();
         assert_eq!(stuck.state.refunds[1].problem.as_deref(), Some("卡已注销"));
-        assert_eq!(code(&shop.told(&format!("refund {number} {number}R2 100 succeeded")).await.unwrap_err()), "payment_verification");
+        for (amount, problem) in [("100", "with another amount"), ("99USD", "in another currency")] {
+            let error = shop.told(&format!("refund {number} {number}R2 {amount} succeeded")).await.unwrap_err();
+            assert_eq!(code(&error), "payment_verification");
+            assert!(error.to_string().contains(problem), "{error}");
+        }
         shop.bank.bank(|bank| bank.refunds.insert(format!("{number}R2"), RefundStanding::Failed { problem: "退款关闭".into() }));
         let done = shop.ledger.reconcile_orders(Duration::ZERO).await.unwrap();
         assert_eq!((done.refunds, done.failed), (1, 0));
