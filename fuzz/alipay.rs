@@ -37,7 +37,7 @@ fn encoded(bytes: &[u8]) -> String {
 }
 
 /// Any body: as it is it is refused, since nobody but Alipay can sign; signed, it is a notice or refused, never a panic,
-/// and nothing can be added to it.
+/// and nothing can be added to it but what has no value and changes nothing.
 pub fn notification(body: &[u8]) {
     match read(body) {
         Err(Error::PaymentVerification { .. }) => {}
@@ -68,7 +68,14 @@ pub fn notification(body: &[u8]) {
         .collect();
     let sign = encoded(STANDARD.encode(signature).as_bytes());
     let signed = format!("{}&sign_type=RSA2&sign={sign}", form.join("&"));
-    match read(signed.as_bytes()) {
+    let told = read(signed.as_bytes());
+    assert!(read(format!("{signed}&one-more=1").as_bytes()).is_err());
+    for empty in ["one-more", "gmt_refund", "trade_status"] {
+        if let Ok(more) = read(format!("{signed}&{empty}=").as_bytes()) {
+            assert_eq!(Some(&more), told.as_ref().ok());
+        }
+    }
+    match told {
         Ok(Notice::Paid(payment)) => {
             let status = parameters[&b"trade_status"[..]];
             assert!(status == b"TRADE_SUCCESS" || status == b"TRADE_FINISHED");
@@ -90,7 +97,6 @@ pub fn notification(body: &[u8]) {
         }
         Err(error) => panic!("{error:?}"),
     }
-    assert!(read(format!("{signed}&one-more=").as_bytes()).is_err());
 }
 
 /// Any bytes: the lines of a bill, in their order, or a refusal; never a panic.

@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jointo_credits::payments::wechat::{VerificationKey, WeChatConfig, WeChatPay};
-use jointo_credits::payments::{Channel, Headers, Notice};
+use jointo_credits::payments::{Channel, Headers, Notice, Pace};
 use jointo_credits::{Error, Timestamp};
 use serde_json::{Value, json};
 
@@ -52,6 +52,7 @@ impl Stand {
             notify_url: "https://shop.example/wechat".into(),
             refund_notify_url: None,
             base_url: None,
+            pace: Pace::default(),
         });
         Stand {
             channel: channel.expect("a channel"),

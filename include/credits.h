@@ -569,6 +569,10 @@ typedef struct credits_wechat_options {
     const char *refund_notify_url;
     // Another address of WeChat Pay, for tests.
     const char *base_url;
+    // How long the ledger waits for an answer: 1 ms to 10 min; 30 s without. A single request ends after 15 s.
+    int64_t patience;
+    // How many orders a reconciliation asks about side by side: 1 to 100; 8 without.
+    uint32_t questions_at_once;
 } credits_wechat_options;
 
 // Alipay, as the channel "alipay". Set it to CREDITS_ALIPAY_INIT first; NULL means not given.
@@ -591,12 +595,16 @@ typedef struct credits_alipay_options {
     const char *root_certificate;
     // The seller ("PID"): notifications for others are refused. Any seller without.
     const char *seller_id;
-    // Where Alipay shall tell of payments, without a query.
+    // Where Alipay shall tell of payments: https, without a query.
     const char *notify_url;
     // Another address of Alipay's, such as the sandbox's.
     const char *gateway;
     // "QR_CODE_OFFLINE" (the default) or "FACE_TO_FACE_PAYMENT", as the contract says.
     const char *qr_product_code;
+    // How long the ledger waits for an answer: 1 ms to 10 min; 30 s without. A single request ends after 15 s.
+    int64_t patience;
+    // How many orders a reconciliation asks about side by side: 1 to 100; 8 without.
+    uint32_t questions_at_once;
 } credits_alipay_options;
 
 // How a ledger is opened. Set it to CREDITS_SETTINGS_INIT first; zero and NULL mean the default. Durations are in

@@ -150,7 +150,7 @@ pub enum StatementDifference {
     Unknown(BillLine),
     /// The books have the order, and not as paid.
     NotSettled(BillLine, Order),
-    /// The books have it with another amount or another transaction, or not (yet) as a refund that has succeeded.
+    /// The books have it with another amount, currency or transaction, or not (yet) as a refund that has succeeded.
     Different(BillLine, Order),
     /// The books have the payment of that time, and the bill does not.
     MissingPayment(Order),
@@ -670,7 +670,11 @@ impl Ledger {
         {
             return Err(Error::Refused(Refusal::WrongPayment {
                 order_no: order.order_no,
-                problem: "goes back with another amount",
+                problem: if amount.currency == order.price.currency {
+                    "goes back with another amount"
+                } else {
+                    "goes back in another currency"
+                },
                 expected: format!("{} {}", refund.minor, order.price.currency),
                 value: format!("{} {}", amount.minor, amount.currency),
             }));

@@ -137,6 +137,8 @@ class WeChatPay:
         certificates: Iterable[str | PathLike[str]] | None = None,
         refund_notify_url: str | None = None,
         base_url: str | None = None,
+        questions_at_once: int | None = None,
+        patience: float | timedelta | None = None,
     ) -> WeChatPay: ...
 
 @final
@@ -154,6 +156,8 @@ class Alipay:
         seller_id: str | None = None,
         gateway: str | None = None,
         qr_product_code: str | None = None,
+        questions_at_once: int | None = None,
+        patience: float | timedelta | None = None,
     ) -> Alipay: ...
 
 @final

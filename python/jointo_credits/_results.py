@@ -823,8 +823,8 @@ class StatementDifference(_Result):
 
     kind: Literal["unknown", "not_settled", "different", "missing_payment", "missing_refund", "other"]
     """``unknown``: the bill has it, and the books don't know the order or the refund. ``not_settled``: the books have
-    the order, and not as paid. ``different``: with another amount or transaction, or not as a refund that has
-    succeeded. ``missing_payment`` and ``missing_refund``: the books have it, and the bill does not."""
+    the order, and not as paid. ``different``: with another amount, currency or transaction, or not as a refund that
+    has succeeded. ``missing_payment`` and ``missing_refund``: the books have it, and the bill does not."""
     line: BillLine | None
     """The line of the bill, where there is one."""
     order: Order | None

@@ -41,7 +41,7 @@ impl Ledger {
     /// over, follows up refunds. Orders are independent of one another; what fails is counted and looked at next time.
     ///
     /// Asked about first are orders that are likely to be paid, the newest first, and one of every account before a second
-    /// one of any. Each channel is asked [`Channel::questions_at_once`] questions side by side.
+    /// one of any. Each channel is asked [`Pace::questions_at_once`](crate::payments::Pace::questions_at_once) questions side by side.
     ///
     /// # Errors
     /// `unavailable` where the database is away.
@@ -75,7 +75,10 @@ impl Ledger {
     async fn look_through(&self, lane: Lane, orders: Vec<OrderNo>) -> Reconciled {
         let at_once = match &lane {
             // Where the channel is none of this ledger's, each order says so.
-            Some(channel) => self.channels().get(channel).map_or(1, |c| c.questions_at_once()),
+            Some(channel) => self
+                .channels()
+                .get(channel)
+                .map_or(1, |c| c.pace().questions_at_once),
             None => CLOSED_AT_ONCE,
         };
         let unanswered = AtomicUsize::new(0);
@@ -193,7 +196,7 @@ impl Reconciled {
 
 /// A channel's answer, for which nobody waits without end.
 pub(super) async fn asked<T>(channel: &dyn Channel, question: Asking<'_, T>) -> Result<T> {
-    let patience = channel.patience();
+    let patience = channel.pace().patience;
     let Ok(answer) = tokio::time::timeout(patience, question).await else {
         return Err(Error::Unavailable {
             outcome: Written::Unknown,

@@ -1,12 +1,13 @@
 //! What the channels that ship have in common.
 
-use crate::error::{Error, Written};
+use crate::error::{Error, Result, Written};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair;
 use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
+use std::net::IpAddr;
 
 /// A channel can't be asked, or does not say what became of a request.
 pub(super) fn later(outcome: Written, reason: String) -> Error {
@@ -34,6 +35,44 @@ pub(super) fn length(value: &str) -> String {
 /// What an error says of an address, which may hold a password.
 pub(super) fn origin(text: &str) -> String {
     Url::parse(text).map_or_else(|_| length(text), |url| url.origin().ascii_serialization())
+}
+
+/// Whether an address is encrypted, or within this machine; and without a name or password that would end in logs.
+pub(super) fn is_safe(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
+    let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    let scheme = url.scheme();
+    !host.is_empty()
+        && (scheme == "https" || (scheme == "http" && loopback))
+        && url.username().is_empty()
+        && url.password().is_none()
+}
+
+/// An address that a channel or a browser can be given.
+///
+/// # Errors
+/// `validation`, which shows no more of it than its origin.
+pub(super) fn address(field: &'static str, text: &str, bytes_max: usize) -> Result<Url> {
+    let refused = |problem| {
+        let limit = format!("https, no user, no password, {bytes_max} bytes at the most");
+        Err(Error::invalid(field, problem, limit, origin(text)))
+    };
+    if text.len() > bytes_max {
+        return refused("is too long");
+    }
+    if text.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
+        return refused("must not contain spaces");
+    }
+    match Url::parse(text) {
+        Ok(url) if is_safe(&url) => Ok(url),
+        _ => refused(
+            "must be an address with https://; http:// is taken where the host is loopback, for tests",
+        ),
+    }
 }
 
 /// Fen of a text such as `9.9`, `9.90` or `9`: digits, and at most two of them behind a point. Without floats: an amount

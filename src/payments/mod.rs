@@ -24,6 +24,8 @@ pub mod alipay;
 #[cfg(feature = "payments")]
 mod beijing;
 #[cfg(feature = "payments")]
+mod bills;
+#[cfg(feature = "payments")]
 mod common;
 #[cfg(feature = "payments")]
 pub mod http;
@@ -37,7 +39,7 @@ pub mod wechat;
 pub use manual::Manual;
 
 use crate::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::{Money, Order, OrderRefund};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,6 +61,56 @@ pub const BILL_LINES_MAX: usize = 1_000_000;
 
 /// The lines of a bill, read one after the other; where one can't be read, or the bill is not whole, the last is an error.
 pub type BillLines<'a> = Box<dyn Iterator<Item = Result<BillLine>> + Send + 'a>;
+
+/// How much a channel is asked at once, and how long the ledger waits for its answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// How many questions [`reconcile_orders`](crate::Ledger::reconcile_orders) may have under way at once: 1 to
+    /// [`Pace::QUESTIONS_MAX`], 8 by default. The contract with a channel may name a rate.
+    pub questions_at_once: usize,
+    /// How long the ledger waits for the channel, whatever it asks: 1 ms to [`Pace::PATIENCE_MAX`], 30 s by default. WeChat Pay and
+    /// Alipay are given 15 s at the most for a single request; some questions need two.
+    pub patience: Duration,
+}
+
+impl Pace {
+    /// The most questions at once.
+    pub const QUESTIONS_MAX: usize = 100;
+    /// The longest patience.
+    pub const PATIENCE_MAX: Duration = Duration::from_secs(10 * 60);
+
+    /// Whether each of them is within its bounds.
+    ///
+    /// # Errors
+    /// `validation`, which names the field.
+    pub fn check(&self) -> Result<()> {
+        if !(1..=Self::QUESTIONS_MAX).contains(&self.questions_at_once) {
+            let limit = format!("1 to {}", Self::QUESTIONS_MAX);
+            let problem = "is out of range";
+            return Err(Error::invalid(
+                "questions_at_once",
+                problem,
+                limit,
+                self.questions_at_once,
+            ));
+        }
+        if !(Duration::from_millis(1)..=Self::PATIENCE_MAX).contains(&self.patience) {
+            let limit = format!("1ms to {:?}", Self::PATIENCE_MAX);
+            let given = format!("{:?}", self.patience);
+            return Err(Error::invalid("patience", "is out of range", limit, given));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            questions_at_once: 8,
+            patience: Duration::from_secs(30),
+        }
+    }
+}
 
 /// How somebody is going to pay; each channel says what it understands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -195,15 +247,23 @@ pub struct BillLine {
 pub struct Headers(Vec<(String, String)>);
 
 impl Headers {
-    /// From names and values; the first of several counts.
+    /// From names and values. Give all that came, also those of one name: a channel refuses a signature that came twice.
     pub fn new<N: Into<String>, V: Into<String>>(headers: impl IntoIterator<Item = (N, V)>) -> Self {
         Headers(headers.into_iter().map(|(n, v)| (n.into(), v.into())).collect())
     }
 
-    /// The value of one.
+    /// The value of one; of several with this name, the first.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(each, _)| each.eq_ignore_ascii_case(name));
+        self.all(name).next()
+    }
+
+    /// The values of all with this name, in their order.
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        let found = self
+            .0
+            .iter()
+            .filter(move |(each, _)| each.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 }
@@ -266,16 +326,10 @@ pub trait Channel: Send + Sync + 'static {
         now: Timestamp,
     ) -> Asking<'a, RefundNotice>;
 
-    /// How many questions [`reconcile_orders`](crate::Ledger::reconcile_orders) may have under way at once; 8 unless the channel
-    /// says otherwise.
-    fn questions_at_once(&self) -> usize {
-        8
-    }
-
-    /// How long the ledger waits for the channel, whatever it asks; 30 s unless the channel says otherwise. What it does when the
-    /// time is over is what it does when the channel can't be reached, and can't tell whether it has got the request.
-    fn patience(&self) -> Duration {
-        Duration::from_secs(30)
+    /// How many questions it takes at once, and how long the ledger waits for it. What the ledger does when the time is over is what it
+    /// does when the channel can't be reached, and can't tell whether it has got the request.
+    fn pace(&self) -> Pace {
+        Pace::default()
     }
 
     /// Reads a notification: verified, decrypted, of our app and merchant; or an error. Pure.

@@ -382,7 +382,7 @@ static void text_after(const char *place, const char *name, char *text, size_t r
 /* A notification of WeChat Pay's. */
 struct wechat_notice {
     char values[5][1024], body[4096];
-    credits_header headers[5];
+    credits_header headers[6]; /* room for one that came twice */
 };
 
 static void read_notice(const char *name, struct wechat_notice *made) {
@@ -460,6 +460,8 @@ static void test_wechat_s_notifications(void) {
         REFUSED(CREDITS_NOT_FOUND, UNKNOWN_ORDER, told(&notice, 5, &error));
         REFUSED(CREDITS_NOT_FOUND, UNKNOWN_ORDER, told(&notice, 4, &error)); /* the type may be missing */
         REFUSED(CREDITS_PAYMENT_VERIFICATION, "Wechatpay-Signature", told(&notice, 3, &error));
+        notice.headers[5] = notice.headers[n];
+        REFUSED(CREDITS_PAYMENT_VERIFICATION, "came twice", told(&notice, 6, &error));
         notice.body[20] ^= 1;
         REFUSED(CREDITS_PAYMENT_VERIFICATION, "\"channel\":\"wechat\"", told(&notice, 5, &error));
         notice.body[20] ^= 1;
@@ -594,6 +596,9 @@ static void test_what_wechat_is_not_configured_with(void) {
     WRONG(refund_notify_url, "https://shop.example/?notify");
     WRONG(base_url, BAD_UTF8);
     WRONG(base_url, "http://elsewhere.example");
+    WRONG(questions_at_once, 101);
+    WRONG(patience, 999);
+    WRONG(patience, -1);
     WRONG(public_keys, NULL);
     WRONG(certificates, NULL);
     key = wechat.key;
@@ -653,6 +658,9 @@ static void test_what_alipay_is_not_configured_with(void) {
     WRONG(seller_id, "SECRET");
     WRONG(seller_id, BAD_UTF8);
     WRONG(gateway, "http://elsewhere.example");
+    WRONG(questions_at_once, 101);
+    WRONG(patience, 999);
+    WRONG(patience, -1);
     WRONG(gateway, BAD_UTF8);
     WRONG(qr_product_code, "two words");
     WRONG(qr_product_code, BAD_UTF8);

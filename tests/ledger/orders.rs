@@ -4,7 +4,7 @@ use crate::child::ALICE;
 use crate::database::{self, Database, Kind, START, clock};
 use crate::on_every_database;
 use jointo_credits::payments::{
-    Asking, BillLine, BillLines, Channel, Checkout, Headers, Notice, Payment, Prepared, RefundNotice,
+    Asking, BillLine, BillLines, Channel, Checkout, Headers, Notice, Pace, Payment, Prepared, RefundNotice,
     RefundStanding, Reply, Standing,
 };
 use jointo_credits::{
@@ -115,17 +115,32 @@ impl StandIn {
     }
 }
 
+/// `990` or `990USD`.
+fn fen(text: &str) -> Money {
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    Money {
+        currency: text
+            .get(digits.len()..)
+            .filter(|c| !c.is_empty())
+            .unwrap_or("CNY")
+            .into(),
+        ..cny(digits.parse().unwrap())
+    }
+}
+
 impl Channel for StandIn {
     fn name(&self) -> &str {
         "bank"
     }
 
-    fn patience(&self) -> Duration {
-        if self.bank(|bank| bank.hangs) {
+    fn pace(&self) -> Pace {
+        let usual = Pace::default();
+        let patience = if self.bank(|bank| bank.hangs) {
             Duration::from_millis(5)
         } else {
-            Duration::from_secs(30)
-        }
+            usual.patience
+        };
+        Pace { patience, ..usual }
     }
 
     fn check(&self, price: &Money) -> Result<()> {
@@ -230,14 +245,14 @@ impl Channel for StandIn {
             ["paid", order_no, amount, transaction_id] => Notice::Paid(Payment {
                 order_no: (*order_no).into(),
                 transaction_id: (*transaction_id).into(),
-                amount: cny(amount.parse().unwrap()),
+                amount: fen(amount),
                 paid_at: None,
             }),
             ["refund", order_no, refund_no, amount, status] => Notice::Refund(RefundNotice {
                 order_no: (*order_no).into(),
                 refund_no: (*refund_no).into(),
                 channel_id: None,
-                amount: Some(cny(amount.parse().unwrap())),
+                amount: Some(fen(amount)),
                 standing: match *status {
                     "succeeded" => RefundStanding::Succeeded,
                     "failed" => RefundStanding::Failed {
@@ -547,7 +562,11 @@ on_every_database! {
         shop.told(&format!("refund {number} {number}R2 99 卡已注销")).await.unwrap();
         let stuck = shop.ledger.order(number).await.unwrap();
         assert_eq!(stuck.state.refunds[1].problem.as_deref(), Some("卡已注销"));
-        assert_eq!(code(&shop.told(&format!("refund {number} {number}R2 100 succeeded")).await.unwrap_err()), "payment_verification");
+        for (amount, problem) in [("100", "with another amount"), ("99USD", "in another currency")] {
+            let error = shop.told(&format!("refund {number} {number}R2 {amount} succeeded")).await.unwrap_err();
+            assert_eq!(code(&error), "payment_verification");
+            assert!(error.to_string().contains(problem), "{error}");
+        }
         shop.bank.bank(|bank| bank.refunds.insert(format!("{number}R2"), RefundStanding::Failed { problem: "退款关闭".into() }));
         let done = shop.ledger.reconcile_orders(Duration::ZERO).await.unwrap();
         assert_eq!((done.refunds, done.failed), (1, 0));

@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from standins import STAND_INS, AlipayStandIn, StandIn, WeChatStandIn
-from standins.channel import Notice, Trade
+from standins.channel import Answer, Notice, Trade
 from standins.keys import certificate, certificate_pem, has_signed, key_of, private_pem, public_pem
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -48,6 +48,7 @@ from jointo_credits import (
     Order,
     PaymentChannelError,
     PaymentVerificationError,
+    UnavailableError,
     ValidationError,
     WeChatPay,
 )
@@ -309,6 +310,27 @@ def test_an_old_notice_is_refused_and_a_new_one_of_it_taken(wechat_shop: Shop) -
     assert shop.available == CREDITS
 
 
+def test_a_genuine_header_that_came_twice_is_refused(wechat_shop: Shop) -> None:
+    """Of two, a proxy before us could have looked at the other one."""
+    shop = wechat_shop
+    order, parameters = shop.ordered()
+    shop.channel.pay(parameters)
+    notice = shop.channel.payment(order.order_no)
+    signed = [name for name in notice.headers if name.lower().startswith("wechatpay-")]
+    assert len(signed) >= 4
+    before = shop.state()
+    for name in signed:
+        pairs = [*notice.headers.items(), (name.upper(), notice.headers[name])]
+        answer = shop.http.post("/recharge/notify/wechat", headers=pairs, content=notice.body)
+        assert not shop.channel.is_taken(answer.status_code, answer.content), name
+        # So does the library itself, however its host hands them over.
+        with pytest.raises(PaymentVerificationError, match="came twice"):
+            shop.books.handle_notification("wechat", dict(pairs), notice.body)
+    assert shop.state() == before
+    shop.takes(notice)
+    assert shop.available == CREDITS
+
+
 def test_an_old_notice_changes_nothing(alipay_shop: Shop) -> None:
     """Alipay signs no time that could be checked: the order's state stands against it."""
     shop = alipay_shop
@@ -542,6 +564,32 @@ def test_what_nobody_pays_is_closed(shop: Shop) -> None:
     assert shop.books.reconcile_orders(min_age=0).orders == 0
     with pytest.raises(InvalidStateError):
         shop.books.pay_order(order.order_no)
+
+
+class UnsignedAlipay(AlipayStandIn):
+    """Its gateway has not looked at our charset when it says no: in GBK, and without a signature."""
+
+    def _no(self, given: dict[str, str], reason: str) -> Answer:
+        said = {"code": "40004", "msg": "Business Failed", "sub_code": reason, "sub_msg": "不行"}
+        body = json.dumps({given["method"].replace(".", "_") + "_response": said}, ensure_ascii=False)
+        return Answer(200, {"Content-Type": "text/html;charset=GBK"}, body.encode("gbk"))
+
+
+def test_an_unsigned_no_closes_an_order_and_fails_no_refund(sqlite: str) -> None:
+    with UnsignedAlipay() as channel, opened(sqlite, channel) as shop:
+        order, _ = shop.ordered()
+        shop.clock.advance(timedelta(minutes=30))
+        done = shop.books.reconcile_orders(min_age=0)
+        assert (done.orders, done.closed, done.failed) == (1, 1, 0)
+        assert shop.order(order.order_no).status == "closed"
+        # The channel does not know of the trade any more, and does not sign that.
+        paid, _ = shop.paid()
+        del channel.trades[paid.order_no]
+        shop.books.refund_order(paid.order_no)
+        done = shop.books.reconcile_orders(min_age=0)
+        assert (done.orders, done.refunds, done.failed) == (1, 0, 1)
+        assert "ACQ.TRADE_NOT_EXIST" in str(done.problems)
+        assert (shop.order(paid.order_no).status, shop.available) == ("refunding", 0)
 
 
 def test_an_answer_about_closing_that_is_lost(shop: Shop) -> None:
@@ -1279,6 +1327,36 @@ def test_the_argument_at_fault_is_named(channel: StandIn) -> None:
         with pytest.raises(ValidationError) as refused:
             configured(channel, **{name: {WeChatStandIn.KEY_ID: "x"} if name == "public_keys" else "x y"})
         assert refused.value.field == name
+
+
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [
+        ("questions_at_once", 0),
+        ("questions_at_once", 101),
+        ("questions_at_once", 1.5),
+        ("patience", 0),
+        ("patience", 601),
+    ],
+)
+def test_the_pace_of_a_channel_has_bounds(channel: StandIn, setting: str, wrong: float) -> None:
+    with pytest.raises(ValidationError) as refused:
+        configured(channel, **{setting: wrong})
+    assert refused.value.field == setting
+
+
+def test_a_channel_is_waited_for_as_long_as_it_is_set(channel: StandIn, sqlite: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        elsewhere = {"wechat": {"base_url": address}, "alipay": {"gateway": f"{address}/gateway.do"}}[channel.name]
+        impatient = configured(channel, patience=timedelta(milliseconds=50), questions_at_once=1, **elsewhere)
+        with Ledger.connect(sqlite, channels=[impatient]) as books:
+            books.migrate()
+            books.seed_catalog()
+            order = books.create_order(MIA, books.packages()[0].id, channel.name)
+            with pytest.raises(UnavailableError, match="has not answered within 50ms"):
+                books.pay_order(order.order_no, method={"wechat": "native", "alipay": "qr"}[channel.name])
+            assert books.reconcile_orders(min_age=0).failed == 1
 
 
 def test_a_file_that_is_not_there(channel: StandIn, tmp_path: Path) -> None:

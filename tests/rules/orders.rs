@@ -339,6 +339,13 @@ fn a_payment_that_does_not_fit_settles_nothing() {
         };
         let refusal = shop.step(1, OrderStep::Settle(wrong)).unwrap_err();
         assert_eq!(refusal.code(), "payment_verification", "{amount:?}: {refusal}");
+        let is_yuan = amount.currency == "CNY";
+        let problem = if is_yuan {
+            "of another amount"
+        } else {
+            "in another currency"
+        };
+        assert!(refusal.to_string().contains(problem), "{refusal}");
     }
     let unknown = shop.step(2, OrderStep::Settle(payment("4200"))).unwrap_err();
     assert_eq!(unknown.to_string(), "no order 00000000000000000000000000000002");

@@ -2,7 +2,8 @@
 
 use crate::error::credits_error;
 use crate::options::{Options, items, required};
-use crate::text::{Checked, optional_text, text};
+use crate::text::{Checked, optional_duration, optional_text, text};
+use jointo_credits::payments::Pace;
 use jointo_credits::payments::alipay::{Alipay, AlipayConfig, AlipayKeys};
 use jointo_credits::payments::wechat::{VerificationKey, WeChatConfig, WeChatPay};
 use jointo_credits::{Error, Refusal};
@@ -50,6 +51,10 @@ pub struct credits_wechat_options {
     pub refund_notify_url: *const c_char,
     /// Another address of WeChat Pay, for tests.
     pub base_url: *const c_char,
+    /// How long the ledger waits for an answer: 1 ms to 10 min; 30 s without. A single request ends after 15 s.
+    pub patience: i64,
+    /// How many orders a reconciliation asks about side by side: 1 to 100; 8 without.
+    pub questions_at_once: u32,
 }
 
 // SAFETY: numbers and pointers; zeros are valid.
@@ -77,12 +82,16 @@ pub struct credits_alipay_options {
     pub root_certificate: *const c_char,
     /// The seller ("PID"): notifications for others are refused. Any seller without.
     pub seller_id: *const c_char,
-    /// Where Alipay shall tell of payments, without a query.
+    /// Where Alipay shall tell of payments: https, without a query.
     pub notify_url: *const c_char,
     /// Another address of Alipay's, such as the sandbox's.
     pub gateway: *const c_char,
     /// "QR_CODE_OFFLINE" (the default) or "FACE_TO_FACE_PAYMENT", as the contract says.
     pub qr_product_code: *const c_char,
+    /// How long the ledger waits for an answer: 1 ms to 10 min; 30 s without. A single request ends after 15 s.
+    pub patience: i64,
+    /// How many orders a reconciliation asks about side by side: 1 to 100; 8 without.
+    pub questions_at_once: u32,
 }
 
 // SAFETY: numbers and pointers; zeros are valid.
@@ -136,6 +145,7 @@ unsafe fn wechat_config(given: *const credits_wechat_options) -> Checked<WeChatC
             refund_notify_url: optional_text("refund_notify_url", given.refund_notify_url)?
                 .map(str::to_owned),
             base_url: optional_text("base_url", given.base_url)?.map(str::to_owned),
+            pace: pace(given.questions_at_once, given.patience)?,
         })
     }
 }
@@ -191,6 +201,7 @@ unsafe fn alipay_config(given: *const credits_alipay_options) -> Checked<AlipayC
             keys,
             owned("notify_url", given.notify_url)?,
         );
+        config.pace = pace(given.questions_at_once, given.patience)?;
         config.seller_id = optional_text("seller_id", given.seller_id)?.map(str::to_owned);
         if let Some(gateway) = optional_text("gateway", given.gateway)? {
             config.gateway = gateway.to_owned();
@@ -200,6 +211,18 @@ unsafe fn alipay_config(given: *const credits_alipay_options) -> Checked<AlipayC
         }
         Ok(config)
     }
+}
+
+/// How much a channel is asked, and how long it is waited for; as the library does where 0 is given.
+fn pace(questions_at_once: u32, patience: i64) -> Checked<Pace> {
+    let usual = Pace::default();
+    Ok(Pace {
+        questions_at_once: match questions_at_once {
+            0 => usual.questions_at_once,
+            number => usize::try_from(number).unwrap_or(usize::MAX),
+        },
+        patience: optional_duration("patience", patience)?.unwrap_or(usual.patience),
+    })
 }
 
 /// # Safety

@@ -2,9 +2,10 @@
 
 #![allow(clippy::too_many_arguments, reason = "as many as the configuration has")]
 
-use crate::arguments::{optional, pairs, text};
+use crate::arguments::{duration, integer, optional, pairs, text};
 use crate::failures::{invalid, raise};
 use crate::ledger::Any;
+use jointo_credits::payments::Pace;
 use jointo_credits::payments::alipay::{self, AlipayConfig, AlipayKeys};
 use jointo_credits::payments::wechat::{self, VerificationKey, WeChatConfig};
 use jointo_credits::{Refusal, Settings};
@@ -13,6 +14,17 @@ use pyo3::types::PyString;
 
 /// More channels, or certificates, than anybody has: what is iterated may have no end.
 const SEVERAL_MAX: usize = 100;
+
+/// How much a channel is asked, and how long it is waited for; as the library does where nothing is said.
+fn pace(questions_at_once: Option<Any<'_, '_>>, patience: Option<Any<'_, '_>>) -> PyResult<Pace> {
+    let usual = Pace::default();
+    let questions = optional(questions_at_once, |number| integer("questions_at_once", number))?;
+    let patience = optional(patience, |time| duration("patience", time))?;
+    Ok(Pace {
+        questions_at_once: questions.unwrap_or(usual.questions_at_once),
+        patience: patience.unwrap_or(usual.patience),
+    })
+}
 
 /// Text of a key or certificate, or the path of a file that has it.
 fn pem(field: &'static str, value: Any<'_, '_>) -> PyResult<String> {
@@ -76,6 +88,9 @@ fn refused(py: Python<'_>, error: jointo_credits::Error, names: &[(&str, &'stati
 ///     certificates: Platform certificates, for merchants that have these (also).
 ///     refund_notify_url: Where it shall tell of refunds; ``notify_url`` without.
 ///     base_url: Another address of WeChat Pay, for tests.
+///     questions_at_once: How many orders ``reconcile_orders`` asks about side by side: 1 to 100, 8 by default.
+///     patience: How long the ledger waits for an answer, in seconds or as a ``timedelta``: 1 ms to 10 min, 30 s by default. A
+///         single request ends after 15 s; some questions need two.
 ///
 /// Raises:
 ///     ValidationError: Something can't be right; ``field`` names it.
@@ -88,7 +103,7 @@ pub(crate) struct WeChatPay {
 impl WeChatPay {
     #[new]
     #[pyo3(signature = (*, merchant_id, app_id, api_v3_key, merchant_serial, merchant_key, notify_url, public_keys=None,
-        certificates=None, refund_notify_url=None, base_url=None))]
+        certificates=None, refund_notify_url=None, base_url=None, questions_at_once=None, patience=None))]
     fn new(
         py: Python<'_>,
         merchant_id: Any<'_, '_>,
@@ -101,6 +116,8 @@ impl WeChatPay {
         certificates: Option<Any<'_, '_>>,
         refund_notify_url: Option<Any<'_, '_>>,
         base_url: Option<Any<'_, '_>>,
+        questions_at_once: Option<Any<'_, '_>>,
+        patience: Option<Any<'_, '_>>,
     ) -> PyResult<Self> {
         let mut verification_keys = Vec::new();
         if let Some(keys) = public_keys {
@@ -145,6 +162,7 @@ impl WeChatPay {
             notify_url: text("notify_url", notify_url)?,
             refund_notify_url: optional(refund_notify_url, |url| text("refund_notify_url", url))?,
             base_url: optional(base_url, |url| text("base_url", url))?,
+            pace: pace(questions_at_once, patience)?,
         };
         let keys = if certificates.is_some() && public_keys.is_none() {
             "certificates"
@@ -172,7 +190,7 @@ impl WeChatPay {
 /// Args:
 ///     app_id: The app.
 ///     app_private_key: Its private key, as PEM or bare base64.
-///     notify_url: Where Alipay shall tell of payments, without a query.
+///     notify_url: Where Alipay shall tell of payments: ``https``, without a query.
 ///     alipay_public_key: Alipay's public key for this app (支付宝公钥, not 应用公钥).
 ///     app_certificate: ``appCertPublicKey_*.crt``.
 ///     alipay_certificate: ``alipayCertPublicKey_RSA2.crt``.
@@ -180,6 +198,9 @@ impl WeChatPay {
 ///     seller_id: The seller ("PID"): notifications for others are refused.
 ///     gateway: Another address of Alipay's, such as the sandbox's.
 ///     qr_product_code: ``QR_CODE_OFFLINE`` (the default) or ``FACE_TO_FACE_PAYMENT``, as the contract says.
+///     questions_at_once: How many orders ``reconcile_orders`` asks about side by side: 1 to 100, 8 by default.
+///     patience: How long the ledger waits for an answer, in seconds or as a ``timedelta``: 1 ms to 10 min, 30 s by default. A
+///         single request ends after 15 s; some questions need two.
 ///
 /// Raises:
 ///     ValidationError: Something can't be right; ``field`` names it.
@@ -192,7 +213,8 @@ pub(crate) struct Alipay {
 impl Alipay {
     #[new]
     #[pyo3(signature = (*, app_id, app_private_key, notify_url, alipay_public_key=None, app_certificate=None,
-        alipay_certificate=None, root_certificate=None, seller_id=None, gateway=None, qr_product_code=None))]
+        alipay_certificate=None, root_certificate=None, seller_id=None, gateway=None, qr_product_code=None,
+        questions_at_once=None, patience=None))]
     fn new(
         py: Python<'_>,
         app_id: Any<'_, '_>,
@@ -205,6 +227,8 @@ impl Alipay {
         seller_id: Option<Any<'_, '_>>,
         gateway: Option<Any<'_, '_>>,
         qr_product_code: Option<Any<'_, '_>>,
+        questions_at_once: Option<Any<'_, '_>>,
+        patience: Option<Any<'_, '_>>,
     ) -> PyResult<Self> {
         let keys = match (
             alipay_public_key,
@@ -237,6 +261,7 @@ impl Alipay {
             text("notify_url", notify_url)?,
         );
         config.seller_id = optional(seller_id, |id| text("seller_id", id))?;
+        config.pace = pace(questions_at_once, patience)?;
         if let Some(gateway) = gateway {
             config.gateway = text("gateway", gateway)?;
         }

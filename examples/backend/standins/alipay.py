@@ -210,7 +210,7 @@ class AlipayStandIn(StandIn):
             "total_amount": yuan(changes.get("fen", trade.fen)),
             "trade_no": changes.get("trade_no", trade.trade_no),
             "point_amount": "0.00",
-            "passback_params": "a=1&b=%2B ",
+            "passback_params": "a%3D1%26b%3D%2B ",
         }
 
     def payment(self, order_no: str, /, **changes: Any) -> Notice:
@@ -298,9 +298,11 @@ class AlipayStandIn(StandIn):
         )
         lines = list[str]()
         counts = {"交易": 0, "退款": 0}
+        received = {"交易": 0, "退款": 0}
 
         def line(trade: Trade, kind: str, at: datetime, amount: int, refund_no: str) -> None:
             counts[kind] += 1
+            received[kind] += amount
             start = [
                 trade.trade_no + "\t",
                 trade.order_no + "\t",
@@ -328,8 +330,8 @@ class AlipayStandIn(StandIn):
             names,
             *lines,
             "#-----------------------------------------业务明细列表结束------------------------------------",
-            f"#交易合计：{counts['交易']}笔，商家实收共0.00元，商家优惠共0.00元",
-            f"#退款合计：{counts['退款']}笔，商家实收退款共0.00元，商家优惠退款共0.00元",
+            f"#交易合计：{counts['交易']}笔，商家实收共{yuan(received['交易'])}元，商家优惠共0.00元",
+            f"#退款合计：{counts['退款']}笔，商家实收退款共{yuan(received['退款'])}元，商家优惠退款共0.00元",
             f"#导出时间：[{day}]",
             "",
         ]

@@ -349,9 +349,11 @@ class WeChatStandIn(StandIn):
             "费率,订单金额,申请退款金额,费率备注"
         )
         lines = list[list[str]]()
+        paid_fen = returned_fen = 0
         for trade in self.trades.values():
             if trade.paid_at is None:
                 continue
+            paid_fen += trade.fen
             start = [beijing(trade.paid_at), self.APP, self.MERCHANT, "0", "", trade.trade_no, trade.order_no]
             start += ["oUpF8uMuAJO_M2pxb1Q9zNjWeS6o", "NATIVE"]
             price = yuan(trade.fen)
@@ -361,9 +363,11 @@ class WeChatStandIn(StandIn):
                 if refund.status != "succeeded" or refund.at is None:
                     continue
                 back = ["REFUND", "OTHERS", "CNY", "0.00", "0.00", refund.refund_id, refund.refund_no]
+                returned_fen += refund.fen
                 back += [yuan(refund.fen), "0.00", "ORIGINAL", "SUCCESS", "100 积分, 和更多", "", "-0.03000", "0.60%"]
                 lines.append([beijing(refund.at), *start[1:], *back, "0.00", yuan(refund.fen), ""])
         sums = "总交易单数,应结订单总金额,退款总金额,充值券退款总金额,手续费总金额,订单总金额,申请退款总金额"
-        total = [str(len(lines)), "0.00", "0.00", "0.00", "0.00", "0.00", "0.00"]
+        paid_altogether, returned = yuan(paid_fen), yuan(returned_fen)
+        total = [str(len(lines)), paid_altogether, returned, "0.00", "0.00", paid_altogether, returned]
         values = ["".join(f",`{value}" for value in line)[1:] for line in (*lines, total)]
         return "\r\n".join(["\ufeff" + names, *values[:-1], sums, values[-1], ""]).encode()

@@ -151,7 +151,11 @@ fn settle(draft: &mut Draft<'_>, mut order: Order, payment: &OrderPayment) -> Re
     if payment.amount != order.price {
         let text = |minor: i64, currency: &str| format!("{minor} {currency}");
         return mismatch(
-            "is of another amount",
+            if payment.amount.currency == order.price.currency {
+                "is of another amount"
+            } else {
+                "is in another currency"
+            },
             &text(order.price.minor, &order.price.currency),
             &text(payment.amount.minor, &payment.amount.currency),
         );

@@ -1,9 +1,23 @@
 //! What Alipay's gateway answers: `{"alipay_trade_query_response":{...},"sign":"..."}`.
 //!
 //! The signature is over the text of the inner object exactly as it came, so nothing is written anew before it is
-//! verified. `code` is `10000` where the call was understood, which says nothing of trades and refunds yet. The gateway
-//! itself answers unsigned where it does not get as far as the app (`isv.invalid-app-id` and the like, tried by others
-//! on 2026-09-11); a success, or anything that a business said (`40004`, `ACQ.`), is not believed without a signature.
+//! verified. `code` is `10000` where the call was understood, which says nothing of trades and refunds yet.
+//!
+//! # Without a signature
+//!
+//! The gateway itself answers unsigned where it does not get as far as the app (`isv.invalid-app-id` and the like, tried by others
+//! on 2026-09-11), and Alipay's own SDKs take any failure unsigned. What is concluded from one:
+//!
+//! | unsigned | what follows |
+//! | --- | --- |
+//! | a success | nothing: it is refused |
+//! | `20000`, `40005`, `SYSTEM_ERROR` | the call is asked again, later |
+//! | another failure | it is told with its code, as a signed one would be |
+//! | ... that a trade is unknown, of a query or a closing | the order can be closed. Should it be paid all the same, the payment settles it |
+//! | ... that a trade is unknown, of a refund | it is told with its code. A refund counts as failed only where that is signed: its credits go back then |
+//!
+//! We ask for UTF-8, so an app's answer is in UTF-8. One in GBK is the gateway's own, of something that went wrong before it
+//! has looked at `charset`: it counts as unsigned, whatever it has for a signature.
 
 use super::keys::AlipayKey;
 use super::requests::Api;
@@ -12,20 +26,21 @@ use crate::Written;
 use crate::error::{Error, Result};
 use crate::payments::common;
 use crate::payments::http::Response;
+use encoding_rs::GB18030;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::fmt;
 
 const UNDERSTOOD: &str = "10000";
 const UNAVAILABLE: &str = "20000";
-const BUSINESS_FAILED: &str = "40004";
 const TOO_MANY_CALLS: &str = "40005";
 
 /// The longest message of Alipay's that is passed on, in characters: some repeat the whole request.
 const MESSAGE_CHARACTERS_MAX: usize = 200;
 
-/// A verified answer: what it holds, or Alipay's no.
+/// An answer: what it holds, which is signed, or Alipay's no.
 pub(super) type Answer = std::result::Result<Fields, No>;
 
 /// Why Alipay says no.
@@ -35,6 +50,8 @@ pub(super) struct No {
     pub(super) reason: String,
     /// `sub_msg`, or `msg`.
     pub(super) message: String,
+    /// Whether Alipay has signed it.
+    pub(super) is_signed: bool,
 }
 
 impl No {
@@ -159,8 +176,15 @@ pub(super) fn read(api: &Api, key: &AlipayKey, serial: Option<&str>, response: &
     if response.status != 200 {
         return Err(unavailable(api, &format!("HTTP status {}", response.status)));
     }
-    let envelope: Envelope<'_> = serde_json::from_slice(&response.body)
-        .map_err(|_| untrusted(format!("the answer to {} is not Alipay's JSON", api.method)))?;
+    let no_json = || untrusted(format!("the answer to {} is not Alipay's JSON", api.method));
+    let in_utf8 = std::str::from_utf8(&response.body).ok();
+    let text = match in_utf8 {
+        Some(text) => Cow::Borrowed(text),
+        None => GB18030
+            .decode_without_bom_handling_and_without_replacement(&response.body)
+            .ok_or_else(no_json)?,
+    };
+    let envelope: Envelope<'_> = serde_json::from_str(&text).map_err(|_| no_json())?;
     let own = envelope.get(&api.response_name());
     let inner = match (own, envelope.get("error_response")) {
         (Some(inner), None) | (None, Some(inner)) => inner.get(),
@@ -171,7 +195,9 @@ pub(super) fn read(api: &Api, key: &AlipayKey, serial: Option<&str>, response: &
             )));
         }
     };
-    let signature = envelope.text("sign").filter(|text| !text.is_empty());
+    let signature = envelope
+        .text("sign")
+        .filter(|text| !text.is_empty() && in_utf8.is_some());
     if let Some(signature) = &signature
         && !key.verifies(inner.as_bytes(), signature.as_bytes())
     {
@@ -189,7 +215,7 @@ pub(super) fn read(api: &Api, key: &AlipayKey, serial: Option<&str>, response: &
         .map_err(|_| untrusted(format!("the answer to {} can't be read", api.method)))?;
     let code = fields.code.as_deref().unwrap_or_default();
     let reason = fields.sub_code.as_deref().unwrap_or(code);
-    if signature.is_none() && (matches!(code, UNDERSTOOD | BUSINESS_FAILED | "") || reason.contains("ACQ.")) {
+    if signature.is_none() && matches!(code, UNDERSTOOD | "") {
         return Err(untrusted(format!(
             "the answer to {} has no signature",
             api.method
@@ -205,6 +231,7 @@ pub(super) fn read(api: &Api, key: &AlipayKey, serial: Option<&str>, response: &
     Ok(Err(No {
         reason: shortened(reason),
         message: shortened(message.unwrap_or_default()),
+        is_signed: signature.is_some(),
     }))
 }
 

@@ -16,14 +16,17 @@
 //!
 //! In GBK. The form is that of a real bill of 2019 and of parsers in use in 2026; there is no page of the vendor's that
 //! says more. Columns are found by their names. What a payment's order cost is 订单金额, before coupons of the merchant's
-//! (商家实收 is after them); a refund's is the same column with a minus.
+//! (商家实收 is after them); a refund's is the same column with a minus. The sums at the end have to be those of the lines.
+//! Where the name of an article has line breaks, the entry goes on until it has all of its values.
 
 use super::money;
 use crate::error::{Error, Result};
 use crate::payments::BillLine;
 use crate::payments::beijing;
-use encoding_rs::GBK;
-use std::borrow::Cow;
+use crate::payments::bills::{self, Line, Lines};
+use crate::payments::common::fen;
+use csv::Position;
+use std::io::{Cursor, SeekFrom};
 
 /// Where what is wanted stands in a line.
 struct Columns {
@@ -33,6 +36,8 @@ struct Columns {
     kind: usize,
     finished_at: usize,
     amount: usize,
+    /// What the sums at the end are of.
+    received: Option<usize>,
     refund_no: usize,
 }
 
@@ -51,89 +56,84 @@ impl Columns {
             kind: place("业务类型")?,
             finished_at: place("完成时间")?,
             amount: place("订单金额（元）")?,
+            received: place("商家实收（元）"),
             // Older bills have the shorter name.
             refund_no: place("退款批次号/请求号").or_else(|| place("退款批次号"))?,
         })
     }
 }
 
+/// Of the lines so far that are of one kind, payments or refunds.
+#[derive(Default)]
+struct Totals {
+    lines: i128,
+    /// 商家实收, in fen.
+    received: i128,
+}
+
 /// A bill that is being read, line by line.
 struct Reading<'a> {
-    /// `None` once it ended, or could not be read.
-    rest: Option<&'a [u8]>,
-    /// In GBK, and not in the UTF-8 that an editor made of it.
-    is_gbk: bool,
-    /// Lines read.
-    number: u64,
+    lines: Lines<'a>,
+    csv: Csv,
     columns: Option<Columns>,
-    /// Payments and refunds so far.
-    counts: [usize; 2],
+    payments: Totals,
+    refunds: Totals,
     /// The end of the list was read.
     ended: bool,
 }
 
-/// Reads a bill. One that is not whole is refused: it must end as Alipay's do, and have as many lines as it says.
+/// Reads a bill. One that is not whole is refused: it must end as Alipay's do, and have as many lines as it says, with its sums.
 ///
 /// # Errors
 /// `validation`, which names the line at fault.
 pub(super) fn lines(bill: &[u8]) -> Result<impl Iterator<Item = Result<BillLine>> + Send + '_> {
-    if bill.starts_with(b"PK") {
-        let problem = "is a ZIP: unpack it, and give the file 业务明细";
-        return Err(Error::invalid("bill", problem, "CSV", "ZIP"));
-    }
-    let bill = bill.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bill);
     let mut reading = Reading {
-        rest: Some(bill),
-        is_gbk: std::str::from_utf8(bill).is_err(),
-        number: 0,
+        lines: Lines::of(bill)?,
+        csv: Csv::new(),
         columns: None,
-        counts: [0, 0],
+        payments: Totals::default(),
+        refunds: Totals::default(),
         ended: false,
     };
-    Ok(std::iter::from_fn(move || {
-        let read = reading.next().transpose();
-        if !matches!(read, Some(Ok(_))) {
-            reading.rest = None;
-        }
-        read
-    }))
+    Ok(bills::each(move || reading.next()))
 }
 
-impl<'a> Reading<'a> {
+impl Reading<'_> {
     fn next(&mut self) -> Result<Option<BillLine>> {
-        while let Some(line) = self.line()? {
-            if let Some(remark) = line.strip_prefix('#') {
+        while let Some(line) = self.lines.next()? {
+            if let Some(remark) = line.text.strip_prefix('#') {
                 self.ended |= remark.contains("业务明细列表结束");
-                self.check_sum(remark)?;
+                self.check_sums(remark, line.number)?;
                 continue;
             }
-            if line.trim().is_empty() {
+            if line.text.trim().is_empty() {
                 continue;
             }
             if self.ended {
                 return Err(fault(
-                    self.number,
+                    line.number,
                     "is behind the end of the list",
                     "a line with #",
                 ));
             }
-            let values = values(&line).ok_or_else(|| fault(self.number, "is no CSV", "values and commas"))?;
             if let Some(columns) = &self.columns {
-                let read = bill_line(columns, &values, self.number)?;
-                let [payments, refunds] = &mut self.counts;
-                *(if read.refund_no.is_some() {
-                    refunds
+                let values = whole(&mut self.lines, &mut self.csv, columns, &line)?;
+                let read = bill_line(columns, &values, line.number)?;
+                let totals = if read.refund_no.is_some() {
+                    &mut self.refunds
                 } else {
-                    payments
-                }) += 1;
+                    &mut self.payments
+                };
+                totals.lines += 1;
+                totals.received += received(columns, &values, line.number)?;
                 return Ok(Some(read));
             }
             let wanted = "支付宝交易号, 商户订单号, 业务类型, 完成时间, 订单金额（元）, 退款批次号/请求号";
-            let names = Columns::of(&values);
+            let names = self.csv.values(&line.text).and_then(|names| Columns::of(&names));
             self.columns =
-                Some(names.ok_or_else(|| fault(self.number, "does not name the columns", wanted))?);
+                Some(names.ok_or_else(|| fault(line.number, "does not name the columns", wanted))?);
         }
-        if self.rest.is_some() && (self.columns.is_none() || !self.ended) {
+        if self.columns.is_none() || !self.ended {
             let limit = "the list of a day with #...业务明细列表结束... behind it";
             return Err(Error::invalid(
                 "bill",
@@ -145,62 +145,102 @@ impl<'a> Reading<'a> {
         Ok(None)
     }
 
-    /// The next line, without its end. (No byte of a character in GBK is a line feed.)
-    fn line(&mut self) -> Result<Option<Cow<'a, str>>> {
-        let Some(rest) = self.rest.filter(|rest| !rest.is_empty()) else {
-            return Ok(None);
-        };
-        let (line, rest) = match rest.iter().position(|byte| *byte == b'\n') {
-            Some(end) => {
-                let (line, rest) = rest.split_at(end);
-                (line, rest.get(1..).unwrap_or_default())
-            }
-            None => (rest, &[][..]),
-        };
-        self.rest = Some(rest);
-        self.number += 1;
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let text = if self.is_gbk {
-            GBK.decode_without_bom_handling_and_without_replacement(line)
-        } else {
-            std::str::from_utf8(line).ok().map(Cow::Borrowed)
-        };
-        text.map(Some)
-            .ok_or_else(|| fault(self.number, "is no text in GBK", "GBK"))
-    }
-
-    /// `交易合计：6笔，...`: there must be as many lines of the kind.
-    fn check_sum(&self, remark: &str) -> Result<()> {
-        let [payments, refunds] = self.counts;
-        for (name, there) in [("交易合计：", payments), ("退款合计：", refunds)] {
+    /// `交易合计：6笔，商家实收共8.80元，...`: there must be as many lines of the kind, with these sums.
+    fn check_sums(&self, remark: &str, number: u64) -> Result<()> {
+        for (name, sum_name, there) in [
+            ("交易合计：", "商家实收共", &self.payments),
+            ("退款合计：", "商家实收退款共", &self.refunds),
+        ] {
             let Some((_, said)) = remark.split_once(name) else {
                 continue;
             };
-            let said = said
-                .split_once('笔')
-                .and_then(|(count, _)| count.trim().parse::<usize>().ok());
-            if said != Some(there) {
-                return Err(fault(
-                    self.number,
-                    "counts other lines than there are",
-                    &format!("{there}笔"),
-                ));
+            let count = said.split_once('笔').map(|(count, _)| count.trim().parse());
+            if count != Some(Ok(there.lines)) {
+                let limit = format!("{}笔", there.lines);
+                return Err(fault(number, "counts other lines than there are", &limit));
+            }
+            let has_sums = self
+                .columns
+                .as_ref()
+                .is_some_and(|columns| columns.received.is_some());
+            let Some((_, said)) = said.split_once(sum_name).filter(|_| has_sums) else {
+                continue;
+            };
+            let sum = said.split_once('元').and_then(|(yuan, _)| signed(yuan));
+            if sum != Some(there.received) {
+                let problem =
+                    "has a sum that is not that of the lines: the bill was changed, or is not whole";
+                let limit = format!("{sum_name} {} fen", there.received);
+                return Err(fault(number, problem, &limit));
             }
         }
         Ok(())
     }
 }
 
-/// The values of a line, without the tabs that keep spreadsheets from rounding them.
-fn values(line: &str) -> Option<Vec<String>> {
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .buffer_capacity(line.len().clamp(1, 8 * 1024))
-        .from_reader(line.as_bytes());
-    let mut records = reader.records();
-    let record = records.next()?.ok()?;
-    let only = records.next().is_none();
-    only.then(|| record.iter().map(|value| value.trim().to_owned()).collect())
+/// Fen of an amount that may have a minus.
+fn signed(yuan: &str) -> Option<i128> {
+    let yuan = yuan.trim();
+    let fen = fen(yuan.strip_prefix('-').unwrap_or(yuan)).map(i128::from)?;
+    Some(if yuan.starts_with('-') { -fen } else { fen })
+}
+
+/// Takes lines of CSV apart. There is one for a bill: making one takes as long as reading a hundred lines.
+struct Csv(csv::Reader<Cursor<Vec<u8>>>);
+
+impl Csv {
+    fn new() -> Self {
+        let mut builder = csv::ReaderBuilder::new();
+        let builder = builder.has_headers(false).flexible(true);
+        Csv(builder.from_reader(Cursor::default()))
+    }
+
+    /// The values of a line, without the tabs that keep spreadsheets from rounding them.
+    fn values(&mut self, line: &str) -> Option<Vec<String>> {
+        let text = self.0.get_mut().get_mut();
+        text.clear();
+        text.extend_from_slice(line.as_bytes());
+        self.0.seek_raw(SeekFrom::Start(0), Position::new()).ok()?;
+        let mut records = self.0.records();
+        let record = records.next()?.ok()?;
+        let only = records.next().is_none();
+        only.then(|| record.iter().map(|value| value.trim().to_owned()).collect())
+    }
+}
+
+/// The values of the entry that begins with a line: more than its own, where a name in it has line breaks.
+fn whole<'a>(
+    lines: &mut Lines<'a>,
+    csv: &mut Csv,
+    columns: &Columns,
+    line: &Line<'a>,
+) -> Result<Vec<String>> {
+    let no_csv = || fault(line.number, "is no CSV", "values and commas");
+    let own = csv.values(&line.text).ok_or_else(no_csv)?;
+    if own.len() >= columns.count {
+        return Ok(own);
+    }
+    let is_whole = |text: &str| {
+        let values = csv.values(text);
+        values.is_some_and(|values| values.len() == columns.count)
+    };
+    let entry = lines.entry(line, is_whole, |text| text.starts_with('#'))?;
+    csv.values(&entry).ok_or_else(no_csv)
+}
+
+/// 商家实收 of a line, in fen; a refund's has a minus. 0 where the bill does not have it.
+fn received(columns: &Columns, values: &[String], number: u64) -> Result<i128> {
+    let Some(column) = columns.received else {
+        return Ok(0);
+    };
+    let amount = values.get(column).and_then(|amount| signed(amount));
+    amount.ok_or_else(|| {
+        fault(
+            number,
+            "has a 商家实收（元） that is no amount",
+            "yuan such as 9.90",
+        )
+    })
 }
 
 fn bill_line(columns: &Columns, values: &[String], number: u64) -> Result<BillLine> {
@@ -255,6 +295,7 @@ fn fault(number: u64, problem: &'static str, wanted: &str) -> Error {
 mod tests {
     use super::*;
     use crate::Timestamp;
+    use encoding_rs::GBK;
 
     fn read(bill: &[u8]) -> Result<Vec<BillLine>> {
         lines(bill)?.collect()
@@ -267,9 +308,10 @@ mod tests {
         "#-----------------------------------------业务明细列表结束------------------------------------";
 
     fn row(kind: &str, amount: &str, refund_no: &str) -> String {
+        let received = if kind == "退款" { amount } else { "8.80" };
         format!(
             "2026112222001400000000000001\t,019aab00000070008000000000000001\t,{kind}\t,积分,2026-11-22 16:09:50,\
-             2026-11-22 16:10:00,\t,\t,\t,\t,*水(602***@qq.com)\t,{amount},8.80,0.00,0.00,0.00,1.10,0.00,,0.00\t,0.00,\
+             2026-11-22 16:10:00,\t,\t,\t,\t,*水(602***@qq.com)\t,{amount},{received},0.00,0.00,0.00,1.10,0.00,,0.00\t,0.00,\
              {refund_no}\t,-0.06,0.00,"
         )
     }
@@ -290,10 +332,13 @@ mod tests {
         bytes.into_owned()
     }
 
-    fn sums(payments: usize, refunds: usize) -> String {
+    /// Of so many payments and refunds of 8.80 and 3.30 yuan.
+    fn sums(payments: i64, refunds: i64) -> String {
         format!(
-            "#交易合计：{payments}笔，商家实收共8.80元，商家优惠共1.10元\n\
-             #退款合计：{refunds}笔，商家实收退款共-3.30元，商家优惠退款共0.00元\n"
+            "#交易合计：{payments}笔，商家实收共{}元，商家优惠共1.10元\n\
+             #退款合计：{refunds}笔，商家实收退款共{}元，商家优惠退款共0.00元\n",
+            money::yuan(payments * 880),
+            money::yuan(refunds * -330),
         )
     }
 
@@ -336,7 +381,7 @@ mod tests {
             text.clone().into_bytes(),
             format!("\u{feff}{text}").into_bytes(),
             gbk(&text.replace("退款批次号/请求号", "退款批次号")),
-            gbk(&text.replace("-3.30,", "3.30,")),
+            gbk(&text.replace("-3.30,-3.30,", "3.30,-3.30,")),
             gbk(&text.replace(",积分,", ",\"积分, \"\"viele\"\"\",")),
             gbk(&text.replace(&sums(1, 1), "")),
         ] {
@@ -402,8 +447,10 @@ mod tests {
             let error = refused(&whole().replacen(from, to, 1));
             assert!(error.contains(problem) && error.contains("line 6"), "{error}");
         }
-        let error = refused(&whole().replace("-3.30,", "--3.30,"));
-        assert!(error.contains("line 7"), "{error}");
+        for amounts in ["--3.30,-3.30,", "-3.30,--3.30,", "-3.30,,"] {
+            let error = refused(&whole().replace("-3.30,-3.30,", amounts));
+            assert!(error.contains("line 7"), "{error}");
+        }
     }
 
     #[test]
@@ -423,6 +470,19 @@ mod tests {
             error.contains("counts other lines") && error.contains("line 10"),
             "{error}"
         );
+        for (said, other) in [
+            ("共8.80元", "共8.81元"),
+            ("共8.80元", "共-8.80元"),
+            ("共8.80元", "共元"),
+        ] {
+            let error = refused(&text.replace(said, other));
+            assert!(error.contains("has a sum") && error.contains("line 9"), "{error}");
+        }
+        let error = refused(&text.replace("退款共-3.30元", "退款共3.30元"));
+        assert!(
+            error.contains("has a sum") && error.contains("line 10"),
+            "{error}"
+        );
         let error = refused(&format!("{text}{}\n", row("交易", "9.90", "")));
         assert!(error.contains("behind the end"), "{error}");
         // Wherever it is cut off before its end is written.
@@ -437,7 +497,33 @@ mod tests {
         let error = read(b"PK\x03\x04").unwrap_err().to_string();
         assert!(error.contains("unpack it"), "{error}");
         let error = read(b"\xff\xff\xff").unwrap_err().to_string();
-        assert!(error.contains("GBK"), "{error}");
+        assert!(error.contains("no text"), "{error}");
+    }
+
+    #[test]
+    fn a_line_break_in_a_name_does_not_refuse_the_bill() {
+        let text = whole();
+        let expected = read(&gbk(&text)).unwrap();
+        let moved = |mut line: BillLine| {
+            line.line += 2;
+            line
+        };
+        for name in [
+            "积\n\n分",
+            "\"积\r\n\r\n分\"",
+            "\n\n",
+            "积分\n2026112222001400000000000001\n",
+        ] {
+            let broken = text.replacen(",积分,", &format!(",{name},"), 1);
+            let lines = read(&gbk(&broken)).unwrap();
+            assert_eq!(lines, [expected[0].clone(), moved(expected[1].clone())], "{name}");
+        }
+        // Where it does not get whole, the line that began it is named.
+        let error = refused(&text.replacen(",积分,", &format!(",{},", "\n".repeat(100)), 1));
+        assert!(
+            error.contains("number of values") && error.contains("line 6"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@ use super::Alipay;
 use super::certificates::{certificate, root_serials};
 use super::keys::{AlipayKey, AppKey};
 use crate::error::{Error, Result};
-use crate::payments::common::{length, origin};
-use crate::payments::http;
+use crate::payments::common::{self, length, origin};
+use crate::payments::{Pace, http};
 use std::fmt;
 
 /// Alipay's gateway. That of the sandbox is `https://openapi-sandbox.dl.alipaydev.com/gateway.do`.
@@ -42,13 +42,16 @@ pub struct AlipayConfig {
     pub keys: AlipayKeys,
     /// The seller's id ("PID"), which starts with 2088. Where given, notifications for others are refused.
     pub seller_id: Option<String>,
-    /// Where Alipay sends its notifications: reachable from the internet, without a query.
+    /// Where Alipay sends its notifications: `https`, reachable from the internet, without a query. `http` is taken where the host is
+    /// loopback, for tests.
     pub notify_url: String,
-    /// Where requests go: [`ALIPAY_GATEWAY`], or that of the sandbox. HTTPS, but for an address of this machine.
+    /// Where requests go: [`ALIPAY_GATEWAY`], or that of the sandbox. `http` is taken where the host is loopback, for tests.
     pub gateway: String,
     /// `product_code` of orders that are paid by scanning a code, as the contract with Alipay says: `QR_CODE_OFFLINE`
     /// (订单码支付), or `FACE_TO_FACE_PAYMENT` (当面付).
     pub qr_product_code: String,
+    /// How much Alipay is asked at once, and how long it is waited for.
+    pub pace: Pace,
 }
 
 /// What Alipay is recognised by. An app has one or the other, as its settings at Alipay say.
@@ -84,6 +87,7 @@ impl AlipayConfig {
             notify_url: notify_url.into(),
             gateway: ALIPAY_GATEWAY.into(),
             qr_product_code: "QR_CODE_OFFLINE".into(),
+            pace: Pace::default(),
         }
     }
 }
@@ -98,6 +102,7 @@ impl fmt::Debug for AlipayConfig {
             .field("notify_url", &self.notify_url)
             .field("gateway", &self.gateway)
             .field("qr_product_code", &self.qr_product_code)
+            .field("pace", &self.pace)
             .finish_non_exhaustive()
     }
 }
@@ -130,6 +135,7 @@ impl Alipay {
             digits("seller_id", seller_id, 28)?;
         }
         word("qr_product_code", &config.qr_product_code)?;
+        config.pace.check()?;
         let app_key = AppKey::read(&config.app_private_key)?;
         let (alipay_key, serials) = trusted(&config.keys, &app_key)?;
         let notify_url = address("notify_url", &config.notify_url)?;
@@ -143,9 +149,8 @@ impl Alipay {
             ));
         }
         let gateway = address("gateway", &config.gateway)?;
-        let of_this_machine = matches!(gateway.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
-        if gateway.query().is_some() || gateway.scheme() != "https" && !of_this_machine {
-            let problem = "must be an address with https:// and without a query";
+        if gateway.query().is_some() {
+            let problem = "must be an address without a query";
             return Err(Error::invalid(
                 "gateway",
                 problem,
@@ -159,6 +164,7 @@ impl Alipay {
             notify_url: config.notify_url,
             gateway: config.gateway,
             qr_product_code: config.qr_product_code,
+            pace: config.pace,
             app_key,
             alipay_key,
             serials,
@@ -231,15 +237,9 @@ fn word(field: &'static str, text: &str) -> Result<()> {
 
 /// An address that Alipay or a browser can be given.
 pub(super) fn address(field: &'static str, text: &str) -> Result<reqwest::Url> {
-    let refused = |problem| Err(Error::invalid(field, problem, "https://...", origin(text)));
-    if text.len() > URL_BYTES_MAX {
-        return refused("is too long: more than 256 bytes");
+    let url = common::address(field, text, URL_BYTES_MAX)?;
+    if url.fragment().is_some() {
+        return Err(Error::invalid(field, "has a fragment", "no `#`", origin(text)));
     }
-    if text.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
-        return refused("must not contain spaces");
-    }
-    match reqwest::Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.fragment().is_none() => Ok(url),
-        _ => refused("must be an address with http:// or https://, without a fragment"),
-    }
+    Ok(url)
 }

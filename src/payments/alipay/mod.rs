@@ -45,8 +45,8 @@ use self::keys::{AlipayKey, AppKey};
 use self::requests::{Api, Signed};
 use super::beijing;
 use super::{
-    Asking, BillLines, Channel, Checkout, Headers, Notice, Payment, Prepared, RefundNotice, RefundStanding,
-    Reply, Standing, http,
+    Asking, BillLines, Channel, Checkout, Headers, Notice, Pace, Payment, Prepared, RefundNotice,
+    RefundStanding, Reply, Standing, http,
 };
 use crate::Timestamp;
 use crate::error::{Error, Result};
@@ -74,6 +74,7 @@ pub struct Alipay {
     notify_url: String,
     gateway: String,
     qr_product_code: String,
+    pace: Pace,
     app_key: AppKey,
     alipay_key: AlipayKey,
     /// In certificate mode.
@@ -222,7 +223,7 @@ impl Alipay {
         let business = requests::refund_of(order, refund);
         let said = match self.ask(&requests::REFUND_QUERY, business, now).await? {
             Ok(said) => said,
-            Err(no) if no.is_unknown_trade() => {
+            Err(no) if no.is_unknown_trade() && no.is_signed => {
                 return Ok(notice_of(order, refund, RefundStanding::Unknown));
             }
             Err(no) => return Err(no.into_error()),
@@ -299,6 +300,10 @@ fn standing(order: &Order, said: Fields) -> Result<Standing> {
 impl Channel for Alipay {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn pace(&self) -> Pace {
+        self.pace
     }
 
     fn check(&self, price: &Money) -> Result<()> {

@@ -3,7 +3,7 @@
 //! | parameter | what it is good for |
 //! | --- | --- |
 //! | `sign`, `sign_type` | the signature, over everything but these two; `sign_type` must be `RSA2` |
-//! | `charset` | what the text is written in: UTF-8, or GBK where a merchant asked for it |
+//! | `charset` | what the text is written in: UTF-8, or GBK or GB18030 where a merchant asked for it |
 //! | `app_id`, `seller_id` | whom it is for |
 //! | `trade_status` | `TRADE_SUCCESS`: paid. `TRADE_FINISHED`: paid, and past refunds. `TRADE_CLOSED`: not paid in time, or all of it went back. `WAIT_BUYER_PAY` |
 //! | `out_trade_no`, `trade_no` | the order, and the payment as Alipay calls it |
@@ -15,15 +15,20 @@
 //! does not say how much this one is. The names are those of <https://opendocs.alipay.com/open/203/105286>, read in pages
 //! and source that quote it; notices of whole refunds and of unpaid trades that were closed were compared with samples
 //! that others published.
+//!
+//! Whether parameters without a value are signed, Alipay's own SDKs disagree: that for Java keeps them
+//! (`getSignCheckContentV1`), that for PHP drops them (`getSignContent`), and notices of both kinds were reported
+//! (smartwalle/alipay#83, yansongda/laravel-pay#82). Either will do: a parameter without a value is none here, so nothing
+//! is decided by one.
 
-use super::form::Form;
+use super::form::{Empty, Form};
 use super::keys::SIGN_TYPE;
 use super::{Alipay, money, untrusted};
 use crate::error::Result;
 use crate::payments::beijing;
 use crate::payments::common::fen;
 use crate::payments::{Notice, Payment, RefundNotice, RefundStanding};
-use encoding_rs::{Encoding, GBK, UTF_8};
+use encoding_rs::{Encoding, GB18030, UTF_8};
 
 /// The largest notification that is looked at, in bytes: forms of Alipay's have a few thousand.
 pub(super) const NOTICE_BYTES_MAX: usize = 32 * 1024;
@@ -71,8 +76,10 @@ fn verify(alipay: &Alipay, form: &Form) -> Result<()> {
         return Err(untrusted("the notification's signature is not Alipay's"));
     }
     let verifies = |left_out: &[&str]| {
-        let content = form.signed_content(left_out);
-        alipay.alipay_key.verifies(&content, signature)
+        let whole = form.signed_content(left_out, Empty::Signed);
+        let shorter = form.signed_content(left_out, Empty::LeftOut);
+        alipay.alipay_key.verifies(&whole, signature)
+            || shorter != whole && alipay.alipay_key.verifies(&shorter, signature)
     };
     let Some(serial) = form.get("alipay_cert_sn") else {
         return if verifies(&["sign", "sign_type"]) {
@@ -104,10 +111,11 @@ impl<'a> Said<'a> {
     fn of(form: &'a Form) -> Result<Self> {
         let charset = match form.get("charset").map(<[u8]>::to_ascii_lowercase).as_deref() {
             None | Some(b"utf-8" | b"utf8") => UTF_8,
-            Some(b"gbk" | b"gb2312") => GBK,
+            // Each of these has all characters of those before it.
+            Some(b"gb2312" | b"gbk" | b"gb18030") => GB18030,
             Some(_) => {
                 return Err(untrusted(
-                    "the notification is in a charset other than UTF-8 and GBK",
+                    "the notification is in a charset other than UTF-8, GBK and GB18030",
                 ));
             }
         };

@@ -2,18 +2,35 @@
 //!
 //! Lines of values between commas, a backtick before each value. The first line names the columns, which differ between
 //! the three kinds of bill (`ALL`, `SUCCESS`, `REFUND`) and have become more over the years; the last two lines are the
-//! sums. Values are never quoted: what ends a value is a comma with a backtick after it, so that a comma in the name of
-//! an article does no harm.
+//! sums, which have to be those of the lines. Values are never quoted: what ends a value is a comma with a backtick after
+//! it, so that a comma in the name of an article does no harm. A line break in one does none either: an entry goes on until it has all
+//! of its values.
+//!
+//! The API gives UTF-8. What is saved from the merchant platform may be GBK.
+//!
+//! Bills of merchants without 免充值券 still have the early form, as that page says: 总金额 in the place of 应结订单金额 and
+//! 订单金额, 退款金额 without 申请退款金额. Only such coupons make a difference between these, and there are none: so what an
+//! order cost is 总金额 then.
 
 use crate::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::Money;
 use crate::payments::BillLine;
 use crate::payments::beijing::BEIJING;
+use crate::payments::bills::{self, Line, Lines};
 use crate::payments::common::fen;
 
 /// The first column of the sums.
 const SUMS: &str = "总交易单数";
+/// What the orders cost altogether, in bills of today and in early ones.
+const PAID: [&str; 2] = ["订单总金额", "总交易额"];
+/// What went back altogether.
+const RETURNED: [&str; 2] = ["申请退款总金额", "总退款金额"];
+
+/// The names in a header.
+fn names(header: &str) -> impl Iterator<Item = &str> {
+    header.split(',').map(|name| name.trim_matches(['`', ' ']))
+}
 
 /// Where the columns are.
 struct Columns {
@@ -32,14 +49,13 @@ struct Columns {
 
 impl Columns {
     fn of(header: &str) -> Result<Self> {
-        let names: Vec<&str> = header
-            .split(',')
-            .map(|name| name.trim_matches(['`', ' ']))
-            .collect();
+        let names: Vec<&str> = names(header).collect();
         let find = |name: &str| names.iter().position(|each| *each == name);
         let want = |name: &'static str| {
             find(name).ok_or_else(|| invalid(1, "its header lacks a column of a trade bill", name))
         };
+        // 退款金额 stands in bills of today too, and is something else there.
+        let early = find("总金额").filter(|_| find("应结订单金额").is_none());
         Ok(Columns {
             count: names.len(),
             time: want("交易时间")?,
@@ -48,70 +64,122 @@ impl Columns {
             order: want("商户订单号")?,
             state: want("交易状态")?,
             currency: want("货币种类")?,
-            price: find("订单金额"),
+            price: find("订单金额").or(early),
             refund_time: find("退款申请时间"),
             refund_no: find("商户退款单号"),
-            refunded: find("申请退款金额"),
+            refunded: find("申请退款金额").or_else(|| early.and_then(|_| find("退款金额"))),
         })
     }
 }
 
-/// Reads a bill of this merchant, line by line.
+/// What the lines so far add up to.
+#[derive(Default)]
+struct Totals {
+    lines: i128,
+    paid: i128,
+    returned: i128,
+}
+
+/// A bill that is being read.
+struct Reading<'a> {
+    lines: Lines<'a>,
+    columns: Columns,
+    merchant_id: &'a str,
+    totals: Totals,
+    /// The number of the last line that was read.
+    last: u64,
+}
+
+/// Reads a bill of this merchant, line by line. One that is not whole is refused: it must end as WeChat Pay's do, with the sums of
+/// its lines.
+///
+/// # Errors
+/// `validation`, which names the line at fault.
 pub(super) fn lines<'a>(
     bill: &'a [u8],
     merchant_id: &'a str,
 ) -> Result<impl Iterator<Item = Result<BillLine>> + Send + 'a> {
-    let text = std::str::from_utf8(bill).map_err(|error| {
-        let before = bill.get(..error.valid_up_to()).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        invalid(line as u64, "is not UTF-8", "other bytes")
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut lines = (1..).zip(text.lines());
-    let (_, header) = lines
-        .next()
-        .ok_or_else(|| invalid(1, "the bill is empty", "nothing"))?;
-    let columns = Columns::of(header)?;
-    let (mut lines, mut last) = (Some(lines), 1);
-    Ok(std::iter::from_fn(move || {
-        let read = match lines.as_mut()?.next() {
-            Some((number, line)) if line.trim_start_matches('`').starts_with(SUMS) => {
-                return sums(lines.take()?, number).err().map(Err);
-            }
-            Some((number, line)) => {
-                last = number;
-                bill_line(number, line, &columns, merchant_id)
-            }
-            None => Err(invalid(
-                last,
-                "the bill ends before its sums: it is not whole",
-                "the end",
-            )),
-        };
-        if read.is_err() {
-            lines = None;
-        }
-        Some(read)
-    }))
+    let mut lines = Lines::of(bill)?;
+    let header = lines.next()?;
+    let header = header.ok_or_else(|| invalid(1, "the bill is empty", "nothing"))?;
+    let mut reading = Reading {
+        columns: Columns::of(&header.text)?,
+        lines,
+        merchant_id,
+        totals: Totals::default(),
+        last: header.number,
+    };
+    Ok(bills::each(move || reading.next()))
 }
 
-/// One line of sums after their header, and nothing after it.
-fn sums<'a>(mut lines: impl Iterator<Item = (u64, &'a str)>, header: u64) -> Result<()> {
-    match lines.next() {
-        Some((_, sums)) if sums.starts_with('`') => {}
-        Some((number, other)) => return Err(invalid(number, "is no line of sums", other)),
-        None => {
-            return Err(invalid(
-                header,
-                "the bill ends before its sums: it is not whole",
-                "the end",
-            ));
+fn begins_sums(line: &str) -> bool {
+    line.trim_start_matches('`').starts_with(SUMS)
+}
+
+impl Reading<'_> {
+    fn next(&mut self) -> Result<Option<BillLine>> {
+        let Some(line) = self.lines.next()? else {
+            return Err(cut_off(self.last));
+        };
+        if begins_sums(&line.text) {
+            return self.sums(&line).map(|()| None);
         }
+        self.last = line.number;
+        let count = |text: &str| text.matches(",`").count() + 1;
+        let is_whole = |text: &str| count(text) == self.columns.count;
+        let begins_another = |text: &str| text.starts_with('`') || begins_sums(text);
+        let text = if count(&line.text) < self.columns.count {
+            self.lines.entry(&line, is_whole, begins_another)?
+        } else {
+            line.text
+        };
+        let read = bill_line(line.number, &text, &self.columns, self.merchant_id)?;
+        let minor = i128::from(read.amount.minor);
+        self.totals.lines += 1;
+        *(if read.refund_no.is_some() {
+            &mut self.totals.returned
+        } else {
+            &mut self.totals.paid
+        }) += minor;
+        Ok(Some(read))
     }
-    match lines.find(|(_, line)| !line.trim().is_empty()) {
-        Some((number, more)) => Err(invalid(number, "comes after the sums", more)),
-        None => Ok(()),
+
+    /// One line of sums after their header, and nothing after it. Of the sums there are those that concern this kind of bill.
+    fn sums(&mut self, header: &Line<'_>) -> Result<()> {
+        let sums = self.lines.next()?.ok_or_else(|| cut_off(header.number))?;
+        let values = sums.text.strip_prefix('`');
+        let values = values.ok_or_else(|| invalid(sums.number, "is no line of sums", &sums.text))?;
+        let mut values = values.split(",`").map(str::trim);
+        for name in names(&header.text) {
+            let said = values.next().unwrap_or_default();
+            let (said_number, there) = if name == SUMS {
+                (said.parse().ok(), self.totals.lines)
+            } else if PAID.contains(&name) {
+                (fen(said).map(i128::from), self.totals.paid)
+            } else if RETURNED.contains(&name) {
+                (fen(said).map(i128::from), self.totals.returned)
+            } else {
+                continue;
+            };
+            if said_number != Some(there) {
+                let problem =
+                    "has a sum that is not that of the lines: the bill was changed, or is not whole";
+                let unit = if name == SUMS { "lines" } else { "fen" };
+                let given = format!("{name} {said}, and the lines have {there} {unit}");
+                return Err(invalid(sums.number, problem, &given));
+            }
+        }
+        while let Some(more) = self.lines.next()? {
+            if !more.text.trim().is_empty() {
+                return Err(invalid(more.number, "comes after the sums", &more.text));
+            }
+        }
+        Ok(())
     }
+}
+
+fn cut_off(last: u64) -> Error {
+    invalid(last, "the bill ends before its sums: it is not whole", "the end")
 }
 
 fn bill_line(number: u64, line: &str, columns: &Columns, merchant_id: &str) -> Result<BillLine> {

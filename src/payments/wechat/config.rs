@@ -4,7 +4,8 @@ use super::sign::Merchant;
 use super::verify::Platform;
 use super::{Identity, WeChatPay};
 use crate::error::{Error, Result};
-use crate::payments::common::{length, origin};
+use crate::payments::Pace;
+use crate::payments::common::{is_safe, length, origin};
 use crate::payments::http::Client;
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::rsa::{KeyPair, PublicEncryptingKey};
@@ -14,7 +15,6 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 
 /// Where WeChat Pay answers, unless the configuration names another address: the main one of the two in its
 /// documentation, <https://pay.weixin.qq.com/doc/v3/merchant/4012791834>.
@@ -80,6 +80,8 @@ pub struct WeChatConfig {
     pub refund_notify_url: Option<String>,
     /// The address of WeChat Pay; [`BASE_URL`] where `None`. `http` is taken where the host is loopback, for tests.
     pub base_url: Option<String>,
+    /// How much WeChat Pay is asked at once, and how long it is waited for.
+    pub pace: Pace,
 }
 
 impl fmt::Debug for WeChatConfig {
@@ -93,6 +95,7 @@ impl fmt::Debug for WeChatConfig {
             .field("notify_url", &self.notify_url)
             .field("refund_notify_url", &self.refund_notify_url)
             .field("base_url", &self.base_url)
+            .field("pace", &self.pace)
             .finish_non_exhaustive()
     }
 }
@@ -103,6 +106,7 @@ impl WeChatPay {
     /// # Errors
     /// `validation`, which names the field. It never holds a key.
     pub fn new(config: WeChatConfig) -> Result<WeChatPay> {
+        config.pace.check()?;
         digits("merchant_id", &config.merchant_id)?;
         let app_id_is_one = !config.app_id.is_empty()
             && config.app_id.len() <= ID_CHARS_MAX
@@ -137,6 +141,7 @@ impl WeChatPay {
             resource_key: resource_key(&config.api_v3_key)?,
             base_url: base_url(config.base_url.as_deref().unwrap_or(BASE_URL))?,
             client: Client::default(),
+            pace: config.pace,
         })
     }
 }
@@ -254,7 +259,10 @@ fn certificate(pem: &str) -> Option<(String, SubjectPublicKeyInfoDer<'static>)> 
 /// An address that WeChat Pay can reach; the text as it was given, which the documentation wants without a query.
 fn notify_url(field: &'static str, text: &str) -> Result<String> {
     let good = Url::parse(text).is_ok_and(|url| {
-        safe(&url) && url.query().is_none() && url.fragment().is_none() && text.len() <= NOTIFY_URL_BYTES_MAX
+        is_safe(&url)
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && text.len() <= NOTIFY_URL_BYTES_MAX
     });
     if !good {
         return Err(Error::invalid(
@@ -271,7 +279,7 @@ fn notify_url(field: &'static str, text: &str) -> Result<String> {
 fn base_url(text: &str) -> Result<String> {
     let url = Url::parse(text)
         .ok()
-        .filter(|url| safe(url) && url.path() == "/" && url.query().is_none() && url.fragment().is_none());
+        .filter(|url| is_safe(url) && url.path() == "/" && url.query().is_none() && url.fragment().is_none());
     let url = url.ok_or_else(|| {
         let limit = "https and a host, such as https://api.mch.weixin.qq.com";
         Error::invalid(
@@ -282,19 +290,4 @@ fn base_url(text: &str) -> Result<String> {
         )
     })?;
     Ok(url.origin().ascii_serialization())
-}
-
-/// Encrypted, or within this machine; and without a password that would end in logs.
-fn safe(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>();
-    let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-    let scheme = url.scheme();
-    !host.is_empty()
-        && (scheme == "https" || (scheme == "http" && loopback))
-        && url.username().is_empty()
-        && url.password().is_none()
 }

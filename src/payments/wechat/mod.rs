@@ -42,10 +42,11 @@ mod verify;
 
 pub use config::{BASE_URL, VerificationKey, WeChatConfig};
 
+use super::common;
 use super::http::{Client, Request};
 use super::{
-    Asking, BillLines, Channel, Checkout, Headers, NOTIFICATION_BYTES_MAX, Notice, Prepared, RefundNotice,
-    RefundStanding, Reply, Standing,
+    Asking, BillLines, Channel, Checkout, Headers, NOTIFICATION_BYTES_MAX, Notice, Pace, Prepared,
+    RefundNotice, RefundStanding, Reply, Standing,
 };
 use crate::Timestamp;
 use crate::error::{Error, Result};
@@ -65,6 +66,9 @@ const NAME: &str = "wechat";
 /// The only currency of a merchant in mainland China.
 const CURRENCY: &str = "CNY";
 
+/// The longest address that a payer is sent to afterwards, in bytes. WeChat Pay names no limit.
+const RETURN_URL_BYTES_MAX: usize = 2048;
+
 /// Who we are, and where we hear.
 struct Identity {
     merchant_id: String,
@@ -78,6 +82,7 @@ struct Identity {
 /// # Examples
 ///
 /// ```no_run
+/// use jointo_credits::payments::Pace;
 /// use jointo_credits::payments::wechat::{VerificationKey, WeChatConfig, WeChatPay};
 ///
 /// # fn main() -> jointo_credits::Result<()> {
@@ -95,6 +100,7 @@ struct Identity {
 ///     notify_url: "https://shop.example/wechat".into(),
 ///     refund_notify_url: None,
 ///     base_url: None,
+///     pace: Pace::default(),
 /// })?;
 /// # Ok(())
 /// # }
@@ -106,6 +112,7 @@ pub struct WeChatPay {
     resource_key: LessSafeKey,
     base_url: String,
     client: Client,
+    pace: Pace,
 }
 
 impl fmt::Debug for WeChatPay {
@@ -153,6 +160,10 @@ impl WeChatPay {
     async fn prepare_order(&self, order: &Order, checkout: &Checkout, now: Timestamp) -> Result<Prepared> {
         self.check(&order.price)?;
         let way = Way::of(checkout)?;
+        let page = checkout.return_url.as_deref().filter(|_| way == Way::H5);
+        if let Some(page) = page {
+            common::address("return_url", page, RETURN_URL_BYTES_MAX)?;
+        }
         let call = requests::prepay(&self.identity, way, order, checkout, now)?;
         let body = self.ask(call, now).await?.done()?;
         let body: Option<Value> = serde_json::from_slice(&body).ok();
@@ -163,7 +174,7 @@ impl WeChatPay {
             parameters: match way {
                 Way::Native => BTreeMap::from([("code_url".into(), found.into())]),
                 Way::Jsapi => self.bridge(found, now)?,
-                Way::H5 => BTreeMap::from([("h5_url".into(), returning(found, checkout)?)]),
+                Way::H5 => BTreeMap::from([("h5_url".into(), returning(found, page)?)]),
             },
             expires_at: Some(now.plus(way.lives()).min(order.expires_at)),
         })
@@ -255,8 +266,8 @@ fn refund_of(writes: bool, body: &[u8], order: &Order, refund: &OrderRefund) -> 
 
 /// `h5_url`, with the page that the payer comes back to: `redirect_url`,
 /// <https://pay.weixin.qq.com/wiki/doc/api/H5.php?chapter=15_4>.
-fn returning(h5_url: &str, checkout: &Checkout) -> Result<String> {
-    let Some(page) = &checkout.return_url else {
+fn returning(h5_url: &str, page: Option<&str>) -> Result<String> {
+    let Some(page) = page else {
         return Ok(h5_url.into());
     };
     let mut url =
@@ -268,6 +279,10 @@ fn returning(h5_url: &str, checkout: &Checkout) -> Result<String> {
 impl Channel for WeChatPay {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// Yuan, from one fen on.

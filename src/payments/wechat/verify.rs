@@ -8,6 +8,8 @@
 //!   official Go SDK); `WECHATPAY2-SM2-WITH-SM3` and others are refused.
 //! * A signature that is deliberately wrong (`WECHATPAY/SIGNTEST/`, a probe of WeChat Pay's,
 //!   <https://pay.weixin.qq.com/doc/v3/merchant/4016241880>) is wrong.
+//! * A header that came twice is refused, whatever it says: a proxy could have looked at the other one.
+//! * The lines before the body have no line breaks, so that the text which is signed has one reading.
 //! * What is older than five minutes, or that much in the future, is refused, as the official Go SDK does.
 
 use super::sign::SIGNATURE_TYPE;
@@ -37,15 +39,22 @@ impl Platform {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn verify(&self, headers: &Headers, body: &[u8], now: Timestamp) -> Result<(), String> {
-        let get = |name| headers.get(name).filter(|value| !value.is_empty());
-        let want = |name| match get(name) {
+        // Of two, somebody before us could have looked at the other one.
+        let get = |name| {
+            let mut found = headers.all(name);
+            match (found.next(), found.next()) {
+                (_, Some(_)) => Err(format!("the header {name} came twice")),
+                (value, None) => Ok(value),
+            }
+        };
+        let want = |name| match get(name)?.filter(|value| !value.is_empty()) {
             None => Err(format!("the header {name} is missing")),
             Some(value) if value.len() > HEADER_BYTES_MAX => {
                 Err(format!("the header {name} is too long to be one"))
             }
             Some(value) => Ok(value),
         };
-        let kind = headers.get("Wechatpay-Signature-Type").unwrap_or(SIGNATURE_TYPE);
+        let kind = get("Wechatpay-Signature-Type")?.unwrap_or(SIGNATURE_TYPE);
         if kind != SIGNATURE_TYPE {
             return Err(format!("a signature of another type than {SIGNATURE_TYPE}"));
         }

@@ -189,12 +189,20 @@ async fn what_can_not_be_asked_is_refused() {
     };
     let error = refused(&dollars, &page, now()).await;
     assert!(error.starts_with("currency: "), "{error}");
-    let nowhere = Checkout {
-        return_url: Some("javascript:alert(1)".into()),
-        ..page
-    };
-    let error = refused(&order(), &nowhere, now()).await;
-    assert!(error.starts_with("return_url: "), "{error}");
+    for url in [
+        "javascript:alert(1)",
+        "http://shop.example/thanks",
+        "https://user@shop.example/thanks",
+        "https://shop.example/thanks#top",
+        "https://shop.example/a b",
+    ] {
+        let nowhere = Checkout {
+            return_url: Some(url.into()),
+            ..page.clone()
+        };
+        let error = refused(&order(), &nowhere, now()).await;
+        assert!(error.starts_with("return_url: "), "{url}: {error}");
+    }
 }
 
 #[tokio::test]
@@ -340,7 +348,7 @@ async fn the_signature_is_over_the_text_as_it_came() {
             format!(r#"{{"alipay_trade\u005fquery_response":{inner},"sign":"{signature}"}}"#),
         ] {
             assert_eq!(
-                query(Answers::Body(body.clone())).await.unwrap(),
+                query(Answers::Body(body.clone().into())).await.unwrap(),
                 Standing::Unpaid,
                 "{body}"
             );
@@ -412,22 +420,14 @@ async fn what_is_not_alipays_is_not_believed() {
             format!(r#"{{"{QUERY}":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000)),
             "",
         ),
-        // The gateway answers unsigned where it did not get as far as the app; nobody else may.
+        // Of what is unsigned, a failure at the most is believed.
         (
-            format!(r#"{{"{QUERY}":{}}}"#, no("ACQ.TRADE_NOT_EXIST")),
-            "no signature",
-        ),
-        (
-            format!(r#"{{"error_response":{}}}"#, no("ACQ.TRADE_NOT_EXIST")),
-            "no signature",
-        ),
-        (
-            format!(r#"{{"{QUERY}":{{"code":"40002","sub_code":"ACQ.TRADE_NOT_EXIST"}}}}"#),
+            r#"{"error_response":{"code":"10000"}}"#.to_owned(),
             "no signature",
         ),
         (format!(r#"{{"{QUERY}":{{}}}}"#), "no signature"),
     ] {
-        untrusted_because(query(Answers::Body(body)).await, problem);
+        untrusted_because(query(Answers::Body(body.into())).await, problem);
     }
 }
 
@@ -436,7 +436,7 @@ async fn a_changed_certificate_is_named() {
     let inner = trade("TRADE_SUCCESS");
     let forged = super::keys::sign(&super::keys::FORGERS, inner.as_bytes());
     let body = format!(r#"{{"{QUERY}":{inner},"alipay_cert_sn":"new","sign":"{forged}"}}"#);
-    let gateway = Gateway::answering([Answers::Body(body)]);
+    let gateway = Gateway::answering([Answers::Body(body.into())]);
     let channel = gateway.channel_of(with_certificates());
     untrusted_because(
         channel.query(&order(), now()).await,
@@ -461,10 +461,10 @@ async fn every_changed_byte_of_an_answer_is_noticed() {
             Err(no) => Err(no.into_error()),
         }
     };
-    assert_eq!(read(body.clone().into_bytes()).unwrap(), paid());
+    assert_eq!(read(body.clone()).unwrap(), paid());
     for index in 0..body.len() {
         for change in [1_u8, 0x20, 0x80] {
-            let mut changed = body.clone().into_bytes();
+            let mut changed = body.clone();
             changed[index] ^= change;
             untrusted_because(read(changed), "");
         }
@@ -511,6 +511,105 @@ async fn alipays_no_is_passed_on() {
     }
 }
 
+/// A body as the gateway writes it that has not looked at our `charset`.
+fn gbk(answer: Answers) -> Answers {
+    match answer {
+        Answers::Body(body) => {
+            let (bytes, _, unknown) = encoding_rs::GBK.encode(std::str::from_utf8(&body).unwrap());
+            assert!(!unknown && bytes != body);
+            Answers::Body(bytes.into_owned())
+        }
+        other => other,
+    }
+}
+
+#[tokio::test]
+async fn an_unsigned_no_keeps_its_code() {
+    for code in [
+        "ACQ.INVALID_PARAMETER",
+        "ACQ.ACCESS_FORBIDDEN",
+        "isv.invalid-app-id",
+    ] {
+        for name in [QUERY, "error_response"] {
+            for answer in [
+                unsigned(name, &no(code)),
+                gbk(unsigned(name, &no(code))),
+                gbk(signed(name, &no(code))),
+            ] {
+                match query(answer).await {
+                    Err(Error::PaymentChannel { reason, message, .. }) => {
+                        assert_eq!((reason.as_str(), message.as_str()), (code, "出错"));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+}
+
+/// Nothing is lost by it: a payment that comes all the same settles an order that is closed.
+#[tokio::test]
+async fn an_order_that_is_unknown_can_be_closed_by_an_unsigned_no() {
+    let unknown = no("ACQ.TRADE_NOT_EXIST");
+    for answer in [
+        unsigned(QUERY, &unknown),
+        unsigned("error_response", &unknown),
+        gbk(unsigned(QUERY, &unknown)),
+    ] {
+        assert_eq!(query(answer).await.unwrap(), Standing::Unknown);
+    }
+    let (standing, methods) = close([unsigned(CLOSE, &unknown)]).await;
+    assert_eq!((standing.unwrap(), methods.len()), (Standing::Closed, 1));
+}
+
+/// Its credits would go back, perhaps with the money.
+#[tokio::test]
+async fn no_refund_has_failed_by_an_unsigned_no() {
+    let unknown = no("ACQ.TRADE_NOT_EXIST");
+    for answer in [
+        unsigned(REFUND_QUERY, &unknown),
+        gbk(signed(REFUND_QUERY, &unknown)),
+    ] {
+        let gateway = Gateway::answering([answer]);
+        let error = (gateway.channel().query_refund(&order(), &refund(), now()).await).unwrap_err();
+        assert!(
+            matches!(&error, Error::PaymentChannel { reason, .. } if reason == "ACQ.TRADE_NOT_EXIST"),
+            "{error:?}"
+        );
+    }
+    let signed_one = signed(REFUND_QUERY, &unknown);
+    let gateway = Gateway::answering([signed_one]);
+    let notice = gateway
+        .channel()
+        .query_refund(&order(), &refund(), now())
+        .await
+        .unwrap();
+    assert_eq!(notice.standing, RefundStanding::Unknown);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_in_utf8_is_no_success() {
+    let paid = of_order(&format!(
+        r#","trade_no":"{TRADE_NO}","trade_status":"TRADE_SUCCESS","total_amount":"9.90","subject":"积分""#
+    ));
+    assert!(query(signed(QUERY, &paid)).await.is_ok());
+    // Nor is one that Alipay has signed, read as GBK because something beside it is no UTF-8.
+    let Answers::Body(mut beside) = signed(QUERY, &paid) else {
+        unreachable!()
+    };
+    beside.pop();
+    beside.extend(b",\"\xb2\xbb\":1}");
+    for answer in [
+        gbk(unsigned(QUERY, &paid)),
+        gbk(signed(QUERY, &paid)),
+        Answers::Body(beside),
+    ] {
+        untrusted_because(query(answer).await, "no signature");
+    }
+    untrusted_because(query(Answers::Body(b"\xff\xff".to_vec())).await, "JSON");
+    untrusted_because(query(Answers::Body(b"\xb2\xbb".to_vec())).await, "JSON");
+}
+
 #[tokio::test]
 async fn where_alipay_does_not_know_it_can_be_asked_again() {
     let unavailable = || {
@@ -529,6 +628,12 @@ async fn where_alipay_does_not_know_it_can_be_asked_again() {
                 "error_response",
                 r#"{"code":"40005","msg":"Call Limited","sub_code":"isv.app-call-limited"}"#,
             ),
+            unsigned(REFUND, &no("ACQ.SYSTEM_ERROR")),
+            gbk(unsigned(REFUND, &no("ACQ.SYSTEM_ERROR"))),
+            gbk(unsigned(
+                "error_response",
+                r#"{"code":"20000","msg":"服务不可用","sub_code":"isp.unknow-error"}"#,
+            )),
             Answers::Status(502),
             Answers::Status(302),
             Answers::Nothing,

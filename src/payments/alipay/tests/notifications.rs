@@ -35,7 +35,7 @@ fn payment() -> Parameters {
         ("seller_id", SELLER_ID),
         ("gmt_payment", "2026-11-22 16:10:00"),
         ("notify_time", "2026-11-22 16:10:01"),
-        ("passback_params", "a=1&b=%2B "),
+        ("passback_params", "a%3D1%26b%3D%2B "),
         ("version", "1.0"),
         ("out_trade_no", ORDER_NO),
         ("total_amount", "9.90"),
@@ -172,7 +172,7 @@ fn text_is_decoded_after_it_is_verified() {
     let (gbk, _, _) = encoding_rs::GBK.encode("积分，一千");
     let mut parameters = without(payment(), "subject");
     parameters.push(("subject", gbk.into_owned()));
-    for charset in ["GBK", "gbk", "gb2312"] {
+    for charset in ["GBK", "gbk", "gb2312", "gb18030", "GB18030"] {
         assert_eq!(
             read(&signed(with(parameters.clone(), "charset", charset))).unwrap(),
             paid()
@@ -184,6 +184,11 @@ fn text_is_decoded_after_it_is_verified() {
     let (gbk, _, _) = encoding_rs::GBK.encode("退款一");
     parameters.push(("out_biz_no", gbk.into_owned()));
     let parameters = with(parameters, "gmt_refund", "2026-11-22 16:20:00.123");
+    // With a character that GBK does not have.
+    let mut rare = without(parameters.clone(), "out_biz_no");
+    rare.push(("out_biz_no", encoding_rs::GB18030.encode("退款𠮷").0.into_owned()));
+    let rare = with(rare, "charset", "GB18030");
+    assert_eq!(read(&signed(rare)).unwrap(), refunded("退款𠮷"));
     assert_eq!(
         read(&signed(with(parameters.clone(), "charset", "GBK"))).unwrap(),
         refunded("退款一")
@@ -418,13 +423,88 @@ fn a_parameter_that_is_there_twice_is_refused() {
 }
 
 #[test]
+fn no_mark_of_a_refund_hides_in_another_parameter() {
+    let part = with(payment(), "gmt_refund", "2026-11-22 16:20:00.631");
+    let part = with(with(part, "refund_fee", "3.30"), "out_biz_no", REFUND_NO);
+    let mut sorted: Parameters = part.clone();
+    sorted.push(("sign", sign(&THEIRS, &content(&part)).into_bytes()));
+    sorted.sort();
+    let body = String::from_utf8(encode(&sorted)).unwrap();
+    assert_eq!(read(body.as_bytes()).unwrap(), refunded(REFUND_NO));
+    // What is signed stays the same: each parameter that can be moved into the value, or the name, of the one before.
+    for hidden in [
+        "gmt_refund",
+        "refund_fee",
+        "out_biz_no",
+        "gmt_payment",
+        "trade_status",
+    ] {
+        let in_the_value = body.replace(&format!("&{hidden}="), &format!("%26{hidden}%3D"));
+        untrusted_because(read(in_the_value.as_bytes()), "two ways");
+        let (before, rest) = body.split_once(&format!("&{hidden}=")).unwrap();
+        let (others, name_before) = before.rsplit_once('&').unwrap();
+        let in_the_name = format!("{others}&{}%26{hidden}={rest}", name_before.replace('=', "%3D"));
+        untrusted_because(read(in_the_name.as_bytes()), "name is none");
+    }
+    let both = body.replace("&refund_fee=", "%26refund_fee%3D");
+    let both = both.replace("&gmt_refund=", "%26gmt_refund%3D");
+    untrusted_because(read(both.as_bytes()), "two ways");
+    // Nor is another one, which the payer or the shop wrote, taken out of a value.
+    let subject = with(payment(), "subject", "a&subject_2=b");
+    untrusted_because(read(&signed(subject)), "two ways");
+    let subject = with(payment(), "subject", "Tom&Jerry, A & B = C");
+    assert_eq!(read(&signed(subject)).unwrap(), paid());
+}
+
+#[test]
+fn a_parameter_without_a_value_may_be_signed_or_not() {
+    let empty = |parameters: &Parameters| -> Parameters {
+        let mut parameters = parameters.clone();
+        for name in ["token", "refund_fee", "gmt_refund", "alipay_cert_sn"] {
+            parameters.push((name, Vec::new()));
+        }
+        parameters
+    };
+    let whole = empty(&payment());
+    assert_eq!(read(&signed(whole.clone())).unwrap(), paid());
+    let valued = whole
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .cloned()
+        .collect();
+    let signature = sign(&THEIRS, &content(&valued)).into_bytes();
+    let mut unsigned = whole.clone();
+    unsigned.push(("sign", signature));
+    assert_eq!(read(&encode(&unsigned)).unwrap(), paid());
+    // All of them, or none; and nothing that has a value is left out.
+    let mut some = without(whole, "token");
+    some.push(("sign", sign(&THEIRS, &content(&empty(&payment()))).into_bytes()));
+    untrusted_because(read(&encode(&some)), "not Alipay's");
+    untrusted_because(read(&encode(&with(unsigned, "token", " "))), "not Alipay's");
+}
+
+#[test]
+fn a_notice_of_too_many_parameters_is_refused_before_any_work() {
+    // Within the limit of bytes, and beyond it: what is wrong with what stands behind them is not seen.
+    for count in [200, 16_000, 33_000] {
+        let body = format!("{}%", "&".repeat(count));
+        let problem = if count > NOTICE_BYTES_MAX {
+            "at most"
+        } else {
+            "more than 128"
+        };
+        untrusted_because(read(body.as_bytes()), problem);
+    }
+}
+
+#[test]
 fn what_was_added_or_taken_away_is_noticed() {
     let body = String::from_utf8(signed(payment())).unwrap();
     untrusted_because(read(format!("{body}&new=1").as_bytes()), "not Alipay's");
-    untrusted_because(read(format!("{body}&=").as_bytes()), "not Alipay's");
+    untrusted_because(read(format!("{body}&=").as_bytes()), "name is none");
     untrusted_because(read(format!("{body}&").as_bytes()), "no form");
     untrusted_because(read(format!("{body}\n").as_bytes()), "");
-    untrusted_because(read(format!("?{body}").as_bytes()), "not Alipay's");
+    untrusted_because(read(format!("?{body}").as_bytes()), "name is none");
     for (name, _) in payment() {
         let parts: Vec<&str> = body
             .split('&')

@@ -3,6 +3,7 @@
 use super::keys::*;
 use super::*;
 use crate::payments::alipay::certificates::{certificate, root_serials};
+use std::time::Duration;
 
 const APP_CERT: &str = include_str!("vectors/app.pem");
 const ALIPAY_CERT: &str = include_str!("vectors/alipay.pem");
@@ -107,6 +108,10 @@ fn what_is_wrong_is_named() {
         ("alipay_public_key", |c| {
             c.keys = AlipayKeys::PublicKey(ALIPAY_CERT.into())
         }),
+        ("questions_at_once", |c| c.pace.questions_at_once = 0),
+        ("questions_at_once", |c| c.pace.questions_at_once = 101),
+        ("patience", |c| c.pace.patience = Duration::ZERO),
+        ("patience", |c| c.pace.patience = Duration::from_secs(601)),
         ("notify_url", |c| c.notify_url = String::new()),
         ("notify_url", |c| c.notify_url = "shop.example.com/notify".into()),
         ("notify_url", |c| {
@@ -134,6 +139,21 @@ fn what_is_wrong_is_named() {
             c.gateway = "http://127.0.0.1.example.com/gateway.do".into()
         }),
         ("gateway", |c| c.gateway = "gateway".into()),
+        ("gateway", |c| {
+            c.gateway = "https://openapi.alipay.com/gateway.do#here".into()
+        }),
+        ("gateway", |c| {
+            c.gateway = "https://user@openapi.alipay.com/gateway.do".into()
+        }),
+        ("notify_url", |c| {
+            c.notify_url = "http://shop.example.com/notify".into()
+        }),
+        ("notify_url", |c| {
+            c.notify_url = "https://user@shop.example.com/notify".into()
+        }),
+        ("notify_url", |c| {
+            c.notify_url = "https://:secret@shop.example.com/notify".into()
+        }),
         ("app_cert", |c| certificates(c).0.clear()),
         ("app_cert", |c| {
             *certificates(c).0 = certificate_of(&spki(&THEIRS), 1)
@@ -163,6 +183,16 @@ fn what_is_wrong_is_named() {
             error.to_string().starts_with(&format!("{field}: ")),
             "{field}: {error}"
         );
+    }
+}
+
+#[test]
+fn within_this_machine_an_address_may_be_plain() {
+    for host in ["localhost", "127.0.0.1:8000", "127.0.0.2", "[::1]:8000"] {
+        let mut config = config();
+        config.notify_url = format!("http://{host}/notify");
+        config.gateway = format!("http://{host}/gateway.do");
+        Alipay::new(config).unwrap();
     }
 }
 

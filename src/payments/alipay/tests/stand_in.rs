@@ -26,7 +26,7 @@ impl Asked {
 /// What it answers.
 pub enum Answers {
     /// A body, with HTTP status 200.
-    Body(String),
+    Body(Vec<u8>),
     /// Another status.
     Status(u16),
     /// Nothing: the connection ends.
@@ -36,12 +36,12 @@ pub enum Answers {
 /// `{"<name>":<inner>,"sign":...}`, signed by Alipay.
 pub fn signed(name: &str, inner: &str) -> Answers {
     let signature = sign(&THEIRS, inner.as_bytes());
-    Answers::Body(format!(r#"{{"{name}":{inner},"sign":"{signature}"}}"#))
+    Answers::Body(format!(r#"{{"{name}":{inner},"sign":"{signature}"}}"#).into())
 }
 
 /// The same without a signature.
 pub fn unsigned(name: &str, inner: &str) -> Answers {
-    Answers::Body(format!(r#"{{"{name}":{inner}}}"#))
+    Answers::Body(format!(r#"{{"{name}":{inner}}}"#).into())
 }
 
 pub struct Gateway {
@@ -109,16 +109,14 @@ fn serve(mut connection: TcpStream, heard: &Mutex<Vec<Asked>>, answer: Answers) 
 
     let (status, body) = match answer {
         Answers::Body(body) => (200, body),
-        Answers::Status(status) => (status, "<html>".to_owned()),
+        Answers::Status(status) => (status, b"<html>".to_vec()),
         Answers::Nothing => return,
     };
     let head = format!(
         "HTTP/1.1 {status} X\r\ncontent-type: text/html;charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
-    connection
-        .write_all(&[head.as_bytes(), body.as_bytes()].concat())
-        .unwrap();
+    connection.write_all(&[head.as_bytes(), &body].concat()).unwrap();
 }
 
 /// Takes a request apart and verifies it, with nothing of the channel's own code.

@@ -1,6 +1,7 @@
 //! What a configuration may be, and that none of its keys is ever shown.
 
 use super::*;
+use std::time::Duration;
 
 /// A change that must be refused, and the field that must be named.
 type Case = (&'static str, fn(&mut WeChatConfig));
@@ -15,6 +16,10 @@ fn public(id: &str, pem: &str) -> VerificationKey {
 #[test]
 fn each_field_is_checked_and_named() {
     let cases: &[Case] = &[
+        ("questions_at_once", |c| c.pace.questions_at_once = 0),
+        ("questions_at_once", |c| c.pace.questions_at_once = 101),
+        ("patience", |c| c.pace.patience = Duration::from_micros(999)),
+        ("patience", |c| c.pace.patience = Duration::from_secs(601)),
         ("merchant_id", |c| c.merchant_id.clear()),
         ("merchant_id", |c| c.merchant_id = "19000001\"9".into()),
         ("merchant_id", |c| c.merchant_id = "1".repeat(33)),

@@ -10,7 +10,7 @@ use super::{VerificationKey, WeChatConfig, WeChatPay};
 use crate::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::{Money, Order, OrderNo, OrderRefund, OrderState, OrderStatus, RefundStatus};
-use crate::payments::Headers;
+use crate::payments::{Headers, Pace};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -75,6 +75,7 @@ fn config() -> WeChatConfig {
         notify_url: "https://shop.example/wechat".into(),
         refund_notify_url: None,
         base_url: None,
+        pace: Pace::default(),
     }
 }
 

@@ -75,6 +75,39 @@ fn header_names_are_found_in_any_case() {
 }
 
 #[test]
+fn a_genuine_header_that_came_twice_is_refused() {
+    let body = paid_body();
+    let headers = signed(&body);
+    for name in [
+        "Wechatpay-Serial",
+        "Wechatpay-Timestamp",
+        "Wechatpay-Nonce",
+        "Wechatpay-Signature",
+        "Wechatpay-Signature-Type",
+    ] {
+        let value = headers.get(name).unwrap_or("WECHATPAY2-SHA256-RSA2048");
+        let once: Vec<(String, String)> = (headers.0.iter())
+            .filter(|(each, _)| each != name)
+            .cloned()
+            .chain([(name.to_owned(), value.to_owned())])
+            .collect();
+        assert!(
+            channel()
+                .notification(&Headers::new(once.clone()), &body, NOW)
+                .is_ok()
+        );
+        for more in [value, "", "other"] {
+            let twice = once
+                .iter()
+                .cloned()
+                .chain([(name.to_lowercase(), more.to_owned())]);
+            let problem = unbelieved(channel().notification(&Headers::new(twice), &body, NOW));
+            assert!(problem.contains("came twice"), "{name}: {problem}");
+        }
+    }
+}
+
+#[test]
 fn associated_data_may_be_empty_or_missing() {
     for aad in [None, Some("")] {
         let body = envelope(PAID, "transaction", &transaction().to_string(), aad);

@@ -183,6 +183,18 @@ async fn requests_that_can_not_be() {
         ..checkout("jsapi")
     };
     assert_eq!(field(&order(), &anyone).await, "payer");
+    for url in [
+        "javascript:alert(1)",
+        "http://shop.example/",
+        "https://user@shop.example/",
+        "/thanks",
+    ] {
+        let nowhere = Checkout {
+            return_url: Some(url.into()),
+            ..checkout("h5")
+        };
+        assert_eq!(field(&order(), &nowhere).await, "return_url", "{url}");
+    }
     assert_eq!(
         field(
             &order(),
