@@ -265,7 +265,8 @@ async fn what_an_entry_may_continue_is_known() {
     assert!(verified(&sound, books::KEPT_MAX).await.is_clean());
     let last = sound.accounts[&USER].seq;
     assert_eq!(sound.entries[&(USER, last)].effects.continues, Some(last - 1));
-    let forged: [(&str, fn(&mut Entry)); 5] = [
+    type Forge = fn(&mut Entry);
+    let forged: [(&str, Forge); 5] = [
         ("another one", |e| e.effects.continues = Some(1)),
         ("itself", |e| e.effects.continues = Some(e.seq)),
         ("one of another kind", |e| e.kind = Kind::Gift),
