@@ -387,7 +387,10 @@ pub(crate) async fn state_at(
             let lots = lots_of(snapshot, user_id, checkpoint.lots.keys().copied().collect()).await?;
             let seq = checkpoint.account.seq;
             let missing = |id| damaged_books(user_id, seq, &format!("the row of its lot {id} is gone"));
-            checkpoint.state(lots).map_err(missing)?
+            let mut state = checkpoint.state(lots).map_err(missing)?;
+            // A checkpoint has no deadlines: those of its holds may have passed at `at`.
+            state.note_deadlines(true, None);
+            state
         }
     };
     loop {
