@@ -49,9 +49,9 @@ pub(crate) fn parse(url: &str, environment: &dyn Fn(&str) -> Option<String>) -> 
     if url.len() > URL_MAX {
         return refused("is too long", format!("{URL_MAX} bytes"), url.len());
     }
-    if url.trim() != url || url.contains(char::is_control) {
+    if url.trim() != url || url.contains(|c: char| c.is_control() || is_invisible(c)) {
         return refused(
-            "has white space at an end, or a control character in it; leave it out",
+            "has white space at an end, or a character in it that can't be seen; leave it out",
             "one line, such as sqlite:///credits.db",
             "a URL with such a character",
         );
@@ -152,6 +152,11 @@ fn postgresql(scheme: &str, _: &str, _: &dyn Fn(&str) -> Option<String>) -> Resu
 
 fn refused<T>(problem: &'static str, limit: impl ToString, value: impl ToString) -> Result<T> {
     Err(Error::invalid("url", problem, limit, value))
+}
+
+/// What comes along where text is copied, and leads to another file: joiners, marks of direction, a byte order mark.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// The text where it is a name that people give to schemes, parameters and modes; anything else could be a secret.

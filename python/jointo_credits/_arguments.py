@@ -11,22 +11,22 @@ from uuid import UUID
 
 from ._native import Alipay, WeChatPay
 
-#: An id.
 Id: TypeAlias = UUID | str
-#: An exact number. Floats are refused: ``0.1`` is not what it says.
+"""An id."""
 Number: TypeAlias = Decimal | int | str
-#: How much of a feature: a number, or a number for each name where its card meters several quantities.
+"""An exact number. Floats are refused: ``0.1`` is not what it says."""
 Quantity: TypeAlias = Number | Mapping[str, Number]
-#: A timedelta, or seconds.
+"""How much of a feature: a number, or a number for each name where its card meters several quantities."""
 Duration: TypeAlias = timedelta | float
-#: Where an archive is: a directory, or ``s3://bucket/prefix``.
+"""A timedelta, or seconds."""
 Place: TypeAlias = str | PathLike[str]
-#: What `confirm` does where more was used than is held: refuse, take what is available, or book the rest as debt.
+"""Where an archive is: a directory, or ``s3://bucket/prefix``."""
 Overage: TypeAlias = Literal["reject", "available", "debt"]
-#: What `confirm` does after the deadline: refuse, or charge anew.
+"""What `confirm` does where more was used than is held: refuse, take what is available, or book the rest as debt."""
 Late: TypeAlias = Literal["reject", "recharge"]
-#: What a clawback does about credits that are spent: let them go, or book them as debt.
+"""What `confirm` does after the deadline: refuse, or charge anew."""
 Shortfall: TypeAlias = Literal["forgive", "debt"]
+"""What a clawback does about credits that are spent: let them go, or book them as debt."""
 
 
 class _ConsumeRequired(TypedDict):

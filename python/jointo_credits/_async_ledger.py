@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Never, Self, Unpack
 
 from ._arguments import ConsumeItem, Duration, Id, Late, Number, Overage, Place, Quantity, Settings, Shortfall
 from ._awaiting import acquire, finish, pause, run
@@ -84,9 +84,9 @@ class AsyncLedger:
 
     __slots__ = ("__weakref__", "_native")
 
-    def __init__(self, native: NativeLedger) -> None:
+    def __init__(self, native: NativeLedger | None = None, **settings: Never) -> None:
         """Not to be called: see :meth:`connect`."""
-        if not isinstance(native, NativeLedger):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if settings or not isinstance(native, NativeLedger):
             raise TypeError("AsyncLedger(...) opens nothing; write `await AsyncLedger.connect(url)`")
         self._native = native
 

@@ -28,8 +28,8 @@ class CreditsError(Exception):
     ``"unknown"``.
     """
 
-    #: A stable word for programs.
     code: ClassVar[str] = "error"
+    """A stable word for programs."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

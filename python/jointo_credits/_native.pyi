@@ -71,37 +71,55 @@ def after_fork_in_child() -> None: ...
 
 @final
 class ManualClock:
+    """A clock that stands still until it is moved: a test runs a year in a second."""
     def __new__(cls, start: datetime) -> ManualClock: ...
-    def now(self) -> datetime: ...
-    def set(self, to: datetime) -> None: ...
-    def advance(self, by: timedelta | float) -> None: ...
+    def now(self) -> datetime:
+        """What it shows: an aware datetime in UTC."""
+    def set(self, to: datetime) -> None:
+        """Shows `to` from now on, an aware datetime, which may lie in the past."""
+    def advance(self, by: timedelta | float) -> None:
+        """Moves forward by a timedelta, or a number of seconds."""
 
 @final
 class Quote:
+    """The price of a call: whole credits, the exact figure behind them, and how it comes about."""
     @property
-    def credits(self) -> int: ...
+    def credits(self) -> int:
+        """The price in whole credits."""
     @property
-    def exact(self) -> Decimal: ...
+    def exact(self) -> Decimal:
+        """The exact figure before rounding."""
     @property
-    def remainder(self) -> Decimal: ...
+    def remainder(self) -> Decimal:
+        """What rounding added (positive) or dropped (negative): credits less exact."""
     @property
-    def feature(self) -> str: ...
+    def feature(self) -> str:
+        """The feature."""
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What people call the feature."""
     @property
-    def pricing_id(self) -> UUID | None: ...
+    def pricing_id(self) -> UUID | None:
+        """The id of the rate card that priced it."""
     @property
-    def version(self) -> int | None: ...
+    def version(self) -> int | None:
+        """The version of the rate card."""
     @property
-    def attributes(self) -> dict[str, str]: ...
+    def attributes(self) -> dict[str, str]:
+        """What the price went by, given or assumed."""
     @property
-    def quantities(self) -> dict[str, Decimal]: ...
+    def quantities(self) -> dict[str, Decimal]:
+        """How much of each was priced, given or assumed, by the names that the rate card has for them."""
     @property
-    def breakdown(self) -> tuple[QuoteLine, ...]: ...
-    def to_dict(self) -> dict[str, Any]: ...
-    def to_json(self) -> str: ...
+    def breakdown(self) -> tuple[QuoteLine, ...]:
+        """The steps; their amounts add up to the exact figure."""
+    def to_dict(self) -> dict[str, Any]:
+        """The same as a dict."""
+    def to_json(self) -> str:
+        """The quote as text, with its rate card: `from_json` reads it."""
     @classmethod
-    def from_json(cls, text: str) -> Quote: ...
+    def from_json(cls, text: str) -> Quote:
+        """Reads what `to_json` wrote; the price is worked out again and compared."""
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -124,6 +142,25 @@ class Operation(Generic[_T]):
 
 @final
 class WeChatPay:
+    """WeChat Pay (APIv3), as the channel ``"wechat"``: one of the setting ``channels`` of ``Ledger.connect``.
+
+    Keys and certificates are text as PEM, or a ``pathlib.Path`` of the file. None of them is ever shown or logged.
+
+    Args:
+        merchant_id: The merchant (``mchid``).
+        app_id: The app that is bound to it (``appid``).
+        api_v3_key: The APIv3 key, 32 characters.
+        merchant_serial: The serial number of the merchant's certificate.
+        merchant_key: The private key of that certificate: ``apiclient_key.pem``.
+        notify_url: Where WeChat Pay shall tell of payments: ``https``, without a query.
+        public_keys: WeChat Pay's own keys, by their names ``PUB_KEY_ID_...``.
+        certificates: Platform certificates, for merchants that have these (also).
+        refund_notify_url: Where it shall tell of refunds; ``notify_url`` without.
+        base_url: Another address of WeChat Pay, for tests.
+
+    Raises:
+        ValidationError: Something can't be right; ``field`` names it.
+    """
     def __new__(
         cls,
         *,
@@ -143,6 +180,26 @@ class WeChatPay:
 
 @final
 class Alipay:
+    """Alipay, as the channel ``"alipay"``: one of the setting ``channels`` of ``Ledger.connect``.
+
+    Keys and certificates are text, or a ``pathlib.Path`` of the file. None of them is ever shown or logged. Give
+    ``alipay_public_key``, or in certificate mode the three certificates.
+
+    Args:
+        app_id: The app.
+        app_private_key: Its private key, as PEM or bare base64.
+        notify_url: Where Alipay shall tell of payments, without a query.
+        alipay_public_key: Alipay's public key for this app (支付宝公钥, not 应用公钥).
+        app_certificate: ``appCertPublicKey_*.crt``.
+        alipay_certificate: ``alipayCertPublicKey_RSA2.crt``.
+        root_certificate: ``alipayRootCert.crt``.
+        seller_id: The seller ("PID"): notifications for others are refused.
+        gateway: Another address of Alipay's, such as the sandbox's.
+        qr_product_code: ``QR_CODE_OFFLINE`` (the default) or ``FACE_TO_FACE_PAYMENT``, as the contract says.
+
+    Raises:
+        ValidationError: Something can't be right; ``field`` names it.
+    """
     def __new__(
         cls,
         *,

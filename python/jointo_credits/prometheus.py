@@ -28,6 +28,8 @@ except ModuleNotFoundError as missing:
 from . import AsyncLedger, CreditsError, Histogram, Ledger, PendingHolds
 from ._waiting import run
 
+__all__ = ["CreditsCollector"]
+
 #: How long a scrape waits for the database.
 _HOLDS_SECONDS = 2.0
 _log = logging.getLogger("jointo_credits.prometheus")

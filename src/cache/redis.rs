@@ -50,11 +50,15 @@ const PREFIX_BYTES_MAX: usize = 64;
 pub(super) fn validate(url: &str, prefix: &str) -> Result<()> {
     client(url)?;
     let word = |c: char| c.is_ascii_alphanumeric() || "_-.:{}".contains(c);
-    if prefix.is_empty() || prefix.len() > PREFIX_BYTES_MAX || !prefix.chars().all(word) {
-        let limit = format!("1 to {PREFIX_BYTES_MAX} of A-Z, a-z, 0-9, _ - . : {{ }}");
-        return Err(Error::invalid("cache_prefix", "can't begin a key", limit, prefix));
-    }
-    Ok(())
+    let problem = if prefix.is_empty() {
+        "is missing: say what this ledger's keys in Redis begin with"
+    } else if prefix.len() > PREFIX_BYTES_MAX || !prefix.chars().all(word) {
+        "can't begin a key"
+    } else {
+        return Ok(());
+    };
+    let limit = format!("1 to {PREFIX_BYTES_MAX} of A-Z, a-z, 0-9, _ - . : {{ }}");
+    Err(Error::invalid("cache_prefix", problem, limit, prefix))
 }
 
 fn client(url: &str) -> Result<Client> {

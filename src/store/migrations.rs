@@ -7,6 +7,9 @@ use super::{StoreError, StoreResult};
 use crate::ledger::Hash;
 use std::collections::BTreeSet;
 
+/// What to do about tables that are not there, or older than the library.
+pub(crate) const MIGRATE: &str = "run migrate()";
+
 /// One step of the schema.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Migration {
@@ -71,11 +74,38 @@ pub(crate) fn tables(known: &[Migration]) -> Vec<&'static str> {
     tables
 }
 
-/// What is told of a table that the history speaks of, and that is not there.
-pub(crate) fn lost_table(name: &str) -> StoreError {
+/// A table of somebody else, in the way of one that is still to be made.
+pub(crate) fn others_table(name: &str) -> StoreError {
     StoreError::Failed {
-        problem: format!("the database has lost its table {name}"),
-        remedy: "restore the database from a backup",
+        problem: format!(
+            "there is a table {name} already, and no record in credit_migrations that the ledger made it"
+        ),
+        remedy: "give the ledger a database of its own, or on PostgreSQL a schema of its own (`schema`)",
+    }
+}
+
+/// Checks that none of the tables that are still to be made is there.
+///
+/// # Errors
+/// `Failed`, with the name of the first that is, or that it is the history which is missing; and as [`outstanding`].
+pub(crate) fn check_room(
+    known: &[Migration],
+    history: &[Applied],
+    present: &BTreeSet<String>,
+) -> StoreResult<()> {
+    let applied = known.len() - outstanding(known, history)?.len();
+    let made = tables(known.get(..applied).unwrap_or_default());
+    let mut wanted = tables(known).into_iter().filter(|table| !made.contains(table));
+    if history.is_empty() && wanted.clone().all(|table| present.contains(table)) {
+        return Err(StoreError::Failed {
+            problem: "the database has the ledger's tables, and has lost their history (credit_migrations)"
+                .into(),
+            remedy: "restore the table credit_migrations from a backup",
+        });
+    }
+    match wanted.find(|table| present.contains(*table)) {
+        Some(table) => Err(others_table(table)),
+        None => Ok(()),
     }
 }
 
@@ -125,26 +155,33 @@ pub(crate) fn outstanding<'a>(known: &'a [Migration], history: &[Applied]) -> St
     Ok(known.get(history.len()..).unwrap_or_default())
 }
 
-/// Whether a database with this history is ready; `None` where it has no history at all.
+/// Whether a database is ready that has this history, and these of the tables.
 ///
 /// # Errors
 /// `Failed`, and what to do.
-pub(crate) fn check(known: &[Migration], history: Option<&[Applied]>) -> StoreResult<()> {
-    let Some(history) = history.filter(|history| !history.is_empty()) else {
+pub(crate) fn check(known: &[Migration], history: &[Applied], present: &BTreeSet<String>) -> StoreResult<()> {
+    check_room(known, history, present)?;
+    if history.is_empty() {
         return Err(StoreError::Failed {
             problem: "the database has no credit tables".into(),
-            remedy: "run migrate()",
+            remedy: MIGRATE,
         });
-    };
+    }
     match outstanding(known, history)?.last() {
-        None => Ok(()),
+        None => match tables(known).into_iter().find(|table| !present.contains(*table)) {
+            None => Ok(()),
+            Some(lost) => Err(StoreError::Failed {
+                problem: format!("the database has lost its table {lost}"),
+                remedy: "restore the database from a backup",
+            }),
+        },
         Some(newest) => Err(StoreError::Failed {
             problem: format!(
                 "the database has migration {}, this library needs {}",
                 history.iter().map(|applied| applied.version).max().unwrap_or(0),
                 newest.version
             ),
-            remedy: "run migrate()",
+            remedy: MIGRATE,
         }),
     }
 }
@@ -207,11 +244,7 @@ mod tests {
 
     #[test]
     fn a_history_that_is_not_ours_is_refused() {
-        let check = |history: &[Applied]| problem(check(KNOWN, Some(history)));
-        assert_eq!(
-            problem(super::check(KNOWN, None)),
-            "the database has no credit tables; run migrate()"
-        );
+        let check = |history: &[Applied]| problem(check(KNOWN, history, &BTreeSet::new()));
         assert_eq!(check(&[]), "the database has no credit tables; run migrate()");
         assert_eq!(
             check(&applied(&[1])),
@@ -221,11 +254,42 @@ mod tests {
             check(&applied(&[1, 2, 3])),
             "the database has migration 3, this library knows up to 2; upgrade jointo_credits"
         );
+        assert_eq!(
+            check(&applied(&[1, 2])),
+            "the database has lost its table credit_migrations; restore the database from a backup"
+        );
         assert!(check(&applied(&[2])).starts_with("the database's history lacks migration 1"));
         let mut edited = applied(&[1, 2]);
         edited[1].checksum = "0".repeat(64);
         assert!(
             check(&edited).starts_with("migration 2 (orders) was applied to the database in another form")
+        );
+    }
+
+    #[test]
+    fn tables_of_somebody_else_are_told_apart_from_the_ledger_s() {
+        let told = |history: &[i64], present: &[&str]| {
+            let present = present.iter().map(|name| (*name).to_owned()).collect();
+            check(KNOWN, &applied(history), &present)
+                .err()
+                .map(|error| error.to_string())
+        };
+        for (history, present, other) in [
+            (vec![], vec!["a"], "a"),
+            (vec![], vec!["credit_migrations", "b"], "b"),
+            (vec![1], vec!["credit_migrations", "a", "b"], "b"),
+        ] {
+            let told = told(&history, &present).unwrap();
+            assert!(
+                told.starts_with(&format!("there is a table {other} already")),
+                "{told}"
+            );
+        }
+        assert_eq!(told(&[1, 2], &["credit_migrations", "a", "b", "c"]), None);
+        assert!(told(&[], &["a", "b"]).unwrap().contains("has lost their history"));
+        assert_eq!(
+            told(&[1, 2], &["credit_migrations", "b"]).unwrap(),
+            "the database has lost its table a; restore the database from a backup"
         );
     }
 }

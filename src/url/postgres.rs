@@ -188,7 +188,7 @@ const PARAMETERS: &[(&str, Rule)] = &[
 
 /// Variables that say what a parameter would, where the URL does not. sqlx reads some itself, and passes over values that it
 /// does not understand.
-const VARIABLES: [(&str, &str); 16] = [
+const VARIABLES: [(&str, &str); 20] = [
     ("PGHOST", "host"),
     ("PGPORT", "port"),
     ("PGSSLMODE", "sslmode"),
@@ -202,6 +202,10 @@ const VARIABLES: [(&str, &str); 16] = [
     ("PGSSLMINPROTOCOLVERSION", "ssl_min_protocol_version"),
     ("PGCHANNELBINDING", "channel_binding"),
     ("PGREQUIREAUTH", "require_auth"),
+    ("PGREQUIREPEER", "requirepeer"),
+    ("PGSSLCERTMODE", "sslcertmode"),
+    ("PGSSLMAXPROTOCOLVERSION", "ssl_max_protocol_version"),
+    ("PGLOADBALANCEHOSTS", "load_balance_hosts"),
     ("PGGSSENCMODE", "gssencmode"),
     ("PGTARGETSESSIONATTRS", "target_session_attrs"),
     ("PGSERVICE", "service"),

@@ -4,7 +4,6 @@
 //! network or a disk. Between them stands a queue of requests: the audit asks for a table's next page when it begins
 //! with the one before, so at the most two pages of each table are in memory. Decoding a page is done by a third thread.
 
-use super::sha256::Messages;
 use crate::anchor::tree::Leaf;
 use crate::ledger::{Account, Checkpoint, Hash, Hold, Lot, OrderNo};
 use crate::store::{
@@ -191,18 +190,13 @@ impl<K, T> Ahead<K, T> {
 /// The entries, in order of account and number, each with the hash that it should have; without, where the one before it
 /// is not there.
 ///
-/// An entry's hash is over itself and the *stored* hash of the one before, so that one fault is named once. That makes
-/// all of a page independent of each other, and they are hashed together. Entries are large: they are lent where they
-/// lie.
+/// An entry's hash is over itself and the *stored* hash of the one before, so that one fault is named once. Entries are
+/// large: they are lent where they lie.
 pub(super) struct Journal {
     pages: Pages<(Uuid, i64), StoredEntry>,
     page: Vec<StoredEntry>,
-    /// Whether there is a hash for it.
-    follows: Vec<bool>,
     /// As many of the page as were lent.
     done: usize,
-    /// One for each entry of the page that follows the one before it, and was not lent yet.
-    hashes: std::vec::IntoIter<Hash>,
     /// The last entry that could be read: its account, number and hash.
     before: Option<(Uuid, i64, Hash)>,
 }
@@ -219,9 +213,7 @@ impl Journal {
         Journal {
             pages: Pages::new(client, Request::Entries, position),
             page: Vec::new(),
-            follows: Vec::new(),
             done: 0,
-            hashes: Vec::new().into_iter(),
             before: None,
         }
     }
@@ -229,7 +221,8 @@ impl Journal {
     /// The account that the next entry belongs to.
     pub(super) fn user_id(&mut self) -> StoreResult<Option<Uuid>> {
         if self.done == self.page.len() {
-            self.read_page()?;
+            self.page = self.pages.next()?;
+            self.done = 0;
         }
         Ok(self.page.get(self.done).map(|entry| position(entry).0))
     }
@@ -239,35 +232,20 @@ impl Journal {
         if self.user_id()? != Some(user_id) {
             return Ok(None);
         }
-        let follows = self.follows.get(self.done) == Some(&true);
-        let entry = self.page.get_mut(self.done);
+        let Some(entry) = self.page.get_mut(self.done) else {
+            return Ok(None);
+        };
         self.done += 1;
-        let hash = if follows { self.hashes.next() } else { None };
-        Ok(entry.map(|entry| (entry, hash)))
-    }
-
-    fn read_page(&mut self) -> StoreResult<()> {
-        self.page = self.pages.next()?;
-        self.done = 0;
-        let mut forms = Messages::with_capacity(self.page.len());
-        self.follows.clear();
-        for entry in &self.page {
-            let Ok(entry) = entry else {
-                self.follows.push(false);
-                continue;
-            };
+        let mut hash = None;
+        if let Ok(entry) = &*entry {
             let previous = match self.before {
                 Some((user_id, seq, hash)) if (user_id, seq + 1) == (entry.user_id, entry.seq) => Some(hash),
                 _ => (entry.seq == 1).then(|| Hash::genesis(entry.user_id)),
             };
-            if let Some(previous) = previous {
-                forms.add(|bytes| entry.write_canonical(&previous, bytes));
-            }
-            self.follows.push(previous.is_some());
+            hash = previous.map(|previous| entry.chained(&previous));
             self.before = Some((entry.user_id, entry.seq, entry.hash));
         }
-        self.hashes = forms.hashes().into_iter();
-        Ok(())
+        Ok(Some((entry, hash)))
     }
 }
 

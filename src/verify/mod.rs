@@ -8,9 +8,7 @@
 //!
 //! # What runs beside what
 //!
-//! `feed.rs` fetches and decodes the next pages while a thread audits those before (`books.rs`). An entry's hash is over
-//! itself and the hash *stored* with the entry before, so a page's entries are hashed together, several side by side
-//! (`sha256.rs`).
+//! `feed.rs` fetches and decodes the next pages while a thread audits those before (`books.rs`).
 //!
 //! # Memory
 //!
@@ -43,7 +41,6 @@
 mod anchored;
 mod books;
 mod feed;
-mod sha256;
 #[cfg(test)]
 mod tests;
 mod whole;

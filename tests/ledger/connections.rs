@@ -209,7 +209,10 @@ async fn roles_need_the_rights_of_the_page_on_postgres() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(refused.contains("credit_transactions"), "{refused}");
+    assert!(
+        refused.contains(&format!("the role `{app}` lacks DELETE on credit_transactions;")),
+        "{refused}"
+    );
     admin(&database.url, &sql(2)).await;
     assert!(cleaner.cleanup_transactions(&cleanup).await.unwrap().removed > 0);
     cleaner.cleanup_consumption_logs(&cleanup).await.unwrap();
@@ -263,11 +266,47 @@ async fn roles_need_the_rights_of_the_page_on_postgres() {
             .any(|problem| problem.what.ends_with("lacks UPDATE on credit_lots")),
         "{found:?}"
     );
+    // Of several, those that this is about; the others are for `inspect`.
     admin(
         &database.url,
-        &format!("REVOKE USAGE ON SCHEMA credits FROM {app}"),
+        &format!("REVOKE ALL ON credits.credit_lots, credits.credit_gifts FROM {app}"),
     )
     .await;
+    let refused = ledger
+        .gift(Gift::new(account(3), 1, "x"), None)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        refused.matches("credit_gifts").count() > 0,
+        refused.matches("credit_lots").count() == 0
+    );
+    let found = ledger.inspect().await.unwrap();
+    let rights = found
+        .problems
+        .iter()
+        .find(|problem| problem.what.contains("lacks"))
+        .unwrap();
+    assert!(
+        rights.what.contains("credit_gifts") && rights.what.contains("credit_lots"),
+        "{found:?}"
+    );
+
+    // A role that may not look is not told to make tables.
+    for (sql, lacks) in [
+        (
+            "REVOKE SELECT ON credits.credit_migrations FROM",
+            "lacks SELECT on credit_migrations;",
+        ),
+        (
+            "REVOKE USAGE ON SCHEMA credits FROM",
+            "lacks USAGE on schema credits;",
+        ),
+    ] {
+        admin(&database.url, &format!("{sql} {app}")).await;
+        let refused = ledger.migrate().await.unwrap_err().to_string();
+        assert!(refused.contains(lacks), "{refused}");
+    }
     let refused = ledger.balance(ALICE).await.unwrap_err().to_string();
     assert!(refused.contains("USAGE on schema credits"), "{refused}");
     ledger.close().await;

@@ -210,3 +210,71 @@ async fn a_guest_leaves_the_host_s_functions_alone() {
     assert!(source.contains("2001-01-01"));
     ledger.close().await;
 }
+
+/// Tables of a host that have the names of ours.
+const OTHERS: [&str; 3] = [
+    "CREATE TABLE credit_accounts (id integer, owner text, balance integer)",
+    "CREATE TABLE credit_migrations (id integer, name text)",
+    "CREATE VIEW credit_lots AS SELECT 1 AS n",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_of_somebody_else_are_named_and_left_alone_on_postgres() {
+    for (sql, name) in OTHERS
+        .into_iter()
+        .zip(["credit_accounts", "credit_migrations", "credit_lots"])
+    {
+        for kind in [Kind::SqliteFile, Kind::Postgres] {
+            let database = Database::fresh(kind).await;
+            if kind == Kind::Postgres {
+                let mut other = PgConnection::connect(&database.url).await.unwrap();
+                other.execute(sql).await.unwrap();
+                other.close().await.unwrap();
+            } else {
+                let other = rusqlite::Connection::open(database.sqlite_path()).unwrap();
+                other.execute_batch(sql).unwrap();
+            }
+            let ledger = database.settings().connect().await.unwrap();
+            let expected = format!("there is a table {name} already");
+            let mut told = vec![
+                ledger.migrate().await.unwrap_err(),
+                ledger.check().await.unwrap_err(),
+            ];
+            if name == "credit_accounts" {
+                let grant = Grant::new(ALICE, 1, Source::Purchase);
+                told.push(ledger.grant(grant, None).await.unwrap_err());
+                told.push(ledger.balance(ALICE).await.unwrap_err());
+            }
+            for error in told {
+                let Error::Unavailable { reason, remedy, .. } = &error else {
+                    panic!("{error}")
+                };
+                assert!(reason.starts_with(&expected), "{kind:?}: {error}");
+                assert!(remedy.contains("of its own"), "{error}");
+            }
+            let found = ledger.inspect().await.unwrap();
+            assert!(found.problems[0].what.starts_with(&expected), "{found:?}");
+            ledger.close().await;
+            if kind == Kind::Postgres {
+                // Beside them, in a schema of its own.
+                let ledger = database.open(database.settings().schema("books")).await;
+                ledger.check().await.unwrap();
+                ledger.close().await;
+            }
+        }
+    }
+}
+
+/// Otherwise the tables would become temporary ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_path_that_leads_nowhere_makes_no_tables_on_postgres() {
+    let database = Database::fresh(Kind::Postgres).await;
+    let url = format!("{}?options=-c%20search_path%3Dnowhere", database.url);
+    let ledger = jointo_credits::Settings::new(url).connect().await.unwrap();
+    let refused = ledger.migrate().await.unwrap_err().to_string();
+    assert!(
+        refused.contains("search_path") && refused.contains("`schema`"),
+        "{refused}"
+    );
+    ledger.close().await;
+}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import itertools
 import subprocess
 import sys
+import textwrap
 import uuid
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,6 +31,7 @@ from jointo_credits import (
 from jointo_credits.jobs import AsyncJobs, Jobs
 
 ROOT = Path(__file__).resolve().parents[2]
+COMPILED: tuple[type, ...] = (_native.Quote, _native.ManualClock, _native.WeChatPay, _native.Alipay)
 
 
 @pytest.fixture
@@ -185,6 +190,12 @@ def test_an_unknown_setting_is_named_and_its_value_is_not_shown() -> None:
     assert "hold_ttl" in str(fault)
 
 
+def test_the_last_time_there_is_is_named(ledger: Ledger, rich: uuid.UUID) -> None:
+    for at in (datetime.max, datetime.min):
+        fault = refused(ledger.grant, rich, 1, source="bonus", expires_at=at.replace(tzinfo=UTC))
+        assert (fault.field, fault.limit) == ("expires_at", "2000-01-01 to 9999-12-30")
+
+
 def test_features_are_names_in_one_line(ledger: Ledger, rich: uuid.UUID) -> None:
     for feature in ("", " ", "a\nb", "a\rb", "a\tb", "a\x1b[31m", "\u2028", "a\u0085b"):
         assert refused(ledger.consume, rich, feature, amount=1).field == "feature"
@@ -192,8 +203,9 @@ def test_features_are_names_in_one_line(ledger: Ledger, rich: uuid.UUID) -> None
 
 
 def test_a_ledger_is_connected_and_not_called() -> None:
-    with pytest.raises(TypeError, match=r"Ledger\.connect\(url\)"):
-        Ledger("sqlite:///credits.db")  # type: ignore[arg-type] # pyright: ignore
+    for arguments, named in [(["sqlite:///credits.db"], {}), ([], {}), ([], {"url": "sqlite:///credits.db"})]:
+        with pytest.raises(TypeError, match=r"Ledger\.connect\(url\)"):
+            Ledger(*arguments, **named)  # type: ignore[arg-type] # pyright: ignore
     with pytest.raises(TypeError, match=r"await AsyncLedger\.connect\(url\)"):
         AsyncLedger("sqlite:///credits.db")  # type: ignore[arg-type] # pyright: ignore
 
@@ -236,6 +248,45 @@ def test_the_table_of_the_ends_of_a_job_is_where_it_is_looked_for() -> None:
         assert "| success | expired |" in (jobs.__doc__ or "")
 
 
+def test_whatever_is_public_has_a_docstring_that_an_editor_shows() -> None:
+    """Behind a field, as pyright and griffe look for it: a comment is shown by neither."""
+    without = []
+    for part in ("", ".celery", ".fastapi", ".jobs", ".prometheus", ".alembic"):
+        module = importlib.import_module("jointo_credits" + part)
+        for name in module.__all__:
+            each = getattr(module, name)
+            if not inspect.isclass(each) or each in COMPILED:
+                continue  # a test of their own is below
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+            assert isinstance(tree, ast.ClassDef)
+            if not ast.get_docstring(tree):
+                without.append(name)
+            for node, behind in zip(tree.body, [*tree.body[1:], None], strict=True):
+                match node, behind:
+                    case ast.AnnAssign(), ast.Expr(value=ast.Constant(value=str())):
+                        pass
+                    case ast.AnnAssign(target=ast.Name(id=field)), _ if not field.startswith("_"):
+                        without.append(f"{name}.{field}")
+                    case ast.FunctionDef(name=method) | ast.AsyncFunctionDef(name=method), _:
+                        if not method.startswith("_") and not inspect.getdoc(getattr(each, method)):
+                            without.append(f"{name}.{method}")
+                    case _:
+                        pass
+    assert without == []
+
+
+def test_what_is_compiled_has_the_same_docstrings_in_the_stubs() -> None:
+    """Editors look there: they run nothing."""
+    tree = ast.parse((ROOT / "python/jointo_credits/_native.pyi").read_text(encoding="utf-8"))
+    stubs = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    for compiled in COMPILED:
+        stub = stubs[compiled.__name__]
+        shown = {node.name: ast.get_docstring(node) for node in stub.body if isinstance(node, ast.FunctionDef)}
+        names = [name for name in vars(compiled) if not name.startswith("_")]
+        assert ast.get_docstring(stub) == inspect.getdoc(compiled)
+        assert {name: shown[name] for name in names} == {name: inspect.getdoc(vars(compiled)[name]) for name in names}
+
+
 def test_every_setting_and_field_has_a_docstring_and_a_place_in_the_reference() -> None:
     ran = subprocess.run(
         [sys.executable, ROOT / "scripts" / "make-reference", "--check"], capture_output=True, text=True
@@ -246,4 +297,4 @@ def test_every_setting_and_field_has_a_docstring_and_a_place_in_the_reference() 
         assert f"`{name}`" in page
     tree = ast.parse((ROOT / "python/jointo_credits/_results.py").read_text(encoding="utf-8"))
     results = {node.name for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")}
-    assert not [name for name in results - {"Quote"} if f"### {name}\n" not in page]
+    assert not [name for name in results | {"Quote"} if f"### {name}\n" not in page]

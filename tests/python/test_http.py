@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from starlette.responses import JSONResponse
 
-from jointo_credits import AsyncLedger
+from jointo_credits import AsyncLedger, Ledger
 from jointo_credits.fastapi import credits_router, health_router, metrics_router, recharge_router
 from jointo_credits.prometheus import CreditsCollector
 
@@ -73,7 +73,7 @@ def backend(url: str, **options: Any) -> FastAPI:
         "require_service": require_service,
         "require_admin": require_admin,
     }
-    app.include_router(credits_router(ledger, **access, **options), prefix="/credits")
+    app.include_router(credits_router(ledger, **{**access, **options}), prefix="/credits")
     app.include_router(
         recharge_router(ledger, current_user=current_user, require_admin=require_admin), prefix="/recharge"
     )
@@ -387,3 +387,21 @@ def test_metrics_tell_what_was_done(http: TestClient) -> None:
     assert (lines["jointo_credits_pending_holds"], lines["jointo_credits_pending_credits"]) == ("1.0", "20.0")
     assert lines["jointo_credits_overdue_holds"] == "0.0"
     assert lines["jointo_credits_expired_holds_total"] == "0.0"
+
+
+def test_a_refund_by_staff_records_who_asked_for_it(url: str) -> None:
+    def named_service(x_service: Annotated[str | None, Header()] = None) -> str:
+        require_service(x_service)
+        return "support: li"
+
+    with TestClient(backend(url, require_service=named_service)) as http:
+        gift(http, MIA, 100)
+        held = data(http.post("/credits/consume", headers=SERVICE, json={"userId": str(MIA), "amount": 10}))
+        asked = {"consumptionId": held["consumptionId"], "idempotencyKey": "r"}
+        for _ in range(2):
+            assert data(http.post("/credits/refund", headers=SERVICE, json=asked))["status"] == "refunded"
+        shown = data(http.get("/credits/transactions", headers=USER))
+        assert "operator" not in shown["items"][0]  # who works for the host is nobody's business
+    with Ledger.connect(url) as ledger:
+        told = [(entry.kind, entry.operator) for entry in ledger.transactions(MIA)]
+        assert told[0] == ("refund", "support: li")

@@ -101,7 +101,12 @@ pub(crate) fn timestamp(field: &'static str, value: &Bound<'_, PyAny>) -> PyResu
         None => Err(invalid(value, field, "has no time zone", expected)),
         Some(micros) => match Timestamp::from_micros(micros) {
             at if at.in_range() => Ok(at),
-            _ => Err(invalid(value, field, "is out of range", "the years 2000 to 9999")),
+            _ => Err(invalid(
+                value,
+                field,
+                "is out of range",
+                "2000-01-01 to 9999-12-30",
+            )),
         },
     }
 }

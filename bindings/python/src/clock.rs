@@ -49,7 +49,7 @@ impl ManualClock {
                 by,
                 "by",
                 "leads beyond the last time there is",
-                "the years 2000 to 9999",
+                "2000-01-01 to 9999-12-30",
             ));
         }
         self.clock.advance(step);

@@ -102,13 +102,14 @@ def _remember(task_id: str, run: _Run) -> None:
 class Charge:
     """The credits of the task that is running: :func:`current_charge`."""
 
-    #: The hold.
     consumption: Consumption
-    #: The task's id.
+    """The hold."""
     task_id: str
-    #: What was used, where the task has said so.
+    """The task's id."""
     usage: Quantity | None = None
+    """What was used, where the task has said so as a quantity."""
     amount: int | None = None
+    """What was used, where the task has said so in credits."""
 
     @property
     def consumption_id(self) -> UUID:
@@ -152,16 +153,27 @@ class Terms:
     """What a task costs. Functions take those of the task's arguments that they name."""
 
     user_id: str | Callable[..., Any]
+    """Whose credits: the name of the task's argument that says it, or a function."""
     feature: str | Callable[..., str] | None
+    """What is used."""
     quantity: Any
+    """How much of it, as an estimate."""
     attributes: Any
+    """What the price goes by."""
     amount: Any
+    """Credits to hold, in place of a price."""
     reference: Any
+    """A name of the host's for the consumption."""
     metadata: Any
+    """Facts of the host's."""
     ttl: Duration | None
+    """How long the hold lives."""
     used: Callable[[Any], Any] | None
+    """What was really used, from the task's result."""
     overage: Literal["available", "debt"]
+    """Where more was used than is held: take what is available, or book the rest as debt."""
     late: Late
+    """Where the hold has expired when the task begins or ends: refuse, or charge anew."""
 
     def asked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """What to ask of `consume` for a task with these arguments."""
@@ -194,6 +206,7 @@ class ChargedTask(Task):  # type: ignore[misc]
     reject_on_worker_lost = True
     Request = "jointo_credits.celery._request:ChargedRequest"
     terms: Terms
+    """What the task costs."""
 
     @property
     def _ledger(self) -> Ledger:

@@ -138,6 +138,7 @@ class EnvelopeRoute(APIRoute):
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What FastAPI calls: the route, with its errors in the envelope."""
         handle = super().get_route_handler()
 
         async def handle_or_refuse(request: Request) -> Response:

@@ -52,9 +52,9 @@ def _no_such(consumption_id: UUID) -> NotFoundError:
     return NotFoundError(f"no consumption {consumption_id}", what="consumption", id=consumption_id)
 
 
-def name_of(admin: Any) -> str | None:
-    """Who an administrator is, where the host's dependency says so."""
-    return str(admin) if isinstance(admin, (str, UUID)) else None
+def name_of(staff: Any) -> str | None:
+    """Who an administrator or a service is, where the host's dependency says so."""
+    return str(staff) if isinstance(staff, (str, UUID)) else None
 
 
 def provider(ledger: AsyncLedger | Dependency) -> Dependency:
@@ -101,14 +101,15 @@ def credits_router(
     | POST ``/gift``, ``/expire-pending`` | administrators |
 
     Answers are ``{"code": 200, "message": "Success", "data": ...}`` in camelCase. Errors have the HTTP status as
-    `code`, and in `data` a stable word (`error`) and the facts. Every write takes a key, as the header
+    `code`, and in `data` a stable word (`error`) and the facts. Every write to an account takes a key, as the header
     ``Idempotency-Key`` or the field ``idempotencyKey``; users, services and administrators have a space of keys each,
     and the host's own code has another one. Nobody's body is read before it is known who sends it.
 
     Args:
         ledger: An `AsyncLedger`, or a dependency that gives one.
         current_user: A dependency that gives the id of the user who asks, or raises an `HTTPException`.
-        require_service: A dependency that raises an `HTTPException` where the caller is no service of the host's.
+        require_service: A dependency that raises an `HTTPException` where the caller is no service of the host's. Text
+            or an id that it gives stands with a refund as who asked for it (`operator`).
         require_admin: The same for administrators. Text or an id that it gives stands in the register of gifts as who
             gave.
         service_or_user: Lets users consume, and what else `users_may` says: in place of `require_service`, a dependency
@@ -149,6 +150,8 @@ def credits_router(
     the_consumer: Any = Depends(may_consume)
     the_confirmer: Any = Depends(may_confirm)
     the_refunder: Any = Depends(may_refund)
+    # Who it is by name: a user is known by the account.
+    the_staff: Any = Depends(require_service if may_refund is as_service else lambda: None)
     the_admin: Any = Depends(require_admin)
     # Bodies, each read once it is known who sends it.
     to_calculate: Any = body_of(models.CalculateIn, current_user)
@@ -330,6 +333,7 @@ def credits_router(
     )
     async def refund(
         own: UUID | None = the_refunder,
+        staff: Any = the_staff,
         asked: models.RefundIn = to_refund,
         books: AsyncLedger = the_ledger,
         header: str | None = the_key,
@@ -343,6 +347,7 @@ def credits_router(
                 amount=asked.amount,
                 reason=asked.reason,
                 pending_only=asked.pending_only or own is not None,
+                operator=name_of(staff),
                 idempotency_key=idempotent,
             )
         return answer_ok(models.ConsumptionOut.model_validate(done))

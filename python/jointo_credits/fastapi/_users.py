@@ -37,18 +37,23 @@ class UsersConsume:
     """What a user wants to consume: what goes to `AsyncLedger.consume`."""
 
     feature: str | None = None
+    """What is used."""
     quantity: str | Mapping[str, str] | None = None
+    """How much of it: exact numbers, as text."""
     attributes: Mapping[str, str] | None = None
-    #: None where a user has not said any, or may not; a host's terms may give one.
+    """What the price goes by."""
     amount: int | None = None
-    #: None; a host's terms may give one.
+    """Credits to hold: None where a user has not said any, or may not; a host's terms may give one."""
     ttl: timedelta | float | None = None
+    """How long the hold lives: None from a user; a host's terms may give one."""
     reference: str | None = None
+    """The user's name for it, with `user:` before it."""
     metadata: Mapping[str, Any] | None = None
+    """The user's facts, under the name `user`."""
 
 
-#: Looks at what a user wants to consume: gives what is held, or raises an `HTTPException`.
 Terms: TypeAlias = Callable[[Request, UUID, UsersConsume], UsersConsume | Awaitable[UsersConsume]]
+"""Looks at what a user wants to consume: gives what is held, or raises an `HTTPException`."""
 
 
 def _not_for_users(field: str, problem: str) -> Refused:

@@ -244,27 +244,35 @@ impl PostgresStore {
         commit(&mut connection).await?;
         Ok(true)
     }
+
+    async fn prune(&self, oldest: i64) -> StoreResult<u64> {
+        let mut connection = self.own_connection().await?;
+        begin(&mut connection).await?;
+        let text = self.statements.text("prune_leaves", 0, || {
+            "DELETE FROM {s}credit_anchor_leaves WHERE until <= $1".into()
+        });
+        execute(&mut connection, sqlx::query(text).bind(oldest)).await?;
+        let text = self.statements.text("prune_anchors", 0, || {
+            "DELETE FROM {s}credit_anchors WHERE number < $1".into()
+        });
+        let removed = execute(&mut connection, sqlx::query(text).bind(oldest)).await?;
+        commit(&mut connection).await?;
+        Ok(removed)
+    }
 }
 
 impl Anchors for PostgresStore {
     fn put_anchor(&self, write: AnchorWrite) -> Reading<'_, bool> {
-        Box::pin(self.put(write))
+        Box::pin(async move {
+            let put = self.put(write).await;
+            self.told(put).await
+        })
     }
 
     fn prune_anchors(&self, oldest: i64) -> Reading<'_, u64> {
         Box::pin(async move {
-            let mut connection = self.own_connection().await?;
-            begin(&mut connection).await?;
-            let text = self.statements.text("prune_leaves", 0, || {
-                "DELETE FROM {s}credit_anchor_leaves WHERE until <= $1".into()
-            });
-            execute(&mut connection, sqlx::query(text).bind(oldest)).await?;
-            let text = self.statements.text("prune_anchors", 0, || {
-                "DELETE FROM {s}credit_anchors WHERE number < $1".into()
-            });
-            let removed = execute(&mut connection, sqlx::query(text).bind(oldest)).await?;
-            commit(&mut connection).await?;
-            Ok(removed)
+            let pruned = self.prune(oldest).await;
+            self.told(pruned).await
         })
     }
 }

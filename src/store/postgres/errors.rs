@@ -67,6 +67,9 @@ pub(super) fn during_write(error: sqlx::Error) -> StoreError {
 /// A right is missing. Which one, [`rights`](super::rights) finds out.
 pub(super) const DENIED: &str = "see docs/production.md for the rights of roles";
 
+/// A table is not there, or is another one. Which one, [`rights`](super::rights) finds out.
+pub(super) const ABSENT: &str = "run migrate(), and check that `schema` names where the tables are";
+
 enum Class {
     Gone,
     Again,
@@ -96,10 +99,14 @@ fn classify(error: &sqlx::Error) -> Class {
         "53300" => Class::Gone,
         "53100" => Class::Stop("make room on the server's disk"),
         "53200" => Class::Stop("the server is out of memory; make the batch limit smaller"),
-        "25006" => Class::Stop("connect to the primary: this server takes no writes"),
-        "42P01" | "42703" | "3F000" | "42883" => {
-            Class::Stop("run migrate(), and check that `schema` names where the tables are")
-        }
+        "25006" => Class::Stop(
+            "connect to the primary, or set default_transaction_read_only = off: nothing can be written here",
+        ),
+        "42P01" | "42703" | "3F000" | "42883" => Class::Stop(ABSENT),
+        // A type, index or function of that name; tables are looked at before they are made.
+        "42P07" | "42710" | "42723" => Class::Stop(
+            "give the ledger a schema of its own (`schema`): names that begin with credit_ are taken in this one",
+        ),
         "42501" => Class::Stop(DENIED),
         // What was prepared is not there, or somebody else's is: the server behind the connection is another one.
         "26000" | "42P05" | "34000" => Class::Stop(

@@ -57,15 +57,15 @@ impl PostgresStore {
         if matches!(done, Err(StoreError::Lost(_))) || (done.is_err() && self.settings.pgbouncer) {
             drop(connection.detach());
         }
-        match done {
-            Err(error) => Err(self.with_rights(error).await),
-            done => done,
-        }
+        self.told(done).await
     }
 
-    /// The error, which names the rights that are missing where that is what it is about.
-    async fn with_rights(&self, error: StoreError) -> StoreError {
-        rights::named(&self.settings, &self.statements, error).await
+    /// What came of something; an error names the rights that are missing where that is what it is about.
+    pub(super) async fn told<T>(&self, done: StoreResult<T>) -> StoreResult<T> {
+        match done {
+            Err(error) => Err(rights::named(&self.settings, &self.statements, error).await),
+            done => done,
+        }
     }
 
     /// Runs a query on a connection of the pool.
@@ -512,10 +512,8 @@ impl Reader for PostgresStore {
         Box::pin(async move {
             // Closed whatever comes of it, which undoes what was not committed.
             let mut connection = self.own_connection().await?;
-            match catalogue::change(&mut connection, &self.statements, &change).await {
-                Err(error) => Err(self.with_rights(error).await),
-                changed => changed,
-            }
+            let changed = catalogue::change(&mut connection, &self.statements, &change).await;
+            self.told(changed).await
         })
     }
 

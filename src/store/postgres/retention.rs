@@ -62,11 +62,15 @@ fn file(row: &PgRow) -> Result<ArchiveFile, sqlx::Error> {
 impl PostgresStore {
     /// Runs one statement that writes, on a connection of its own. In a transaction, which behind PgBouncer keeps the server.
     async fn change(&self, statement: Statement<'_>) -> StoreResult<u64> {
-        let mut connection = self.own_connection().await?;
-        begin(&mut connection).await?;
-        let changed = execute(&mut connection, statement).await?;
-        commit(&mut connection).await?;
-        Ok(changed)
+        let change = async {
+            let mut connection = self.own_connection().await?;
+            begin(&mut connection).await?;
+            let changed = execute(&mut connection, statement).await?;
+            commit(&mut connection).await?;
+            Ok(changed)
+        };
+        let changed = change.await;
+        self.told(changed).await
     }
 
     /// The connection is closed whatever comes of it, which undoes what was not committed.
@@ -277,7 +281,10 @@ impl Retention for PostgresStore {
     }
 
     fn remove_entries(&self, removal: Removal) -> Reading<'_, bool> {
-        Box::pin(async move { self.remove(&removal).await })
+        Box::pin(async move {
+            let removed = self.remove(&removal).await;
+            self.told(removed).await
+        })
     }
 
     fn archivable_holds(

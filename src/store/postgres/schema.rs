@@ -4,11 +4,11 @@ use super::{during_read, during_write, rights};
 use crate::inspect::Problem;
 use crate::ledger::Timestamp;
 use crate::store::migrations::{
-    Applied, Migration, check as check_history, lost_table, objects, outstanding, tables,
+    Applied, Migration, check as check_history, check_room, objects, others_table, outstanding, tables,
 };
-use crate::store::{Inspected, StoreResult};
+use crate::store::{Inspected, StoreError, StoreResult};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const MIGRATIONS: &[Migration] = &[
     Migration {
@@ -67,6 +67,13 @@ pub(super) async fn migrate(
     if is_there(connection, schema).await? && check(connection, prefix).await.is_ok() {
         return Ok(());
     }
+    if schema.is_none() && !has_place(connection).await? {
+        // Tables would become temporary ones.
+        return Err(StoreError::Failed {
+            problem: "the role's search_path names no schema that is there and that it may use".into(),
+            remedy: "name the schema of the tables with `schema`",
+        });
+    }
     run(
         connection,
         format!(
@@ -85,8 +92,9 @@ pub(super) async fn migrate(
         "CREATE TABLE IF NOT EXISTS {prefix}credit_migrations (version bigint PRIMARY KEY, name text NOT NULL, \
          checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP)"
     ));
+    let (applied, present) = state(connection, prefix).await?;
+    check_room(MIGRATIONS, &applied, &present)?;
     run(connection, script).await?;
-    let applied = applied(connection, prefix).await?;
     for migration in outstanding(MIGRATIONS, &applied)? {
         run(connection, migration.sql.replace("{s}", prefix)).await?;
         sqlx::query(AssertSqlSafe(format!(
@@ -115,31 +123,50 @@ async fn is_there(connection: &mut PgConnection, schema: Option<&str>) -> StoreR
         .map_err(during_read)
 }
 
+/// Whether the search path leads to a schema in which tables stay.
+async fn has_place(connection: &mut PgConnection) -> StoreResult<bool> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM unnest(current_schemas(false)) s(name) WHERE name !~ '^pg_temp_')",
+    )
+    .persistent(false)
+    .fetch_one(connection)
+    .await
+    .map_err(during_read)
+}
+
 /// Checks that the tables are there and of this library's version.
 pub(super) async fn check(connection: &mut PgConnection, prefix: &str) -> StoreResult<()> {
-    let row = sqlx::query("SELECT to_regclass($1) IS NOT NULL")
-        .bind(format!("{prefix}credit_migrations"))
+    let (history, present) = state(connection, prefix).await?;
+    check_history(MIGRATIONS, &history, &present)
+}
+
+/// What was applied, and which of the tables are there. A table of the history's name that is somebody else's is an error.
+async fn state(connection: &mut PgConnection, prefix: &str) -> StoreResult<(Vec<Applied>, BTreeSet<String>)> {
+    const PRESENT: &str = "SELECT t.name, (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid \
+             AND (a.attname, a.atttypid) IN (('version', 'int8'::regtype), ('checksum', 'text'::regtype))) \
+         FROM unnest($2::text[]) t(name) JOIN pg_class c ON c.oid = to_regclass($1 || t.name) \
+         WHERE c.relpersistence <> 't'";
+    let rows = sqlx::query(PRESENT)
+        .bind(prefix)
+        .bind(tables(MIGRATIONS))
         .persistent(false)
-        .fetch_one(&mut *connection)
+        .fetch_all(&mut *connection)
         .await
         .map_err(during_read)?;
-    let there: bool = row.try_get(0).map_err(during_read)?;
-    let history = if there {
-        Some(applied(connection, prefix).await?)
-    } else {
-        None
-    };
-    check_history(MIGRATIONS, history.as_deref())?;
-    let lost: Option<String> = sqlx::query_scalar(
-        "SELECT t.name FROM unnest($2::text[]) t(name) WHERE to_regclass($1 || t.name) IS NULL ORDER BY 1 LIMIT 1",
-    )
-    .bind(prefix)
-    .bind(tables(MIGRATIONS))
-    .persistent(false)
-    .fetch_optional(&mut *connection)
-    .await
-    .map_err(during_read)?;
-    lost.map_or(Ok(()), |name| Err(lost_table(&name)))
+    let mut history = Vec::new();
+    let mut present = BTreeSet::new();
+    for row in rows {
+        let name: String = row.try_get(0).map_err(during_read)?;
+        let columns: i64 = row.try_get(1).map_err(during_read)?;
+        if name == "credit_migrations" {
+            if columns != 2 {
+                return Err(others_table(&name));
+            }
+            history = applied(connection, prefix).await?;
+        }
+        present.insert(name);
+    }
+    Ok((history, present))
 }
 
 const SETTINGS: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::int8, \
@@ -346,7 +373,7 @@ pub(super) async fn inspect(connection: &mut PgConnection, prefix: &str) -> Stor
             ));
         }
     }
-    if let Some(lacking) = rights::lacking(connection, prefix).await? {
+    if let Some(lacking) = rights::lacking(connection, prefix).await?.to_run() {
         risks.push(Problem::new(lacking, super::errors::DENIED));
     }
     Ok(Inspected {

@@ -6,7 +6,7 @@ use crate::inspect::Problem;
 use crate::store::migrations::{self, Applied, Migration};
 use crate::store::{Inspected, StoreError, StoreResult};
 use rusqlite::{Connection, ErrorCode, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Every migration, oldest first.
@@ -57,14 +57,12 @@ pub(super) fn check(connection: &Connection) -> StoreResult<()> {
 
 pub(super) fn check_against(connection: &Connection, known: &[Migration]) -> StoreResult<()> {
     let look = || -> Attempt<()> {
-        let history = history(connection)?;
-        migrations::check(known, history.as_deref())?;
-        for table in migrations::tables(known) {
-            if !has_table(connection, table)? {
-                return Err(Failure::Store(migrations::lost_table(table)));
-            }
-        }
-        Ok(())
+        let present = present(connection)?;
+        Ok(migrations::check(
+            known,
+            &history(connection, &present)?,
+            &present,
+        )?)
     };
     look().map_err(|failure| match failure {
         // Not `explain`, which comes here itself.
@@ -191,8 +189,11 @@ pub(super) fn migrate_to(connection: &Connection, known: &[Migration], timeout: 
 
 fn apply(connection: &Connection, known: &[Migration]) -> StoreResult<()> {
     let prepare = || -> Attempt<Vec<Applied>> {
+        let present = present(connection)?;
+        let history = history(connection, &present)?;
+        migrations::check_room(known, &history, &present)?;
         connection.execute_batch(CREATE_HISTORY)?;
-        Ok(history(connection)?.unwrap_or_default())
+        Ok(history)
     };
     let history = prepare().map_err(|failure| match failure {
         Failure::Sqlite(error) => failure::from_code(&error),
@@ -218,17 +219,35 @@ fn refused(migration: &Migration, error: &rusqlite::Error) -> StoreError {
         StoreError::Failed { problem, .. } if failure::code(error) == Some(ErrorCode::Unknown) => {
             StoreError::Failed {
                 problem: format!("migration {} ({}): {problem}", migration.version, migration.name),
-                remedy: "use a database without other tables or triggers whose names begin with credit_",
+                remedy: "use a database without other indexes or triggers whose names begin with credit_",
             }
         }
         other => other,
     }
 }
 
-/// What was applied; `None` where there is no history.
-fn history(connection: &Connection) -> Attempt<Option<Vec<Applied>>> {
-    if !has_table(connection, "credit_migrations")? {
-        return Ok(None);
+/// What stands at the place of a table, by name: SQLite takes capitals for small letters.
+fn present(connection: &Connection) -> Attempt<BTreeSet<String>> {
+    let mut names = connection.prepare_cached(
+        "SELECT lower(name) FROM sqlite_schema WHERE type IN ('table', 'view') AND name LIKE 'credit%'",
+    )?;
+    let names = names.query_map([], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
+/// What was applied. A table of the history's name that is somebody else's is an error.
+fn history(connection: &Connection, present: &BTreeSet<String>) -> Attempt<Vec<Applied>> {
+    if !present.contains("credit_migrations") {
+        return Ok(Vec::new());
+    }
+    let is_ours: bool = connection
+        .prepare_cached(
+            "SELECT count(*) = 2 FROM pragma_table_info('credit_migrations') \
+             WHERE (name, type) IN (VALUES ('version', 'INTEGER'), ('checksum', 'TEXT'))",
+        )?
+        .query_row([], |row| row.get(0))?;
+    if !is_ours {
+        return Err(Failure::Store(migrations::others_table("credit_migrations")));
     }
     let mut statement =
         connection.prepare("SELECT version, checksum FROM credit_migrations ORDER BY version")?;
@@ -238,11 +257,5 @@ fn history(connection: &Connection) -> Attempt<Option<Vec<Applied>>> {
             checksum: row.get(1)?,
         })
     })?;
-    Ok(Some(rows.collect::<Result<_, _>>()?))
-}
-
-fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)")?
-        .query_row([name], |row| row.get(0))
+    Ok(rows.collect::<Result<_, _>>()?)
 }
