@@ -101,7 +101,7 @@ def test_tables_of_somebody_else(sqlite: str, postgres: str, user: uuid.UUID) ->
             for call in (
                 ledger.migrate,
                 ledger.check,
-                lambda: ledger.balance(user),  # noqa: B023
-                lambda: ledger.grant(user, 1, source="purchase"),  # noqa: B023
+                lambda: ledger.balance(user),
+                lambda: ledger.grant(user, 1, source="purchase"),
             ):
                 assert said(call) == printed()["Tables of somebody else"]
