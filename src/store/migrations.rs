@@ -30,6 +30,7 @@ impl Migration {
 
 /// What a migration creates besides tables, and may get lost without anybody noticing: indexes and triggers, by name. What
 /// a later one makes anew is named once.
+#[cfg(any(test, feature = "postgres"))]
 pub(crate) fn objects(known: &[Migration]) -> BTreeSet<(&'static str, &'static str)> {
     let mut objects = BTreeSet::new();
     for line in known.iter().flat_map(|migration| migration.sql.lines()) {

@@ -32,6 +32,7 @@ pub(crate) mod contract_tests;
 pub(crate) mod memory;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) mod migrations;
+#[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(dead_code))]
 mod order_row;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
@@ -610,6 +611,7 @@ pub(crate) trait Reader: Anchors + Retention + Send + Sync + 'static {
     }
 
     /// The schema that the tables are in, where there are schemas and tables.
+    #[cfg(feature = "postgres")]
     fn schema_in_use(&self) -> Reading<'_, Option<String>> {
         Box::pin(async { Ok(None) })
     }
