@@ -157,6 +157,9 @@ class WeChatPay:
         certificates: Platform certificates, for merchants that have these (also).
         refund_notify_url: Where it shall tell of refunds; ``notify_url`` without.
         base_url: Another address of WeChat Pay, for tests.
+        questions_at_once: How many orders ``reconcile_orders`` asks about side by side: 1 to 100, 8 by default.
+        patience: How long the ledger waits for an answer, in seconds or as a ``timedelta``: 1 ms to 10 min, 30 s by
+            default. A single request ends after 15 s; some questions need two.
 
     Raises:
         ValidationError: Something can't be right; ``field`` names it.
@@ -188,7 +191,7 @@ class Alipay:
     Args:
         app_id: The app.
         app_private_key: Its private key, as PEM or bare base64.
-        notify_url: Where Alipay shall tell of payments, without a query.
+        notify_url: Where Alipay shall tell of payments: ``https``, without a query.
         alipay_public_key: Alipay's public key for this app (支付宝公钥, not 应用公钥).
         app_certificate: ``appCertPublicKey_*.crt``.
         alipay_certificate: ``alipayCertPublicKey_RSA2.crt``.
@@ -196,6 +199,9 @@ class Alipay:
         seller_id: The seller ("PID"): notifications for others are refused.
         gateway: Another address of Alipay's, such as the sandbox's.
         qr_product_code: ``QR_CODE_OFFLINE`` (the default) or ``FACE_TO_FACE_PAYMENT``, as the contract says.
+        questions_at_once: How many orders ``reconcile_orders`` asks about side by side: 1 to 100, 8 by default.
+        patience: How long the ledger waits for an answer, in seconds or as a ``timedelta``: 1 ms to 10 min, 30 s by
+            default. A single request ends after 15 s; some questions need two.
 
     Raises:
         ValidationError: Something can't be right; ``field`` names it.

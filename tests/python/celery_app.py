@@ -16,8 +16,8 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
-    # What a killed child had is handed out again soon.
-    broker_transport_options={"visibility_timeout": 10},
+    # What a killed child had is handed out again soon. Every greenlet may want a connection; kombu has 10 by default.
+    broker_transport_options={"visibility_timeout": 10, "max_connections": 100},
     result_expires=600,
 )
 

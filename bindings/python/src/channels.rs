@@ -89,8 +89,8 @@ fn refused(py: Python<'_>, error: jointo_credits::Error, names: &[(&str, &'stati
 ///     refund_notify_url: Where it shall tell of refunds; ``notify_url`` without.
 ///     base_url: Another address of WeChat Pay, for tests.
 ///     questions_at_once: How many orders ``reconcile_orders`` asks about side by side: 1 to 100, 8 by default.
-///     patience: How long the ledger waits for an answer, in seconds or as a ``timedelta``: 1 ms to 10 min, 30 s by default. A
-///         single request ends after 15 s; some questions need two.
+///     patience: How long the ledger waits for an answer, in seconds or as a ``timedelta``: 1 ms to 10 min, 30 s by
+///         default. A single request ends after 15 s; some questions need two.
 ///
 /// Raises:
 ///     ValidationError: Something can't be right; ``field`` names it.
@@ -199,8 +199,8 @@ impl WeChatPay {
 ///     gateway: Another address of Alipay's, such as the sandbox's.
 ///     qr_product_code: ``QR_CODE_OFFLINE`` (the default) or ``FACE_TO_FACE_PAYMENT``, as the contract says.
 ///     questions_at_once: How many orders ``reconcile_orders`` asks about side by side: 1 to 100, 8 by default.
-///     patience: How long the ledger waits for an answer, in seconds or as a ``timedelta``: 1 ms to 10 min, 30 s by default. A
-///         single request ends after 15 s; some questions need two.
+///     patience: How long the ledger waits for an answer, in seconds or as a ``timedelta``: 1 ms to 10 min, 30 s by
+///         default. A single request ends after 15 s; some questions need two.
 ///
 /// Raises:
 ///     ValidationError: Something can't be right; ``field`` names it.
