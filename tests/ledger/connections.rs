@@ -217,6 +217,22 @@ async fn roles_need_the_rights_of_the_page_on_postgres() {
     assert!(cleaner.cleanup_transactions(&cleanup).await.unwrap().removed > 0);
     cleaner.cleanup_consumption_logs(&cleanup).await.unwrap();
     cleaner.close().await;
+    for _ in 0..3 {
+        ledger
+            .anchor(&jointo_credits::Signing::Unsigned, false)
+            .await
+            .unwrap();
+    }
+    admin(
+        &database.url,
+        &format!("REVOKE DELETE ON credits.credit_anchor_leaves FROM {app}"),
+    )
+    .await;
+    let refused = ledger.prune_anchors(1).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("lacks DELETE on credit_anchor_leaves;"),
+        "{refused}"
+    );
 
     // It can't take the guards away.
     for forbidden in [
