@@ -98,7 +98,7 @@ sys.stdin.read()"""
             other.communicate()
 
 
-def eventually(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def eventually(holds: Callable[[], bool], what: str, seconds: float = 180) -> None:
     """Waits until something is so."""
     ends = time.monotonic() + seconds
     while not holds():
