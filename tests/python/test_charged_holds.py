@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import threading
 import uuid
@@ -350,6 +351,36 @@ def test_a_hold_that_is_about_to_expire_gets_its_whole_time_again(url: str, user
         clock.set(now + timedelta(hours=2))
         with pytest.raises(HoldExpiredError):
             _holds.renewed(ledger, old)
+
+
+def test_a_hold_is_one_tasks_though_clocks_differ(url: str, user: uuid.UUID) -> None:
+    """The account's next entry is by a clock that is behind the one that made the hold."""
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    with Ledger.connect(url, clock=clock) as ledger:
+        ledger.migrate()
+        ledger.grant(user, 1000, source="purchase")
+        made = ledger.consume(user, amount=10, idempotency_key=_holds.key_of("task-1"))
+        given = ledger.consume(user, amount=10)
+        for behind in (timedelta(milliseconds=1), timedelta(minutes=4)):
+            clock.set(made.created_at - behind)
+            for _ in range(60):
+                ledger.consume(user, amount=1)
+        with pytest.raises(InvalidStateError, match="another task"):
+            _holds.take(ledger, made, "task-2")
+        _holds.take(ledger, made, "task-1")
+        _holds.take(ledger, given, "task-3")
+        with pytest.raises(InvalidStateError, match="another task"):
+            _holds.take(ledger, given, "task-2")
+
+
+def test_a_hold_whose_entry_is_not_there_is_no_tasks(url: str, user: uuid.UUID) -> None:
+    with Ledger.connect(url) as ledger:
+        ledger.migrate()
+        ledger.grant(user, 1000, source="purchase")
+        held = ledger.consume(user, amount=10)
+        unknown = dataclasses.replace(held, id=uuid.uuid4())
+        with pytest.raises(InvalidStateError, match="made for"):
+            _holds.take(ledger, unknown, "task-1")
 
 
 def test_what_is_held_again_is_the_same(url: str, user: uuid.UUID) -> None:

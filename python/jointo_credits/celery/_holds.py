@@ -65,13 +65,18 @@ def lifetime(held: Consumption) -> timedelta:
 
 
 def _made_with(ledger: Ledger, held: Consumption) -> str | None:
-    """The key that a hold was made with."""
+    """The key that a hold was made with; None where it had none.
+
+    Raises:
+        InvalidStateError: The entry that made it is not in the journal any more, so nobody can tell which task it is for.
+    """
     cursor = None
     while True:
+        # From the newest entry of that time back. Not from the time itself on (`since`): where another clock is a little
+        # behind, that begins after entries of that clock, and the one that is looked for may stand before these.
         page = ledger.transactions(
             held.user_id,
             kind="consume",
-            since=held.created_at,
             until=held.created_at + timedelta(microseconds=1),
             limit=100,
             cursor=cursor,
@@ -81,7 +86,11 @@ def _made_with(ledger: Ledger, held: Consumption) -> str | None:
                 return entry.idempotency_key
         cursor = page.next_cursor
         if cursor is None:
-            return None
+            raise InvalidStateError(
+                f"nobody can tell which task consumption {held.id} was made for: its entry has left the journal",
+                consumption_id=held.id,
+                state=held.status,
+            )
 
 
 def is_of_terms(ledger: Ledger, held: Consumption, asked: Mapping[str, Any]) -> bool:
@@ -125,7 +134,7 @@ def take(ledger: Ledger, held: Consumption, task_id: str) -> None:
     """Takes a hold for a task: for good, and for no other task after that.
 
     Raises:
-        InvalidStateError: Another task has it, or it is settled.
+        InvalidStateError: Another task has it, or may have it, or it is settled.
         HoldExpiredError: It has expired, and no task had taken it.
     """
     made_with = _made_with(ledger, held) or ""
