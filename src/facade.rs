@@ -485,13 +485,14 @@ impl Ledger {
         Ok(balance)
     }
 
-    /// What a balance tells of the account, with everything applied that is due; and the number of the last entry that was
-    /// written. Nothing is told where the clocks differ.
+    /// The account as it is now, for a balance: [`outline`](Self::outline). An error where this process's clock and the
+    /// database's differ too much.
     async fn state_and_number(&self, user_id: Uuid, now: Timestamp) -> Result<(State, i64)> {
         self.outline(user_id, now, true).await
     }
 
-    /// The same at a time; of the clocks it is only told where they are to be compared.
+    /// The account with everything applied that is due at `at`, and the number of the last entry that was written. With
+    /// `compare_clocks` it is an error where this process's clock and the database's differ too much.
     pub(crate) async fn outline(
         &self,
         user_id: Uuid,
@@ -502,9 +503,10 @@ impl Ledger {
         for extent in [Extent::OUTLINE, Extent::outline_with(OUTLINE_ROWS), Extent::WHOLE] {
             let loaded = self
                 .read(move |reader| async move {
-                    match compare_clocks {
-                        true => reader.account_now(user_id, at, extent).await,
-                        false => reader.account(user_id, at, extent).await,
+                    if compare_clocks {
+                        reader.account_now(user_id, at, extent).await
+                    } else {
+                        reader.account(user_id, at, extent).await
                     }
                 })
                 .await?;

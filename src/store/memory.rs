@@ -596,10 +596,7 @@ impl Reader for MemoryStore {
     }
 
     fn lots(&self, user_id: Uuid, lot_ids: Vec<Uuid>) -> Reading<'_, Vec<Lot>> {
-        self.read(|books| {
-            let lots = lot_ids.iter().filter_map(|id| books.lots.get(&(user_id, *id)));
-            lots.cloned().collect()
-        })
+        self.read(|books| named(&books.lots, user_id, lot_ids).collect())
     }
 
     fn order(&self, order_no: OrderNo) -> Reading<'_, Option<Order>> {
