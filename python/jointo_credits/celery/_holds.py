@@ -68,12 +68,12 @@ def _made_with(ledger: Ledger, held: Consumption) -> str | None:
     """The key that a hold was made with; None where it had none.
 
     Raises:
-        InvalidStateError: The entry that made it is not in the journal any more, so nobody can tell which task it is for.
+        InvalidStateError: The entry that made it has left the journal: nobody can tell which task it is for.
     """
     cursor = None
     while True:
-        # From the newest entry of that time back. Not from the time itself on (`since`): where another clock is a little
-        # behind, that begins after entries of that clock, and the one that is looked for may stand before these.
+        # From the newest entry of that time back. Not from the time itself on (`since`): where another clock is behind,
+        # that begins after the entries of that clock, and the one that is looked for may stand before these.
         page = ledger.transactions(
             held.user_id,
             kind="consume",
