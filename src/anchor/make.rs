@@ -3,7 +3,8 @@
 //! All heads are read in one picture of the database. The first anchor looks at all accounts, the next ones at those with
 //! entries since, and at the leaves that share a bucket with them. What they go on from has to lead to the root of the anchor
 //! before, and each account that changed has to go on from the entry that was anchored: so an anchor never covers up what
-//! the one before would have shown.
+//! the one before would have shown. Where that entry is not in the journal any more, the checkpoint has to be at it: what was
+//! written after an anchor leaves 30 days later at the earliest.
 
 use super::items::items;
 use super::proof::Proof;
@@ -17,7 +18,8 @@ use crate::ledger::{Entry, Hash, Refusal, Timestamp};
 #[cfg(feature = "archive")]
 use crate::retention::entries_of;
 use crate::store::anchors::{AnchorRow, AnchorWrite, Group};
-use crate::store::{Reader, Snapshot, StoreError, StoreResult};
+use crate::store::retention::KEYS_KEPT;
+use crate::store::{CLOCKS_APART, Reader, Snapshot, StoreError, StoreResult};
 use crate::verify::{Anchored, Past, Verification, catalogue};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,6 +34,8 @@ const PAGE: usize = 4_096;
 const PROVED_MAX: usize = 1_000_000;
 /// How many anchors are kept at the least, whatever is asked for.
 const ANCHORS_KEPT_MIN: u64 = 2;
+/// For clocks that differ, where it matters how long ago an anchor was made.
+const MARGIN: Duration = Duration::from_secs(86_400);
 
 fn changed_outside(problem: String) -> StoreError {
     StoreError::Failed {
@@ -52,6 +56,8 @@ struct Draft {
     root: Hash,
     leaves: Vec<Leaf>,
     groups: Vec<Group>,
+    /// Whether entries that were written after the last anchor can have left the journal by now.
+    may_have_left: bool,
 }
 
 impl Ledger {
@@ -73,15 +79,21 @@ impl Ledger {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub async fn anchor(&self, signing: &Signing, all: bool) -> Result<Anchor> {
+        // The next anchor looks at what was written since this one, by the time.
+        self.check_clock().await?;
+        let apart = self
+            .max_clock_skew()
+            .map_or(CLOCKS_APART, |skew| CLOCKS_APART.max(skew * 2));
         let mut tries = TRIES;
         loop {
             let now = self.now();
-            let trust = match signing {
+            let key = match signing {
                 Signing::With(key) => Some(key.public()),
                 Signing::Unsigned => None,
             };
+            let asked = Asked { now, apart, all, key };
             let draft = self
-                .read(move |reader| async move { draft(reader.as_ref(), now, all, trust).await })
+                .read(move |reader| async move { draft(reader.as_ref(), asked).await })
                 .await?;
             let anchor = Anchor::sign(
                 draft.ledger_id,
@@ -162,6 +174,7 @@ impl Ledger {
             accounts: anchor.accounts,
             available: anchor.available,
             held: anchor.held,
+            is_recent: is_recent(anchor, self.now()),
         };
         match archive {
             None => self.audit(Past::Checkpoint, Some(anchored)).await,
@@ -206,10 +219,7 @@ impl Ledger {
             }));
         };
         if way.root != root {
-            return Err(changed_outside(format!(
-                "what the database keeps of anchor {number} does not lead to its root"
-            ))
-            .into());
+            return Err(tampered(number).into());
         }
         let mut all: BTreeMap<i64, Entry> = match archive {
             None => BTreeMap::new(),
@@ -278,7 +288,30 @@ fn no_archive(archive: &str) -> Error {
     Error::invalid("archive", "can't be read by this build", "none", archive)
 }
 
-async fn draft(reader: &dyn Reader, now: Timestamp, all: bool, key: Option<PublicKey>) -> StoreResult<Draft> {
+/// Whether an anchor is so young that nothing can have left the journal that was written after it.
+fn is_recent(anchor: &Anchor, now: Timestamp) -> bool {
+    now < anchor.at.plus(KEYS_KEPT - MARGIN)
+}
+
+/// What was written after an anchor is not older than this.
+fn since(at: Timestamp, apart: Duration) -> Timestamp {
+    let apart = i64::try_from(apart.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(at.as_micros().saturating_sub(apart))
+}
+
+/// What kind of anchor is asked for.
+#[derive(Clone, Copy)]
+struct Asked {
+    now: Timestamp,
+    /// How far the clocks of two processes may differ.
+    apart: Duration,
+    /// Whether all accounts are looked at.
+    all: bool,
+    key: Option<PublicKey>,
+}
+
+async fn draft(reader: &dyn Reader, asked: Asked) -> StoreResult<Draft> {
+    let Asked { now, apart, all, key } = asked;
     let mut snapshot = reader.snapshot().await?;
     let snapshot = snapshot.as_mut();
     // Cards and versions are only ever added.
@@ -287,9 +320,20 @@ async fn draft(reader: &dyn Reader, now: Timestamp, all: bool, key: Option<Publi
     let ledger_id = snapshot.ledger_id().await?;
     let last = snapshot.anchor(None).await?;
     let before = last.as_ref().map(|last| known(last, key)).transpose()?;
-    let mark = snapshot.mark(now).await?;
-    let heads = match &last {
-        Some(last) if !all => snapshot.changed(last.mark.clone()).await?,
+    if let Some(other) = before.as_ref().filter(|before| before.ledger_id != ledger_id) {
+        return Err(changed_outside(format!(
+            "the database says it is ledger {ledger_id}, and its anchor {} is of ledger {}",
+            other.number, other.ledger_id
+        )));
+    }
+    let mark = snapshot.mark().await?;
+    let heads = match (&last, &before) {
+        // An anchor of a time to come was made by a clock that was wrong: what was written since can't be told by it.
+        (Some(last), Some(before)) if !all && before.at <= now => {
+            snapshot
+                .changed(last.mark.clone(), since(before.at, apart))
+                .await?
+        }
         _ => None,
     };
     let number = last.as_ref().map_or(0, |last| last.number) + 1;
@@ -304,10 +348,12 @@ async fn draft(reader: &dyn Reader, now: Timestamp, all: bool, key: Option<Publi
         root: Hash([0; 32]),
         leaves: Vec::new(),
         groups: Vec::new(),
+        // Without an anchor before nothing has to go on from it.
+        may_have_left: before.as_ref().is_none_or(|before| !is_recent(before, now)),
     };
     match (before, heads) {
         (Some(before), Some(heads)) => draft.advance(snapshot, &before, heads, items).await?,
-        _ => draft.begin(snapshot, items).await?,
+        (before, _) => draft.begin(snapshot, before.as_ref(), items).await?,
     }
     Ok(draft)
 }
@@ -329,10 +375,15 @@ fn known(last: &AnchorRow, key: Option<PublicKey>) -> StoreResult<Anchor> {
 }
 
 impl Draft {
-    /// Looks at all accounts.
-    async fn begin(&mut self, snapshot: &mut dyn Snapshot, items: Vec<Leaf>) -> StoreResult<()> {
+    /// Looks at all accounts, and at all leaves: these have to lead to the root of the last anchor.
+    async fn begin(
+        &mut self,
+        snapshot: &mut dyn Snapshot,
+        last: Option<&Anchor>,
+        items: Vec<Leaf>,
+    ) -> StoreResult<()> {
         let (count, mut items) = (items.len() as u64, items.into_iter().peekable());
-        let mut tree = Growing::new();
+        let (mut tree, mut before) = (Growing::new(), Growing::new());
         let (mut after, mut after_leaf) = (None, None);
         let (mut leaves, mut ended) = (Vec::new().into_iter().peekable(), false);
         loop {
@@ -364,7 +415,10 @@ impl Draft {
                     }
                     match leaves.next_if(|leaf| leaf.user_id <= head.user_id) {
                         Some(leaf) if leaf.user_id < head.user_id => return Err(gone(leaf.user_id)),
-                        Some(leaf) => drop(known.insert(leaf.user_id, leaf)),
+                        Some(leaf) => {
+                            before.add(&leaf);
+                            known.insert(leaf.user_id, leaf);
+                        }
                         None => break,
                     }
                 }
@@ -381,6 +435,10 @@ impl Draft {
         };
         if let Some(leaf) = more {
             return Err(gone(leaf.user_id));
+        }
+        let root_before = last.map_or_else(|| tree::root(Growing::new().buckets()), |last| last.root);
+        if tree::root(before.buckets()) != root_before {
+            return Err(tampered(self.number - 1));
         }
         (self.accounts, self.available, self.held) = (tree.accounts - count, tree.available, tree.held);
         let groups = (0..).zip(
@@ -409,29 +467,42 @@ impl Draft {
                     .is_none_or(|leaf| (leaf.seq, leaf.hash) != (head.seq, head.hash))
             })
             .collect();
-        let before: Vec<&Leaf> = changed
+        let wanted = changed
             .iter()
             .filter_map(|head| known.get(&head.user_id))
-            .collect();
-        let wanted = before.iter().map(|leaf| (leaf.user_id, leaf.seq)).collect();
+            .map(|leaf| (leaf.user_id, leaf.seq));
         let found: BTreeMap<(Uuid, i64), Hash> = snapshot
-            .hashes(wanted)
+            .hashes(wanted.collect())
             .await?
             .into_iter()
             .map(|(user_id, seq, hash)| ((user_id, seq), hash))
             .collect();
-        for (head, leaf) in changed
-            .iter()
-            .filter_map(|head| Some((head, known.get(&head.user_id)?)))
-        {
-            let is_there = match found.get(&(leaf.user_id, leaf.seq)) {
-                Some(hash) => *hash == leaf.hash,
-                None => has_left(snapshot, leaf).await?,
-            };
-            if head.seq <= leaf.seq || !is_there {
+        let users = changed.iter().map(|head| head.user_id).collect();
+        let left: BTreeMap<Uuid, (i64, Hash)> = snapshot
+            .left_until(users)
+            .await?
+            .into_iter()
+            .map(|(user_id, seq, hash)| (user_id, (seq, hash)))
+            .collect();
+        for head in &changed {
+            let (user_id, leaf) = (head.user_id, known.get(&head.user_id));
+            let (anchored, left) = (leaf.map_or(0, |leaf| leaf.seq), left.get(&user_id));
+            if let Some((seq, _)) = left.filter(|(seq, _)| *seq > anchored && !self.may_have_left) {
                 return Err(changed_outside(format!(
-                    "account (or part of the catalogue) {} was anchored at {} with hash {}, from which it does not go on",
-                    leaf.user_id, leaf.seq, leaf.hash
+                    "account {user_id} was anchored at {anchored}, and its entries up to {seq} have left the journal, which \
+                     are too young to leave"
+                )));
+            }
+            let Some(leaf) = leaf else { continue };
+            let goes_on = match (found.get(&(user_id, leaf.seq)), left) {
+                (Some(hash), _) => *hash == leaf.hash,
+                (None, Some((seq, hash))) if *seq == leaf.seq => *hash == leaf.hash,
+                (None, left) => left.is_some_and(|(seq, _)| *seq > leaf.seq),
+            };
+            if head.seq <= leaf.seq || !goes_on {
+                return Err(changed_outside(format!(
+                    "account (or part of the catalogue) {user_id} was anchored at {} with hash {}, from which it does not go on",
+                    leaf.seq, leaf.hash
                 )));
             }
         }
@@ -447,12 +518,7 @@ impl Draft {
         mut heads: Vec<Leaf>,
         items: Vec<Leaf>,
     ) -> StoreResult<()> {
-        let tampered = || {
-            changed_outside(format!(
-                "what the database keeps of anchor {} does not lead to its root",
-                last.number
-            ))
-        };
+        let tampered = || tampered(last.number);
         let empty = tree::bucket([]);
         let empty_group = tree::root(vec![empty; GROUP]);
         let mut roots = vec![empty_group; BUCKETS / GROUP];
@@ -471,10 +537,9 @@ impl Draft {
         let users = heads.iter().map(|head| head.user_id).collect();
         let known = snapshot.leaves_of(users).await?.into_iter();
         let known: BTreeMap<Uuid, Leaf> = known.map(|leaf| (leaf.user_id, leaf)).collect();
+        // All that is in their buckets; also where nothing has changed, for it is by their leaves that that is told.
+        let places: BTreeSet<u16> = heads.iter().map(|head| bucket_of(head.user_id)).collect();
         let changed = self.change(snapshot, heads, &known).await?;
-
-        // What else is in their buckets.
-        let places: BTreeSet<u16> = changed.iter().map(|head| bucket_of(head.user_id)).collect();
         let mut buckets: BTreeMap<u16, BTreeMap<Uuid, Leaf>> =
             places.iter().map(|place| (*place, BTreeMap::new())).collect();
         for leaf in snapshot.leaves_in(places.iter().copied().collect()).await? {
@@ -556,19 +621,18 @@ fn group(number: i32, buckets: &[Hash]) -> Group {
     }
 }
 
+/// `number`: 0 where there is no anchor.
+fn tampered(number: i64) -> StoreError {
+    changed_outside(match number {
+        0 => "the database keeps what belongs to an anchor, and has none".into(),
+        _ => format!("what the database keeps of anchor {number} does not lead to its root"),
+    })
+}
+
 fn gone(user_id: Uuid) -> StoreError {
     changed_outside(format!(
         "account (or part of the catalogue) {user_id} was anchored and is gone"
     ))
-}
-
-/// Whether an entry that is not in the journal has left it for the archive.
-async fn has_left(snapshot: &mut dyn Snapshot, leaf: &Leaf) -> StoreResult<bool> {
-    let checkpoint = snapshot.checkpoint(leaf.user_id).await?;
-    Ok(checkpoint.is_some_and(|checkpoint| match checkpoint.account.seq {
-        seq if seq == leaf.seq => checkpoint.account.hash == leaf.hash,
-        seq => seq > leaf.seq,
-    }))
 }
 
 /// The way from an account's leaf to the root.

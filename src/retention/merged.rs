@@ -317,12 +317,12 @@ impl AnchorReads for Archived {
         self.inner.anchor(number)
     }
 
-    fn mark(&mut self, now: Timestamp) -> Reading<'_, String> {
-        self.inner.mark(now)
+    fn mark(&mut self) -> Reading<'_, String> {
+        self.inner.mark()
     }
 
-    fn changed(&mut self, mark: String) -> Reading<'_, Option<Vec<Leaf>>> {
-        self.inner.changed(mark)
+    fn changed(&mut self, mark: String, since: Timestamp) -> Reading<'_, Option<Vec<Leaf>>> {
+        self.inner.changed(mark, since)
     }
 
     fn leaves(&mut self, number: i64, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Leaf>> {
@@ -343,6 +343,10 @@ impl AnchorReads for Archived {
 
     fn groups(&mut self, numbers: Vec<i32>) -> Reading<'_, Vec<Group>> {
         self.inner.groups(numbers)
+    }
+
+    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {
+        self.inner.left_until(accounts)
     }
 
     fn hashes(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {

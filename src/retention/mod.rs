@@ -37,6 +37,7 @@ use crate::error::{Error, Result, Written};
 use crate::facade::{Ledger, Page, Piece, TransactionFilter, page_limit};
 use crate::ledger::{Checkpoint, Entry, Hash, Hold, Refusal, Timestamp};
 use crate::lines;
+pub use crate::store::retention::KEYS_KEPT;
 use crate::store::retention::{AccountRemoval, ArchiveFile, ArchiveKind, Removal};
 use crate::store::{Reader, StoreError, StoreResult, StoredEntry};
 use crate::verify::{Anchored, Facts, Fault, FaultKind, Past, Scope, Verification, verify};
@@ -46,9 +47,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
-
-/// How long an idempotency key is kept at the least, and with it everything else.
-pub const KEYS_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// Rows removed in one transaction.
 const BATCH: usize = 1_000;

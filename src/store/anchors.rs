@@ -11,7 +11,7 @@ pub(crate) struct AnchorRow {
     pub(crate) number: i64,
     /// Its line.
     pub(crate) record: String,
-    /// Where the journal was; only the store that wrote it can read it.
+    /// Where the journal was; only the store that wrote it can read it. Empty where the anchor's time says it.
     pub(crate) mark: String,
 }
 
@@ -44,12 +44,16 @@ pub(crate) trait AnchorReads: Send {
     /// The anchor with this number; the newest one where `None`.
     fn anchor(&mut self, number: Option<i64>) -> Reading<'_, Option<AnchorRow>>;
 
-    /// Where the journal is now, for [`changed`](AnchorReads::changed). `now`: the ledger's clock.
-    fn mark(&mut self, now: Timestamp) -> Reading<'_, String>;
+    /// Where the journal is now, for [`changed`](AnchorReads::changed).
+    fn mark(&mut self) -> Reading<'_, String>;
 
-    /// The heads of at least the accounts with entries that were written since this mark, in order of id. `None` where that
-    /// can't be told: then all accounts have to be looked at.
-    fn changed(&mut self, mark: String) -> Reading<'_, Option<Vec<Leaf>>>;
+    /// The heads of at least the accounts with entries that were written since the newest anchor, in order of id. `None` where
+    /// that can't be told: then all accounts have to be looked at. `mark`: that anchor's. `since`: when it was made, or
+    /// earlier, for clocks differ.
+    ///
+    /// The mark stands in the database and is not signed. It may be believed only as far as leaves confirm it, whose accounts
+    /// are then among those that are given: their leaves are compared with the root.
+    fn changed(&mut self, mark: String, since: Timestamp) -> Reading<'_, Option<Vec<Leaf>>>;
 
     /// The leaves as of an anchor, of accounts with an id greater than `after`.
     fn leaves(&mut self, number: i64, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Leaf>>;
@@ -65,6 +69,9 @@ pub(crate) trait AnchorReads: Send {
 
     /// Those of these groups that are there.
     fn groups(&mut self, numbers: Vec<i32>) -> Reading<'_, Vec<Group>>;
+
+    /// The numbers and hashes of the checkpoints of these accounts; of those that have one.
+    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash)>>;
 
     /// The hashes of those of these entries that are in the journal.
     fn hashes(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<(Uuid, i64, Hash)>>;

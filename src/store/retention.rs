@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
 
+/// How long an idempotency key is kept at the least, and with it everything else.
+pub const KEYS_KEPT: Duration = Duration::from_secs(30 * 86_400);
+
 /// How far the clocks of two processes may differ: what is compared by time, and not by number, is that much older.
 pub(crate) const CLOCKS_APART: Duration = Duration::from_secs(3_600);
 

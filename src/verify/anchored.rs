@@ -31,6 +31,23 @@ impl Comparison {
         }
     }
 
+    /// What was written after a young anchor is in the journal. `until`: the last entry that has left; 0 where none has.
+    pub(super) fn left(&self, user_id: Uuid, leaf: Option<&Leaf>, until: i64, found: &mut Verification) {
+        let anchored = leaf.map_or(0, |leaf| leaf.seq);
+        if self.anchored.is_recent && until > anchored {
+            found.fault(Fault {
+                user_id,
+                seq: Some(until),
+                id: None,
+                kind: FaultKind::Anchor,
+                detail: format!(
+                    "its checkpoint stands for entries up to this one; when the anchor was made its last was {anchored}, and \
+                     what came after that is too young to have left the journal"
+                ),
+            });
+        }
+    }
+
     /// `met`: what the journal says of the leaf's entry.
     pub(super) fn account(&mut self, leaf: &Leaf, met: Option<Met>, found: &mut Verification) {
         found.anchored += 1;

@@ -222,6 +222,8 @@ pub(crate) struct Anchored {
     pub(crate) accounts: u64,
     pub(crate) available: i128,
     pub(crate) held: i128,
+    /// Whether it is so young that nothing can have left the journal that was written after it.
+    pub(crate) is_recent: bool,
 }
 
 /// What is audited, and against what.
@@ -282,6 +284,9 @@ fn audit(
         }
         let checkpoint = tables.checkpoints.take(|c| c.account.user_id == user_id)?;
         let left_until = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.account.seq);
+        if let Some(anchor) = &anchor {
+            anchor.left(user_id, leaf.as_ref(), left_until, &mut found);
+        }
         if let (Some(whole), Some(checkpoint)) = (&mut whole, &checkpoint) {
             whole.checkpoint(checkpoint, &mut found);
         }

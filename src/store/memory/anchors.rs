@@ -72,11 +72,11 @@ impl AnchorReads for Books {
         ready(Ok(found.cloned()))
     }
 
-    fn mark(&mut self, _: Timestamp) -> Reading<'_, String> {
+    fn mark(&mut self) -> Reading<'_, String> {
         ready(Ok(String::new()))
     }
 
-    fn changed(&mut self, _: String) -> Reading<'_, Option<Vec<Leaf>>> {
+    fn changed(&mut self, _: String, _: Timestamp) -> Reading<'_, Option<Vec<Leaf>>> {
         ready(Ok(Some(self.accounts.values().map(head).collect())))
     }
 
@@ -113,6 +113,15 @@ impl AnchorReads for Books {
     fn groups(&mut self, numbers: Vec<i32>) -> Reading<'_, Vec<Group>> {
         let found = numbers.iter().filter_map(|number| self.tree.groups.get(number));
         ready(Ok(found.cloned().collect()))
+    }
+
+    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {
+        let found = accounts
+            .iter()
+            .filter_map(|user_id| self.checkpoints.get(user_id))
+            .map(|checkpoint| &checkpoint.account)
+            .map(|account| (account.user_id, account.seq, account.hash));
+        ready(Ok(found.collect()))
     }
 
     fn hashes(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {

@@ -1,8 +1,7 @@
 //! What anchors read and write.
 //!
 //! What was written since the last anchor is found by time, with a BRIN index on the journal. Times are those of the processes
-//! that wrote: it looks further back by as much as clocks may differ. What is missed nevertheless is anchored with the
-//! account's next entry, or by an anchor that looks at all accounts.
+//! that wrote. What is missed by that is anchored with the account's next entry, or by an anchor that looks at all accounts.
 
 use super::fields::{Fields, OfRow, Unreadable};
 use super::read::limit;
@@ -12,7 +11,7 @@ use super::{PostgresStore, during_read};
 use crate::anchor::tree::{Leaf, bucket_of};
 use crate::ledger::{Hash, Timestamp};
 use crate::store::anchors::{AnchorReads, AnchorRow, AnchorWrite, Anchors, Group};
-use crate::store::{CLOCKS_APART, Page, Reading, StoreResult};
+use crate::store::{Page, Reading, StoreResult};
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -57,17 +56,12 @@ impl AnchorReads for PostgresSnapshot {
         })
     }
 
-    fn mark(&mut self, now: Timestamp) -> Reading<'_, String> {
-        Box::pin(async move { Ok(now.as_micros().to_string()) })
+    fn mark(&mut self) -> Reading<'_, String> {
+        Box::pin(std::future::ready(Ok(String::new())))
     }
 
-    fn changed(&mut self, mark: String) -> Reading<'_, Option<Vec<Leaf>>> {
+    fn changed(&mut self, _: String, since: Timestamp) -> Reading<'_, Option<Vec<Leaf>>> {
         Box::pin(async move {
-            let apart = i64::try_from(CLOCKS_APART.as_micros()).unwrap_or(i64::MAX);
-            let Some(mark) = mark.parse::<i64>().ok() else {
-                return Ok(None);
-            };
-            let since = Timestamp::from_micros(mark.saturating_sub(apart));
             let text = self.text("changed_accounts", || {
                 format!(
                     "SELECT {LEAF} FROM {{s}}credit_accounts WHERE user_id IN (SELECT DISTINCT user_id \
@@ -162,6 +156,18 @@ impl AnchorReads for PostgresSnapshot {
                 })
             };
             rows.iter().map(|row| group(row).map_err(during_read)).collect()
+        })
+    }
+
+    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {
+        Box::pin(async move {
+            let text = self.text("left_until", || {
+                "SELECT user_id, seq, hash FROM {s}credit_checkpoints WHERE user_id = ANY($1)".into()
+            });
+            let rows = self.rows(sqlx::query(text).bind(accounts)).await?;
+            all(&rows, "a checkpoint", |c: &mut OfRow<'_>| {
+                Ok((c.get()?, c.get()?, c.get()?))
+            })
         })
     }
 

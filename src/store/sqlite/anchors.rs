@@ -1,8 +1,8 @@
 //! What anchors read and write.
 //!
 //! The journal's rows have numbers of their own that only grow, so what was written since the last anchor is what stands
-//! behind the row that was the last one then. Where that row is gone (a clean-up removed it, so numbers may come again) all
-//! accounts are looked at.
+//! behind the row that was the last one then. That row was the last entry of its account, which the account's leaf shows too.
+//! Where it is gone (a clean-up removed it, so numbers may come again), or the leaf shows another, all accounts are looked at.
 
 use super::SqliteStore;
 use super::failure::Attempt;
@@ -16,6 +16,10 @@ use crate::store::anchors::{AnchorReads, AnchorRow, AnchorWrite, Anchors, Group}
 use crate::store::{Page, Reading};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
+
+/// An account's leaf, as of the newest anchor.
+const LEAF_NOW: &str = "SELECT user_id, seq, hash, available, held FROM credit_anchor_leaves \
+     WHERE user_id = ?1 AND until IS NULL ORDER BY number DESC LIMIT 1";
 
 impl AnchorReads for SqliteSnapshot {
     fn ledger_id(&mut self) -> Reading<'_, Uuid> {
@@ -34,21 +38,26 @@ impl AnchorReads for SqliteSnapshot {
         })
     }
 
-    fn mark(&mut self, _: Timestamp) -> Reading<'_, String> {
+    fn mark(&mut self) -> Reading<'_, String> {
         self.read(|connection| Ok(last_row(connection)?.unwrap_or_default()))
     }
 
-    fn changed(&mut self, mark: String) -> Reading<'_, Option<Vec<Leaf>>> {
+    fn changed(&mut self, mark: String, _: Timestamp) -> Reading<'_, Option<Vec<Leaf>>> {
+        // With the row that was the last one: its account's leaf is what the mark is believed for.
         const SQL: &str = "SELECT user_id, seq, hash, available, held FROM credit_accounts \
              WHERE user_id IN (SELECT DISTINCT user_id FROM credit_transactions NOT INDEXED \
-             WHERE rowid > ?1) ORDER BY user_id";
+             WHERE rowid >= ?1) ORDER BY user_id";
         self.read(move |connection| {
             let row = mark
                 .split(':')
                 .next()
                 .and_then(|number| number.parse::<i64>().ok());
             let Some(row) = row else { return Ok(None) };
-            if row_text(connection, row)?.as_ref() != Some(&mark) {
+            let Some((user_id, seq)) = entry_at(connection, row)? else {
+                return Ok(None);
+            };
+            let leaf = one(connection, LEAF_NOW, [blob(&user_id)], rows::LEAF)?;
+            if mark != mark_of(row, user_id, seq) || leaf.is_none_or(|leaf| leaf.seq != seq) {
                 return Ok(None);
             }
             many(connection, SQL, [row], rows::LEAF).map(Some)
@@ -65,12 +74,10 @@ impl AnchorReads for SqliteSnapshot {
     }
 
     fn leaves_of(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<Leaf>> {
-        const SQL: &str = "SELECT user_id, seq, hash, available, held FROM credit_anchor_leaves \
-             WHERE user_id = ?1 AND until IS NULL ORDER BY number DESC LIMIT 1";
         self.read(move |connection| {
             let mut found = Vec::new();
             for user_id in &accounts {
-                found.extend(one(connection, SQL, [blob(user_id)], rows::LEAF)?);
+                found.extend(one(connection, LEAF_NOW, [blob(user_id)], rows::LEAF)?);
             }
             Ok(found)
         })
@@ -105,6 +112,17 @@ impl AnchorReads for SqliteSnapshot {
         })
     }
 
+    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {
+        const SQL: &str = "SELECT user_id, seq, hash FROM credit_checkpoints WHERE user_id = ?1";
+        self.read(move |connection| {
+            let mut found = Vec::new();
+            for user_id in &accounts {
+                found.extend(one(connection, SQL, [blob(user_id)], rows::KEPT)?);
+            }
+            Ok(found)
+        })
+    }
+
     fn hashes(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {
         const SQL: &str =
             "SELECT user_id, seq, hash FROM credit_transactions WHERE user_id = ?1 AND seq = ?2";
@@ -126,16 +144,21 @@ fn last_row(connection: &Connection) -> Attempt<Option<String>> {
         [],
         rows::OPTIONAL_COUNT,
     )?;
-    match found.flatten() {
-        Some(row) => row_text(connection, row),
-        None => Ok(None),
-    }
+    let Some(row) = found.flatten() else {
+        return Ok(None);
+    };
+    let entry = entry_at(connection, row)?;
+    Ok(entry.map(|(user_id, seq)| mark_of(row, user_id, seq)))
 }
 
-fn row_text(connection: &Connection, row: i64) -> Attempt<Option<String>> {
+fn mark_of(row: i64, user_id: Uuid, seq: i64) -> String {
+    format!("{row}:{user_id}:{seq}")
+}
+
+/// Whose entry it is, and its number.
+fn entry_at(connection: &Connection, row: i64) -> Attempt<Option<(Uuid, i64)>> {
     const SQL: &str = "SELECT user_id, seq FROM credit_transactions WHERE rowid = ?1";
-    let found = one(connection, SQL, [row], rows::POSITION)?;
-    Ok(found.map(|(user_id, seq)| format!("{row}:{user_id}:{seq}")))
+    one(connection, SQL, [row], rows::POSITION)
 }
 
 impl Anchors for SqliteStore {
