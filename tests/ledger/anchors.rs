@@ -245,6 +245,26 @@ on_every_database! {
     }
 }
 
+on_every_database! {
+    /// The next one can't tell by its time what was written since, and looks at everything.
+    async fn an_anchor_by_a_clock_that_was_ahead_hides_nothing(database: Database) {
+        let clock = ManualClock::starting_at(START.plus(DAY * 366));
+        let ledger = database.open(database.settings().clock(clock.clone())).await;
+        grant(&ledger, ALICE).await;
+        assert_eq!(anchor(&ledger).await.available, 5);
+        clock.set(START);
+        grant(&ledger, ALICE).await;
+        for hours in [1_u32, 5] {
+            grant(&ledger, BOB).await;
+            clock.set(START.plus(Duration::from_secs(3_600) * hours));
+            let made = anchor(&ledger).await;
+            assert_eq!(made.available, ledger.trial_balance().await.unwrap().available);
+            is_clean(&ledger, &made, None).await;
+        }
+        ledger.close().await;
+    }
+}
+
 /// In steady state an anchor reads and writes what changed, however many accounts there are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_anchor_writes_what_changed() {

@@ -4,8 +4,8 @@ use crate::child::{ALICE, account};
 use crate::database::{self, Database, Kind};
 use crate::on_every_database;
 use jointo_credits::{
-    Cleanup, Clock, Confirm, Consume, Error, Gift, Grant, Ledger, ManualClock, SetPricing, Settings, Source,
-    Timestamp, Written,
+    Cleanup, Clock, Confirm, Consume, Error, Gift, Grant, Ledger, ManualClock, SetPricing, Settings, Signing,
+    Source, Timestamp, Written,
 };
 use sqlx::{Connection, PgConnection};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,6 +84,7 @@ async fn assert_does_nothing(ledger: &Ledger, database: &Database) {
     };
     assert_skewed("cleanup", ledger.cleanup_transactions(&cleanup).await);
     assert_skewed("cleanup", ledger.cleanup_consumption_logs(&cleanup).await);
+    assert_skewed("anchor", ledger.anchor(&Signing::Unsigned, false).await);
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
     let mut tx = connection.begin().await.unwrap();
     assert_skewed(

@@ -6,9 +6,9 @@ use crate::child::ALICE;
 use crate::database::{Database, Kind, START};
 use crate::prices::video;
 use jointo_credits::{
-    Action, Anchor, AnchorKey, Cleanup, Confirm, Consume, Entry, FaultKind, Gift, Grant, Ledger, ManualClock,
-    Money, OpenOrder, OrderCommand, OrderNo, OrderStep, PricedConsume, SavePackage, SetPricing, Source,
-    TransactionFilter, Trust, Usage, Verification,
+    Action, Anchor, AnchorKey, Cleanup, Clock, Confirm, Consume, Entry, FaultKind, Gift, Grant, Ledger,
+    ManualClock, Money, OpenOrder, OrderCommand, OrderNo, OrderStep, PricedConsume, SavePackage, SetPricing,
+    Signing, Source, TransactionFilter, Trust, Usage, Verification,
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::time::Duration;
@@ -34,10 +34,7 @@ pub fn trust() -> Trust {
 }
 
 pub async fn anchor(ledger: &Ledger) -> Anchor {
-    ledger
-        .anchor(&jointo_credits::Signing::With(key()), false)
-        .await
-        .unwrap()
+    ledger.anchor(&Signing::With(key()), false).await.unwrap()
 }
 
 /// A database that was written to, and a way into it that no trigger is in.
@@ -180,6 +177,24 @@ impl Books {
         for (_, text) in triggers.iter().filter(|_| !is_about_schema) {
             connection.execute_batch(text).unwrap();
         }
+    }
+
+    /// What SQLite's store keeps with an anchor: the journal's last row.
+    fn mark_of_last(&self) -> String {
+        if self.database.kind == Kind::Postgres {
+            return "'0'".into();
+        }
+        let connection = rusqlite::Connection::open(self.database.sqlite_path()).unwrap();
+        let sql = "SELECT rowid, user_id, seq FROM credit_transactions ORDER BY rowid DESC LIMIT 1";
+        let read = |row: &rusqlite::Row<'_>| {
+            let user_id = Uuid::from_slice(&row.get::<_, Vec<u8>>(1)?).unwrap();
+            Ok(format!(
+                "'{}:{user_id}:{}'",
+                row.get::<_, i64>(0)?,
+                row.get::<_, i64>(2)?
+            ))
+        };
+        connection.query_row(sql, [], read).unwrap()
     }
 
     async fn journal(&self, user_id: Uuid) -> Vec<Entry> {
@@ -459,10 +474,7 @@ async fn only_an_anchor_shows(kind: Kind) {
                 let named =
                     |fault: &jointo_credits::Fault| fault.kind == FaultKind::Anchor && fault.user_id == NEW;
                 assert!(found.faults.iter().any(named), "{:#?}", found.faults);
-                let refused = books
-                    .ledger
-                    .anchor(&jointo_credits::Signing::With(key()), true)
-                    .await;
+                let refused = books.ledger.anchor(&Signing::With(key()), true).await;
                 assert!(refused.unwrap_err().to_string().contains("does not go on"));
             })
         }),
@@ -472,10 +484,7 @@ async fn only_an_anchor_shows(kind: Kind) {
                     .iter()
                     .map(|table| format!("DELETE FROM {table} WHERE user_id = {{NEW}};"));
                 books.behind(&gone.collect::<String>()).await;
-                let refused = books
-                    .ledger
-                    .anchor(&jointo_credits::Signing::With(key()), true)
-                    .await;
+                let refused = books.ledger.anchor(&Signing::With(key()), true).await;
                 assert!(refused.unwrap_err().to_string().contains("is gone"));
             })
         }),
@@ -585,4 +594,195 @@ async fn what_only_an_anchor_shows_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_only_an_anchor_shows_on_postgres() {
     only_an_anchor_shows(Kind::Postgres).await;
+}
+
+/// An anchor is not made of what the last one would show to be changed.
+async fn an_anchor_covers_nothing_up(kind: Kind) {
+    let books = Books::new(kind).await;
+    anchor(&books.ledger).await;
+    let of_new = |tables: &[&str]| -> (String, String) {
+        let all = tables.iter().map(|table| {
+            let gone = format!(
+                "CREATE TABLE kept_{table} AS SELECT * FROM {table}; DELETE FROM {table} WHERE user_id = {{NEW}};"
+            );
+            let back = format!(
+                "DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept_{table}; DROP TABLE kept_{table};"
+            );
+            (gone, back)
+        });
+        all.unzip()
+    };
+    let account = [&TABLES[..6], &["credit_anchor_leaves"]].concat();
+    let account = of_new(&account);
+    let changes: [(&str, (String, String), bool, &str); 5] = [
+        (
+            "it is said to be another ledger",
+            (
+                "CREATE TABLE kept AS SELECT * FROM credit_ledger; UPDATE credit_ledger SET ledger_id = {NEW}".into(),
+                "DELETE FROM credit_ledger; INSERT INTO credit_ledger SELECT * FROM kept; DROP TABLE kept".into(),
+            ),
+            false,
+            "it is ledger",
+        ),
+        (
+            "the anchors are gone",
+            (
+                "CREATE TABLE kept AS SELECT * FROM credit_anchors; DELETE FROM credit_anchors".into(),
+                "INSERT INTO credit_anchors SELECT * FROM kept; DROP TABLE kept".into(),
+            ),
+            false,
+            "and has none",
+        ),
+        ("an account is gone, and its leaf", account, true, "does not lead to its root"),
+        (
+            "a leaf is another, and nothing is new in its bucket",
+            (
+                "UPDATE credit_anchor_leaves SET seq = seq - 1 WHERE user_id = {ALICE}".into(),
+                "UPDATE credit_anchor_leaves SET seq = seq + 1 WHERE user_id = {ALICE}".into(),
+            ),
+            true,
+            "does not go on",
+        ),
+        (
+            "the last row is said to be one from after the anchor, and its leaf to be of then",
+            (
+                "CREATE TABLE kept AS SELECT * FROM credit_anchors; UPDATE credit_anchors SET mark = {last}; UPDATE \
+                 credit_anchor_leaves SET seq = (SELECT seq FROM credit_accounts a WHERE a.user_id = {ALICE}), hash = \
+                 (SELECT hash FROM credit_accounts a WHERE a.user_id = {ALICE}) WHERE user_id = {ALICE}"
+                    .into(),
+                String::new(),
+            ),
+            false,
+            "does not lead to its root",
+        ),
+    ];
+    for (what, (change, undo), all, expected) in changes {
+        let mut change = change;
+        if change.contains("{last}") {
+            books
+                .ledger
+                .grant(Grant::new(ALICE, 5, Source::Bonus), None)
+                .await
+                .unwrap();
+            change = change.replace("{last}", &books.mark_of_last());
+        }
+        books.behind(&change).await;
+        let made = books.ledger.anchor(&Signing::With(key()), all).await;
+        let refused = made.expect_err(what).to_string();
+        assert!(refused.contains(expected), "{what}: {refused}");
+        books.behind(&undo).await;
+    }
+    books.ledger.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_anchor_covers_nothing_up_on_sqlite() {
+    an_anchor_covers_nothing_up(Kind::SqliteFile).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_anchor_covers_nothing_up_on_postgres() {
+    an_anchor_covers_nothing_up(Kind::Postgres).await;
+}
+
+/// Where the next anchor begins to look stands in the database: whoever moves it hides nothing.
+async fn the_mark_hides_nothing(kind: Kind) {
+    let books = Books::new(kind).await;
+    for mark in ["''", "'9000000000000000'", "{last}"] {
+        anchor(&books.ledger).await;
+        books
+            .ledger
+            .grant(Grant::new(NEW, 5, Source::Bonus), None)
+            .await
+            .unwrap();
+        let mark = mark.replace("{last}", &books.mark_of_last());
+        books
+            .behind(&format!("UPDATE credit_anchors SET mark = {mark}"))
+            .await;
+        let next = anchor(&books.ledger).await;
+        let whole = books.ledger.anchor(&Signing::With(key()), true).await.unwrap();
+        assert_eq!(
+            (next.root, next.available),
+            (whole.root, whole.available),
+            "{mark}"
+        );
+    }
+    books.ledger.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_mark_hides_nothing_on_sqlite() {
+    the_mark_hides_nothing(Kind::SqliteFile).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_mark_hides_nothing_on_postgres() {
+    the_mark_hides_nothing(Kind::Postgres).await;
+}
+
+/// Checkpoints that are right in themselves, for entries that nobody ever wrote or that were too young to leave: made with the
+/// library and a clock that is wrong.
+async fn a_forged_checkpoint_is_found(kind: Kind) {
+    for user_id in [NEW, Uuid::from_u128(0xBAD)] {
+        let books = Books::new(kind).await;
+        let anchored = anchor(&books.ledger).await;
+        let forged = tempfile::tempdir().unwrap();
+        let now = books.clock.now();
+        let wrong = ManualClock::starting_at(now);
+        let forger = books
+            .database
+            .open(books.database.settings().clock(wrong.clone()))
+            .await;
+        forger
+            .grant(Grant::new(user_id, 1_000_000, Source::Purchase), None)
+            .await
+            .unwrap();
+        forger.expire_pending(None).await.unwrap();
+        wrong.set(now.plus(DAY * 100));
+        forger.expire_pending(None).await.unwrap();
+        let cleanup = Cleanup {
+            older_than: DAY * 40,
+            archive: forged.path().display().to_string(),
+            limit: None,
+            dry_run: false,
+        };
+        assert!(forger.cleanup_transactions(&cleanup).await.unwrap().removed > 0);
+        forger.close().await;
+
+        assert!(books.ledger.verify().await.unwrap().is_clean());
+        let found = books
+            .ledger
+            .verify_anchored(&anchored, &trust(), None)
+            .await
+            .unwrap();
+        let named = |fault: &jointo_credits::Fault| {
+            fault.user_id == user_id && fault.detail.contains("too young to have left")
+        };
+        assert!(found.faults.iter().any(named), "{:#?}", found.faults);
+        let refused = books
+            .ledger
+            .anchor(&Signing::With(key()), true)
+            .await
+            .unwrap_err();
+        assert!(refused.to_string().contains("too young"), "{refused}");
+        // A month later it may well have left: only the archive can show it.
+        books.clock.set(now.plus(DAY * 30));
+        let found = books
+            .ledger
+            .verify_anchored(&anchored, &trust(), None)
+            .await
+            .unwrap();
+        assert!(found.is_clean(), "{:#?}", found.faults);
+        books.ledger.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_checkpoint_is_found_on_sqlite() {
+    a_forged_checkpoint_is_found(Kind::SqliteFile).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_checkpoint_is_found_on_postgres() {
+    a_forged_checkpoint_is_found(Kind::Postgres).await;
 }

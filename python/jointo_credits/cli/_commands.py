@@ -608,8 +608,13 @@ def verify(
             f"in {seconds:.1f} s: {'everything fits' if found.is_clean else f'{found.fault_count:,} faults'}"
         )
         if anchor is not None:
-            left = f", {found.anchored_archived:,} of them only in the archive" if found.anchored_archived else ""
-            console.print(f"{found.anchored:,} accounts against the anchor{left}")
+            console.print(f"{found.anchored:,} accounts against the anchor")
+            if found.anchored_archived:
+                console.print(
+                    f"NOT COMPARED: {found.anchored_archived:,} of them, whose anchored entry has left the database. "
+                    "Give the archive (--archive), or a younger anchor.",
+                    soft_wrap=True,
+                )
         for fault in found.faults:
             entry = "" if fault.seq is None else f", entry {fault.seq}"
             what = f"account {fault.user_id}{entry}, {fault.kind}" if fault.user_id.int else fault.kind
