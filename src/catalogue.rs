@@ -5,8 +5,9 @@
 //! - A rate card is never edited. [`SetPricing`] adds a version that counts from an instant; it can't lie in the past,
 //!   since what a call cost then has been charged. (Up to [`LENIENCE`] ago counts as now: the caller's clock, and the
 //!   time it takes to ask.)
-//! - Setting the card that is in force anyway, with no other one waiting, adds nothing: a program may set its prices
-//!   whenever it starts.
+//! - Setting the card that is in force anyway, for as long as it is, adds nothing: a program may set its prices whenever
+//!   it starts. Nor does a card of which the version that counts from `effective_from` says the same: so each call is
+//!   safe to repeat, also after its time has come.
 //! - A card that says `retired` ends its feature's price: from then on there is none. So does one for an account, for it.
 //! - A package has an id for ever and a version that goes up with every change; every version is kept.
 //! - Changes of the catalogue need no idempotency key, which belongs to an account's journal and there is no account here.
@@ -683,13 +684,42 @@ impl Catalogue {
         Ok((saved, change))
     }
 
-    /// A card, added; nothing to write where it is in force anyway.
+    /// The version that says already what is asked for: the first call's, where that was repeated.
+    fn set_before(&self, set: &SetPricing, card: &RateCard, now: Timestamp) -> Option<Uuid> {
+        // What may be taken for now is.
+        let from = set
+            .effective_from
+            .filter(|from| *from >= now || from.plus(LENIENCE) < now);
+        let at = from.unwrap_or(now);
+        let own: Vec<CardVersion> = self
+            .versions(card.feature())
+            .iter()
+            .filter(|v| v.account == set.user_id)
+            .cloned()
+            .collect();
+        let InForce { version, until } = in_force(&own, set.user_id, at);
+        let damaged = self
+            .unreadable(card.feature())
+            .iter()
+            .any(|u| u.account == set.user_id && !u.has_ended(at) && u.comes_before(version));
+        let same = version.filter(|v| match from {
+            Some(from) => v.effective_from == from && v.effective_until == set.effective_until,
+            None => until == set.effective_until,
+        });
+        same.filter(|v| !damaged && v.card.hash() == card.hash())
+            .map(|v| v.pricing.pricing_id)
+    }
+
+    /// A card, added; nothing to write where that is set already.
     pub(crate) fn set(
         &self,
         set: &SetPricing,
         card: &RateCard,
         now: Timestamp,
     ) -> Result<(Uuid, Option<CatalogueChange>)> {
+        if let Some(same) = self.set_before(set, card, now) {
+            return Ok((same, None));
+        }
         let begins = self.begins(card.feature(), set.user_id, now);
         let effective_from = match set.effective_from {
             None => begins,
@@ -715,23 +745,6 @@ impl Catalogue {
             if let Some(t) = t.filter(|t| !t.in_range()) {
                 let limit = format!("{} .. {}", Timestamp::MIN, Timestamp::MAX);
                 return Err(Error::invalid(field, "is out of range", limit, t));
-            }
-        }
-        let versions = self.versions(card.feature());
-        if set.effective_from.is_none() && set.effective_until.is_none() {
-            let own: Vec<CardVersion> = versions
-                .iter()
-                .filter(|v| v.account == set.user_id)
-                .cloned()
-                .collect();
-            let InForce { version, until } = in_force(&own, set.user_id, now);
-            let damaged = self
-                .unreadable(card.feature())
-                .iter()
-                .any(|u| u.account == set.user_id && !u.has_ended(now) && u.comes_before(version));
-            let same = version.filter(|v| until.is_none() && v.card.hash() == card.hash());
-            if let Some(same) = same.filter(|_| !damaged) {
-                return Ok((same.pricing.pricing_id, None));
             }
         }
         let pricing_id = self.new_id(card.feature(), now);

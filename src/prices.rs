@@ -631,7 +631,7 @@ impl Ledger {
         Ok(self.prices().current().await?.pricing(feature))
     }
 
-    /// Adds a version of a feature's rate card. Returns it; where the card is in force anyway, the version that is.
+    /// Adds a version of a feature's rate card. Returns it; where that says nothing new, the version that is there: so it is safe to repeat.
     ///
     /// # Errors
     /// `validation` with the path of the fault in the card, or for an instant that has passed; `unavailable`.

@@ -339,6 +339,42 @@ on_every_database! {
 }
 
 on_every_database! {
+    /// A call that was repeated, because its answer was lost, adds nothing: sooner or later.
+    async fn a_price_that_was_set_is_not_set_again(database: Database) {
+        let clock = clock();
+        let ledger = database.open(database.settings().clock(clock.clone())).await;
+        let at = |hours: u32| START.plus(HOUR * hours);
+        let calls = [
+            SetPricing::new(video("1")),
+            SetPricing::new(video("2")).effective_from(at(2)),
+            SetPricing::new(video("3")).effective_from(at(3)).effective_until(at(5)),
+            SetPricing::new(video("4")).effective_until(at(1)),
+            SetPricing::new(video("5")).user_id(ALICE).effective_from(at(2)),
+        ];
+        let mut first = Vec::new();
+        for call in &calls {
+            let set = ledger.set_pricing(call.clone()).await.unwrap();
+            assert_eq!(ledger.set_pricing(call.clone()).await.unwrap(), set);
+            first.push(set);
+        }
+        // Once their time has come, too, as long as they are what counts from then.
+        clock.set(at(4));
+        for (call, set) in calls.iter().zip(&first).filter(|(call, _)| call.effective_from.is_some()) {
+            assert_eq!(ledger.set_pricing(call.clone()).await.unwrap(), *set);
+        }
+        let other = SetPricing::new(video("2")).effective_from(at(2)).effective_until(at(9));
+        let refused = ledger.set_pricing(other).await.unwrap_err();
+        assert!(matches!(refused, Error::Refused(Refusal::Invalid { field: "effective_from", .. })), "{refused}");
+        // Between two that say the same there was another one: the last word counts.
+        for (rate, version) in [("6", 6), ("7", 7), ("6", 8)] {
+            let set = SetPricing::new(video(rate)).effective_from(at(8));
+            assert_eq!(ledger.set_pricing(set).await.unwrap().version.pricing.version, version);
+        }
+        ledger.close().await;
+    }
+}
+
+on_every_database! {
     /// Two processes set prices whose clocks differ by a second: who came second has the last word.
     async fn a_clock_that_is_behind_sets_prices_too(database: Database) {
         let clock = clock();

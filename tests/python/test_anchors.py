@@ -9,6 +9,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,7 @@ from celery import Celery
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from jointo_credits import AsyncLedger, Ledger, UnavailableError, ValidationError, check_proof
+from jointo_credits import AsyncLedger, Ledger, ManualClock, UnavailableError, ValidationError, check_proof
 from jointo_credits.celery import register
 
 USER = UUID(int=7)
@@ -186,6 +187,21 @@ def test_from_the_command_line(ledger: Ledger, path: Path, tmp_path: Path) -> No
     with sqlite3.connect(path) as books:
         books.execute("UPDATE credit_anchor_leaves SET seq = 9")
     assert "anchor" in run("verify", *database, *checked, expect=6)
+
+
+def test_what_was_not_compared_is_said(path: Path, tmp_path: Path) -> None:
+    clock = ManualClock(datetime.now(timezone.utc) - timedelta(days=100))
+    anchor = tmp_path / "old.anchor"
+    with Ledger.connect(f"sqlite:///{path}", clock=clock) as ledger:
+        ledger.migrate()
+        ledger.grant(USER, 5, source="bonus")
+        anchor.write_text(ledger.anchor(unsigned=True))
+        ledger.grant(USER, 5, source="bonus")
+        clock.advance(timedelta(days=50))
+        assert ledger.cleanup_transactions(timedelta(days=40), tmp_path / "archive").removed == 2
+    checked = ["verify", "--database", f"sqlite:///{path}", "--anchor", str(anchor), "--unsigned"]
+    assert "NOT COMPARED: 1 of them" in run(*checked)
+    assert "NOT COMPARED" not in run(*checked, "--archive", str(tmp_path / "archive"))
 
 
 def test_periodically(ledger: Ledger) -> None:
