@@ -9,7 +9,7 @@ import json
 import sqlite3
 import subprocess
 import sys
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -190,7 +190,7 @@ def test_from_the_command_line(ledger: Ledger, path: Path, tmp_path: Path) -> No
 
 
 def test_what_was_not_compared_is_said(path: Path, tmp_path: Path) -> None:
-    clock = ManualClock(datetime.now(timezone.utc) - timedelta(days=100))
+    clock = ManualClock(datetime.now(UTC) - timedelta(days=100))
     anchor = tmp_path / "old.anchor"
     with Ledger.connect(f"sqlite:///{path}", clock=clock) as ledger:
         ledger.migrate()
