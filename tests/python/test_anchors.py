@@ -192,6 +192,7 @@ def test_from_the_command_line(ledger: Ledger, path: Path, tmp_path: Path) -> No
 def test_what_was_not_compared_is_said(path: Path, tmp_path: Path) -> None:
     clock = ManualClock(datetime.now(UTC) - timedelta(days=100))
     anchor = tmp_path / "old.anchor"
+    (tmp_path / "archive").mkdir()
     with Ledger.connect(f"sqlite:///{path}", clock=clock) as ledger:
         ledger.migrate()
         ledger.grant(USER, 5, source="bonus")
