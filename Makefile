@@ -12,7 +12,7 @@ help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## replay an hour of AI jobs on SQLite in a temporary file (or DATABASE=url); needs only Rust and a C compiler
-	@cargo run --release $(if $(DATABASE),,--no-default-features --features sqlite) --example replay -- \
+	@cargo run --release -p jointo-credits-replay $(if $(DATABASE),,--no-default-features --features sqlite) -- \
 		$(if $(DATABASE),--database '$(DATABASE)') $(DEMO_OPTIONS)
 
 backend: ## start the example backend on PostgreSQL and Redis of its own: FastAPI, Celery, a stand-in AI and payment channels

@@ -1,10 +1,10 @@
 //! The main job on real input: an hour of AI usage, replayed against a ledger, and every credit accounted for.
 //!
 //! ```text
-//! make demo                                                      # an hour of jobs on SQLite, in a temporary file
-//! cargo run --release --example replay                           # the same, with every database built in
-//! cargo run --release --example replay -- --database sqlite:///replay.db --speed 60
-//! cargo run --release --example replay -- --database postgresql://me@localhost/test --schema replay
+//! make demo                                                            # an hour of jobs on SQLite, in a temporary file
+//! cargo run --release -p jointo-credits-replay                         # the same, with every database built in
+//! cargo run --release -p jointo-credits-replay -- --database sqlite:///replay.db --speed 60
+//! cargo run --release -p jointo-credits-replay -- --database postgresql://me@localhost/test --schema replay
 //! ```
 //!
 //! # What it shows
