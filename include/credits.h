@@ -97,18 +97,6 @@
 // A payment channel said no. The facts name the `channel` and its own `reason`.
 #define CREDITS_PAYMENT_CHANNEL 12
 
-// What becomes of credits of a hold that is released after their lot's expiry: they expire at once.
-#define CREDITS_EXPIRED_LOTS_EXPIRE 0
-
-// They live for `release_grace`.
-#define CREDITS_EXPIRED_LOTS_GRACE 1
-
-// What becomes of a payment that arrives when its order is closed: the order is settled.
-#define CREDITS_LATE_PAYMENT_SETTLE 0
-
-// The money is sent back.
-#define CREDITS_LATE_PAYMENT_REFUND 1
-
 // A record's level: something failed.
 #define CREDITS_LOG_ERROR 1
 
@@ -171,9 +159,6 @@
 
 // The bytes of a page's cursor, with its NUL.
 #define CREDITS_CURSOR_TEXT 64
-
-// The bytes of an id in text, with its NUL.
-#define CREDITS_UUID_TEXT 37
 
 // The bytes of the name of a payment channel, or of a parameter, with its NUL.
 #define CREDITS_NAME_TEXT 40
@@ -255,6 +240,21 @@
 
 // An order was made, or changed without moving credits.
 #define CREDITS_KIND_ORDER 13
+
+// What becomes of credits of a hold that is released after their lot's expiry: they expire at once.
+#define CREDITS_EXPIRED_LOTS_EXPIRE 0
+
+// They live for `release_grace`.
+#define CREDITS_EXPIRED_LOTS_GRACE 1
+
+// What becomes of a payment that arrives when its order is closed: the order is settled.
+#define CREDITS_LATE_PAYMENT_SETTLE 0
+
+// The money is sent back.
+#define CREDITS_LATE_PAYMENT_REFUND 1
+
+// The bytes of an id in text, with its NUL.
+#define CREDITS_UUID_TEXT 37
 
 // A clock that stands still until it is moved: a test runs a year in a second. Made by credits_clock_new(), freed by
 // credits_clock_free(); ledgers that use it keep it alive. Safe in all threads.
@@ -1711,6 +1711,9 @@ credits_code credits_trial_balance(const struct credits_ledger *ledger,
                                    char **counter_accounts,
                                    struct credits_error **error);
 
+// Frees text that a function of this library has given. NULL is allowed.
+void credits_string_free(char *text);
+
 // Reads an id such as "0191d8f0-0000-7000-8000-000000000001".
 //
 // @return CREDITS_OK, CREDITS_VALIDATION.
@@ -1718,9 +1721,6 @@ credits_code credits_uuid_parse(const char *written, struct credits_uuid *id, st
 
 // Writes an id with its NUL into `written`, which has room for CREDITS_UUID_TEXT bytes.
 credits_code credits_uuid_format(struct credits_uuid id, char *written);
-
-// Frees text that a function of this library has given. NULL is allowed.
-void credits_string_free(char *text);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -1,13 +1,7 @@
-//! How a body runs: behind a guard against panics, with the ledger's runtime, in the caller's thread.
+//! How a body runs: behind a guard against panics.
 
-use crate::error::{CREDITS_OK, credits_code, credits_error};
-use crate::ledger::credits_ledger;
-use crate::text::{Checked, null};
-use jointo_credits::bindings::thread_waker;
-use std::future::Future;
+use crate::error::{CREDITS_OK, Checked, credits_code, credits_error, null};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 
 /// Runs a body. Its error goes to `error`, where that is not NULL, and its number is the result.
 ///
@@ -35,28 +29,6 @@ pub(crate) unsafe fn guard(
             }
             code
         }
-    }
-}
-
-/// As [`guard`], for what is done with a ledger: one that is there, and of this process.
-///
-/// # Safety
-/// As [`guard`]; `ledger` is NULL, or one that was opened and not closed.
-pub(crate) unsafe fn with(
-    ledger: *const credits_ledger,
-    error: *mut *mut credits_error,
-    body: impl FnOnce(&credits_ledger) -> Checked<()>,
-) -> credits_code {
-    // SAFETY: the caller's promise.
-    unsafe {
-        guard(error, || {
-            let ledger = ledger.as_ref().ok_or_else(|| null("ledger"))?;
-            if ledger.process == std::process::id() {
-                body(ledger)
-            } else {
-                Err(credits_error::forked())
-            }
-        })
     }
 }
 
@@ -88,28 +60,6 @@ pub(crate) unsafe fn write_unless_null<T>(place: *mut T, result: impl FnOnce() -
     if !place.is_null() {
         // SAFETY: the caller's promise.
         unsafe { place.write(result()) };
-    }
-}
-
-/// Waits for a future in this thread. Unlike tokio's own it may be called inside of another runtime, as a Rust program does
-/// that calls a C library that calls us.
-pub(crate) fn wait<T>(
-    ledger: &credits_ledger,
-    future: impl Future<Output = jointo_credits::Result<T>>,
-) -> Checked<T> {
-    let _inside = ledger.runtime.enter();
-    let mut future = pin!(future);
-    // What is there already needs nobody to wake anybody.
-    if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        return Ok(done?);
-    }
-    let waker = thread_waker();
-    let mut context = Context::from_waker(&waker);
-    loop {
-        if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
-            return Ok(done?);
-        }
-        std::thread::park();
     }
 }
 

@@ -1,8 +1,8 @@
 //! Payment channels: what a ledger is told of them when it is opened. Nothing here shows a key.
 
-use crate::error::credits_error;
+use crate::error::{Checked, credits_error};
 use crate::options::{Options, items, required};
-use crate::text::{Checked, optional_duration, optional_text, text};
+use crate::text::{optional_duration, optional_text, text};
 use jointo_credits::payments::Pace;
 use jointo_credits::payments::alipay::{Alipay, AlipayConfig, AlipayKeys};
 use jointo_credits::payments::wechat::{VerificationKey, WeChatConfig, WeChatPay};

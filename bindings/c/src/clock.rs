@@ -1,8 +1,8 @@
 //! A clock that tests move.
 
 use crate::call::{Out, guard};
-use crate::error::{credits_code, credits_error};
-use crate::text::{null, optional_duration};
+use crate::error::{credits_code, credits_error, null};
+use crate::text::optional_duration;
 use jointo_credits::{Clock, ManualClock, Timestamp};
 
 /// A clock that stands still until it is moved: a test runs a year in a second. Made by credits_clock_new(), freed by

@@ -1,17 +1,17 @@
 //! The commands. Each is documented once, for all languages, at `jointo_credits::Ledger`; here with what C adds.
 
-use crate::call::{Out, wait, with, write_unless_null};
-use crate::error::{CREDITS_OK, credits_code, credits_error};
-use crate::ledger::credits_ledger;
+use crate::call::{Out, write_unless_null};
+use crate::error::{CREDITS_OK, Checked, credits_code, credits_error};
+use crate::handle::{credits_ledger, wait, with};
 use crate::options::{Options, items, number, required, sized_items};
 use crate::prices::{credits_attribute, credits_number, usage};
 use crate::results::{
     by_number, credits_clawed_back, credits_consumption, credits_matured, credits_outcome, credits_receipt,
-    credits_uuid, source_number,
+    source_number,
 };
-use crate::text::{
-    Checked, field, id, metadata, optional_amount, optional_duration, optional_text, optional_time, text,
-};
+use crate::strings::field;
+use crate::text::{metadata, optional_amount, optional_duration, optional_text, optional_time, text};
+use crate::uuid::{credits_uuid, id};
 use jointo_credits::bindings;
 use jointo_credits::ledger::limits::BATCH_COMMANDS_MAX;
 use jointo_credits::{
@@ -305,7 +305,7 @@ pub unsafe extern "C" fn credits_confirm(
                 }
                 Some(quantity) => Some(PricedConfirm::quantity(
                     id,
-                    crate::text::decimal("quantity", quantity)?,
+                    crate::money::decimal("quantity", quantity)?,
                 )),
                 None if named.is_empty() => None,
                 None => {

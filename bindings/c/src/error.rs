@@ -1,5 +1,6 @@
 //! What went wrong: a number for programs that is for ever, and an object with the message and the facts.
 
+use crate::strings::c_string;
 use jointo_credits::{Error, OrderNo, Refusal, Written};
 use serde_json::{Map, Value, json};
 use std::ffi::{CStr, CString, c_char};
@@ -46,11 +47,7 @@ pub struct credits_error {
     available: i64,
 }
 
-/// Text for C: up to the first NUL, which none of ours has.
-pub(crate) fn c_string(text: &str) -> CString {
-    let end = text.find('\0').unwrap_or(text.len());
-    CString::new(text.get(..end).unwrap_or_default()).unwrap_or_default()
-}
+pub(crate) type Checked<T> = Result<T, credits_error>;
 
 impl credits_error {
     fn new(code: credits_code, message: &str, facts: Map<String, Value>) -> Self {
@@ -138,6 +135,10 @@ impl credits_error {
             Map::new(),
         )
     }
+}
+
+pub(crate) fn null(field: &'static str) -> credits_error {
+    credits_error::invalid(field, "is NULL", "a pointer to one")
 }
 
 fn facts<const N: usize>(of: [(&str, Value); N]) -> Map<String, Value> {

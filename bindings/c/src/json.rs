@@ -1,7 +1,7 @@
 //! What has no fixed form, as JSON.
 
 use crate::error::credits_error;
-use crate::order_results::amount;
+use crate::money::amount;
 use jointo_credits::payments::{BillLine, Prepared};
 use jointo_credits::pricing::Quote;
 use jointo_credits::{

@@ -4,7 +4,7 @@
 //! How a function is made:
 //!
 //! - It takes pointers, checks each for NULL, copies what it needs, and keeps none ([`text`], [`options`]).
-//! - Its body runs behind [`call::guard`], or [`call::with`] a ledger: a panic becomes an error with the code
+//! - Its body runs behind [`call::guard`], or [`handle::with`] a ledger: a panic becomes an error with the code
 //!   `CREDITS_INTERNAL`.
 //! - Results are written through the last pointers, all of them, only when everything has succeeded.
 //! - Structs that come in begin with their size: a field that an old program does not know is zero, which always means the
@@ -22,16 +22,21 @@ mod channels;
 mod clock;
 mod commands;
 mod error;
+mod handle;
 mod json;
 mod ledger;
 mod log;
+mod money;
 mod options;
 mod order_results;
 mod orders;
 mod prices;
 mod reads;
 mod results;
+mod settings;
+mod strings;
 mod text;
+mod uuid;
 
 use std::ffi::c_char;
 

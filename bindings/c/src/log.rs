@@ -1,6 +1,6 @@
 //! What the library logs, on its way to the program.
 
-use crate::error::c_string;
+use crate::strings::c_string;
 use jointo_credits::bindings::text_of;
 use std::ffi::{c_char, c_void};
 use std::sync::{Once, PoisonError, RwLock};

@@ -1,7 +1,6 @@
 //! Structs that come in: read by their size, so that programs that were compiled with fewer fields still work.
 
-use crate::error::credits_error;
-use crate::text::{Checked, null};
+use crate::error::{Checked, credits_error, null};
 use std::mem::{align_of, size_of};
 
 /// No struct is larger, in any version.

@@ -1,12 +1,13 @@
 //! Structs that go out of calls about orders: as in `results.rs`.
 
+use crate::money::amount;
 use crate::results::{
     CREDITS_LINK_TEXT, CREDITS_NAME_TEXT, CREDITS_NUMBER_TEXT, CREDITS_ORDER_NO_TEXT, CREDITS_TEXT,
-    credits_uuid,
 };
-use crate::text::{field, time};
+use crate::strings::field;
+use crate::text::time;
+use crate::uuid::credits_uuid;
 use jointo_credits::payments::{Prepared, Reply};
-use jointo_credits::pricing::Decimal;
 use jointo_credits::{
     Notification, NotificationEvent, Order, OrderNo, OrderRefund, OrderStatus, Reconciled, RefundStatus,
     StatementReport,
@@ -60,11 +61,6 @@ fn refund_status_number(status: RefundStatus) -> i32 {
         RefundStatus::Failed => CREDITS_ORDER_REFUND_FAILED,
         _ => 0,
     }
-}
-
-/// Hundredths as they are written.
-pub(crate) fn amount(minor: i64) -> String {
-    Decimal::new(minor, 2).to_string()
 }
 
 /// A purchase of a package. What it costs and brings is frozen.

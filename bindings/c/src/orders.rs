@@ -1,21 +1,21 @@
 //! Orders: packages that are bought through a payment channel. Each call is documented once, for all languages, at
 //! `jointo_credits::Ledger`; here with what C adds.
 
-use crate::call::{Out, wait, with, write_unless_null};
+use crate::call::{Out, write_unless_null};
 use crate::commands::shortfall;
-use crate::error::{credits_code, credits_error};
+use crate::error::{Checked, credits_code, credits_error};
+use crate::handle::{credits_ledger, wait, with};
 use crate::json;
-use crate::ledger::credits_ledger;
+use crate::money::decimal;
 use crate::options::{Options, items, optional, required};
 use crate::order_results::{
     credits_notification, credits_order, credits_order_refund, credits_payment_request, credits_reconciled,
     credits_reply, credits_statement_report, order_status_number,
 };
 use crate::reads::{chosen, credits_page_options, turn_over};
-use crate::results::credits_uuid;
-use crate::text::{
-    Checked, decimal, give, id, optional_duration, optional_id, optional_text, optional_time, text,
-};
+use crate::strings::give;
+use crate::text::{optional_duration, optional_text, optional_time, text};
+use crate::uuid::{credits_uuid, id, optional_id};
 use jointo_credits::payments::{Checkout, Headers};
 use jointo_credits::{OrderFilter, OrderNo, OrderPayment, OrderRefundRequest, OrderStatus, Timestamp, money};
 use std::ffi::{c_char, c_void};

@@ -1,12 +1,15 @@
 //! Prices and packages.
 
-use crate::call::{Out, wait, with, write_unless_null};
-use crate::error::{credits_code, credits_error};
+use crate::call::{Out, write_unless_null};
+use crate::error::{Checked, credits_code, credits_error};
+use crate::handle::{credits_ledger, wait, with};
 use crate::json;
-use crate::ledger::credits_ledger;
+use crate::money::decimal;
 use crate::options::{Options, items, required};
-use crate::results::{credits_package, credits_quote, credits_uuid};
-use crate::text::{Checked, decimal, field, give, id, optional_id, optional_text, optional_time, text};
+use crate::results::{credits_package, credits_quote};
+use crate::strings::{field, give};
+use crate::text::{optional_text, optional_time, text};
+use crate::uuid::{credits_uuid, id, optional_id};
 use jointo_credits::pricing::Decimal;
 use jointo_credits::{SavePackage, SetPricing, Usage};
 use std::ffi::c_char;

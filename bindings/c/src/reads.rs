@@ -1,15 +1,17 @@
 //! Reads: balances, pages, audits.
 
-use crate::call::{Out, guard, wait, with, write_unless_null};
-use crate::error::{credits_code, credits_error};
+use crate::call::{Out, guard, write_unless_null};
+use crate::error::{Checked, credits_code, credits_error};
+use crate::handle::{credits_ledger, wait, with};
 use crate::json;
-use crate::ledger::credits_ledger;
 use crate::options::{Options, optional};
 use crate::results::{
     CREDITS_CURSOR_TEXT, by_number, credits_balance, credits_consumption, credits_sums, credits_transaction,
-    credits_uuid, credits_verification, kind_number, status_number,
+    credits_verification, kind_number, status_number,
 };
-use crate::text::{Checked, field, give, id, optional_text, optional_time, text};
+use crate::strings::{field, give};
+use crate::text::{optional_text, optional_time, text};
+use crate::uuid::{credits_uuid, id};
 use jointo_credits::{
     Anchor, AnchorKey, ConsumptionFilter, Kind, Page, PublicKey, Signing, Status, TransactionFilter, Trust,
     check_proof,

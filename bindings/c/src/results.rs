@@ -1,14 +1,14 @@
 //! Structs that go out: numbers, ids and text of fixed size, so that nothing in them has to be freed.
 
-use crate::call::{Out, guard};
-use crate::error::{CREDITS_OK, credits_code, credits_error};
-use crate::text::{field, text, time};
+use crate::error::credits_code;
+use crate::strings::field;
+use crate::text::time;
+use crate::uuid::credits_uuid;
 use jointo_credits::{
     Balance, ClawbackReceipt, Consumption, Entry, Kind, Lot, Matured, Package, PendingHolds, Receipt, Source,
     Status, TrialBalance, Verification,
 };
 use std::ffi::c_char;
-use uuid::Uuid;
 
 /// The bytes of a text field: 255 bytes of UTF-8 and a NUL.
 pub const CREDITS_TEXT: usize = 256;
@@ -18,70 +18,12 @@ pub const CREDITS_ACCOUNT_TEXT: usize = 320;
 pub const CREDITS_NUMBER_TEXT: usize = 48;
 /// The bytes of a page's cursor, with its NUL.
 pub const CREDITS_CURSOR_TEXT: usize = 64;
-/// The bytes of an id in text, with its NUL.
-pub const CREDITS_UUID_TEXT: usize = 37;
 /// The bytes of the name of a payment channel, or of a parameter, with its NUL.
 pub const CREDITS_NAME_TEXT: usize = 40;
 /// The bytes of an order's number, or of a refund's, with its NUL.
 pub const CREDITS_ORDER_NO_TEXT: usize = 48;
 /// The bytes of what a payer scans or opens, with its NUL.
 pub const CREDITS_LINK_TEXT: usize = 8192;
-
-/// An id. All zeros stands for none.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct credits_uuid {
-    /// In the order in which it is written.
-    pub bytes: [u8; 16],
-}
-
-impl From<Uuid> for credits_uuid {
-    fn from(id: Uuid) -> Self {
-        credits_uuid {
-            bytes: *id.as_bytes(),
-        }
-    }
-}
-
-impl From<Option<Uuid>> for credits_uuid {
-    fn from(id: Option<Uuid>) -> Self {
-        id.unwrap_or(Uuid::nil()).into()
-    }
-}
-
-/// Reads an id such as "0191d8f0-0000-7000-8000-000000000001".
-///
-/// @return CREDITS_OK, CREDITS_VALIDATION.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn credits_uuid_parse(
-    written: *const c_char,
-    id: *mut credits_uuid,
-    error: *mut *mut credits_error,
-) -> credits_code {
-    // SAFETY: the pointers are what lib.rs says.
-    unsafe {
-        guard(error, || {
-            let id = Out::new("id", id)?;
-            let parsed = Uuid::parse_str(text("written", written)?).map_err(|_| {
-                credits_error::invalid("written", "is no UUID", "32 hexadecimal digits and 4 dashes")
-            })?;
-            id.write(parsed.into());
-            Ok(())
-        })
-    }
-}
-
-/// Writes an id with its NUL into `written`, which has room for CREDITS_UUID_TEXT bytes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn credits_uuid_format(id: credits_uuid, written: *mut c_char) -> credits_code {
-    if written.is_null() {
-        return crate::error::CREDITS_VALIDATION;
-    }
-    let text: [c_char; CREDITS_UUID_TEXT] = field(Some(&Uuid::from_bytes(id.bytes).to_string()));
-    // SAFETY: the caller has room for it.
-    unsafe { written.cast::<[c_char; CREDITS_UUID_TEXT]>().write(text) };
-    CREDITS_OK
-}
 
 /// A consumption's status: its credits are held.
 pub const CREDITS_PENDING: i32 = 1;
