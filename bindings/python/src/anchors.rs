@@ -1,9 +1,9 @@
 //! What anchors are signed with and checked with, and the check that needs no ledger.
 
-use crate::answers;
+use crate::arguments::Any;
 use crate::arguments::{optional, text, word_of_truth};
-use crate::failures::raise;
-use crate::ledger::Any;
+use crate::errors::raise;
+use crate::results;
 use jointo_credits::{Anchor, AnchorKey, Error, PublicKey, Refusal, Signing, Trust};
 use pyo3::prelude::*;
 
@@ -68,5 +68,5 @@ pub(crate) fn check_proof(
     let (anchor, proof) = (text("anchor", anchor)?, text("proof", proof)?);
     let trust = trust(py, public_key, unsigned)?;
     let found = py.detach(|| jointo_credits::check_proof(&anchor, &proof, &trust));
-    answers::proved(py, found.map_err(|error| raise(py, error))?)
+    results::proved(py, found.map_err(|error| raise(py, error))?)
 }

@@ -1,10 +1,10 @@
 //! What Python passes, checked. Whatever is wrong becomes a `ValidationError` that names the argument.
 
-use crate::answers::names;
-use crate::failures::{invalid, or_invalid};
+use crate::errors::{invalid, or_invalid};
+use crate::objects::names;
 use jointo_credits::ledger::limits::{METADATA_BYTES_MAX, METADATA_LEVELS_MAX};
 use jointo_credits::pricing::{Decimal, parse_decimal};
-use jointo_credits::{Metadata, Timestamp, Usage};
+use jointo_credits::{Metadata, Shortfall, Timestamp, Usage};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -205,7 +205,7 @@ pub(crate) fn metadata(value: &Bound<'_, PyAny>) -> PyResult<Metadata> {
     options.set_item("ensure_ascii", false)?;
     let dumped = names(py)?.dumps.bind(py).call((&plain,), Some(&options));
     let json = or_invalid(dumped, value, "metadata", "can't be written as JSON", expected)?;
-    Metadata::parse(&text("metadata", &json)?).map_err(|refusal| crate::failures::raise(py, refusal.into()))
+    Metadata::parse(&text("metadata", &json)?).map_err(|refusal| crate::errors::raise(py, refusal.into()))
 }
 
 /// Why something would not be kept as it is.
@@ -409,3 +409,7 @@ pub(crate) fn word_of_truth(field: &'static str, value: &Bound<'_, PyAny>) -> Py
         .extract()
         .map_err(|_| invalid(value, field, "is neither True nor False", "a bool"))
 }
+
+pub(crate) type Any<'a, 'py> = &'a Bound<'py, PyAny>;
+
+pub(crate) const SHORTFALLS: [Shortfall; 2] = [Shortfall::Forgive, Shortfall::Debt];

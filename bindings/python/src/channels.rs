@@ -2,9 +2,9 @@
 
 #![allow(clippy::too_many_arguments, reason = "as many as the configuration has")]
 
+use crate::arguments::Any;
 use crate::arguments::{duration, integer, optional, pairs, text};
-use crate::failures::{invalid, raise};
-use crate::ledger::Any;
+use crate::errors::{invalid, raise};
 use jointo_credits::payments::Pace;
 use jointo_credits::payments::alipay::{self, AlipayConfig, AlipayKeys};
 use jointo_credits::payments::wechat::{self, VerificationKey, WeChatConfig};

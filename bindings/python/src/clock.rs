@@ -1,8 +1,8 @@
 //! The clock that tests move, and the one that waiting goes by.
 
-use crate::answers::datetime;
 use crate::arguments::{duration, timestamp};
-use crate::failures::invalid;
+use crate::errors::invalid;
+use crate::objects::datetime;
 use jointo_credits::{Clock, Timestamp};
 use pyo3::prelude::*;
 use std::time::Instant;

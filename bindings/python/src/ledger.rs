@@ -3,14 +3,15 @@
 #![allow(clippy::too_many_arguments, reason = "as many as Python's methods have")]
 
 use crate::anchors;
-use crate::answers;
 use crate::arguments::{
-    decimal, duration, integer, key, metadata, optional, path, text, timestamp, usage, uuid, word,
-    word_of_truth,
+    Any, SHORTFALLS, decimal, duration, integer, key, metadata, optional, path, text, timestamp, usage, uuid,
+    word, word_of_truth,
 };
-use crate::failures::{clash, invalid, is_ours, raise};
+use crate::errors::{clash, invalid, is_ours, raise};
+use crate::objects;
 use crate::operation::{Answer, Operation};
 use crate::orders::NativeOrders;
+use crate::results;
 use crate::session::Sessions;
 use crate::settings;
 use jointo_credits::bindings;
@@ -29,11 +30,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use uuid::Uuid;
 
-pub(crate) type Any<'a, 'py> = &'a Bound<'py, PyAny>;
-
 const OVERAGES: [Overage; 3] = [Overage::Reject, Overage::Available, Overage::Debt];
 const LATES: [Late; 2] = [Late::Reject, Late::Recharge];
-pub(crate) const SHORTFALLS: [Shortfall; 2] = [Shortfall::Forgive, Shortfall::Debt];
 
 /// A ledger in any process that has the object: each gets connections of its own.
 #[pyclass(frozen, weakref, module = "jointo_credits._native")]
@@ -134,27 +132,27 @@ impl NativeLedger {
 
     /// Opens the database.
     fn connect(&self, py: Python<'_>) -> PyResult<Operation> {
-        self.sessions.call(py, |_| async { Ok(()) }, answers::nothing)
+        self.sessions.call(py, |_| async { Ok(()) }, objects::nothing)
     }
 
     fn migrate(&self, py: Python<'_>) -> PyResult<Operation> {
         self.sessions.call(
             py,
             |ledger| async move { ledger.migrate().await },
-            answers::nothing,
+            objects::nothing,
         )
     }
 
     fn check(&self, py: Python<'_>) -> PyResult<Operation> {
         self.sessions
-            .call(py, |ledger| async move { ledger.check().await }, answers::nothing)
+            .call(py, |ledger| async move { ledger.check().await }, objects::nothing)
     }
 
     fn seed_catalog(&self, py: Python<'_>) -> PyResult<Operation> {
         self.sessions.call(
             py,
             |ledger| async move { ledger.seed_catalog().await },
-            answers::nothing,
+            objects::nothing,
         )
     }
 
@@ -163,7 +161,7 @@ impl NativeLedger {
         let session = self.sessions.close()?;
         let running = Arc::clone(&session);
         let sessions = Arc::clone(&self.sessions);
-        Some(Operation::new(&session, async move {
+        Some(Operation::new(session.runtime(), async move {
             if let Some(ledger) = running.connected() {
                 ledger.close().await;
             }
@@ -190,7 +188,7 @@ impl NativeLedger {
                 None => ledger.balance(user_id).await,
             }
         };
-        self.sessions.call(py, call, answers::balance)
+        self.sessions.call(py, call, results::balance)
     }
 
     fn transactions(
@@ -219,7 +217,7 @@ impl NativeLedger {
                 Some(archive) => ledger.archived_transactions(user_id, filter, &archive).await,
             }
         };
-        self.sessions.call(py, call, answers::transactions)
+        self.sessions.call(py, call, results::transactions)
     }
 
     fn statement(
@@ -236,7 +234,7 @@ impl NativeLedger {
         let limit = integer("limit", limit)?;
         let call =
             move |ledger: Ledger| async move { ledger.statement_within(user_id, since, until, limit).await };
-        self.sessions.call(py, call, answers::statement)
+        self.sessions.call(py, call, results::statement)
     }
 
     fn consumption(
@@ -256,19 +254,19 @@ impl NativeLedger {
             cursor: optional(cursor, |cursor| text("cursor", cursor))?,
         };
         let call = move |ledger: Ledger| async move { ledger.consumptions(user_id, filter).await };
-        self.sessions.call(py, call, answers::consumptions)
+        self.sessions.call(py, call, results::consumptions)
     }
 
     fn get_consumption(&self, py: Python<'_>, consumption_id: Any<'_, '_>) -> PyResult<Operation> {
         let id = uuid("consumption_id", consumption_id)?;
         let call = move |ledger: Ledger| async move { ledger.get_consumption(id).await };
-        self.sessions.call(py, call, answers::consumption)
+        self.sessions.call(py, call, results::consumption)
     }
 
     fn explain(&self, py: Python<'_>, consumption_id: Any<'_, '_>) -> PyResult<Operation> {
         let id = uuid("consumption_id", consumption_id)?;
         let call = move |ledger: Ledger| async move { ledger.explain(id).await };
-        self.sessions.call(py, call, answers::explanation)
+        self.sessions.call(py, call, results::explanation)
     }
 
     /// The quote, or where it takes longer an operation that has it.
@@ -291,13 +289,13 @@ impl NativeLedger {
             let mut context = Context::from_waker(Waker::noop());
             if let Poll::Ready(price) = pin!(calculate(ledger, &usage, user_id, at)).poll(&mut context) {
                 return match price {
-                    Ok(price) => answers::quote(py, price),
+                    Ok(price) => results::quote(py, price),
                     Err(error) => Err(raise(py, error)),
                 };
             }
         }
         let call = move |ledger: Ledger| async move { calculate(&ledger, &usage, user_id, at).await };
-        self.sessions.call(py, call, answers::quote)?.into_py_any(py)
+        self.sessions.call(py, call, results::quote)?.into_py_any(py)
     }
 
     fn consume(
@@ -319,7 +317,7 @@ impl NativeLedger {
         let key = self::key(key)?;
         let call =
             move |ledger: Ledger| async move { bindings::consume(&ledger, asked, key.as_deref()).await };
-        self.sessions.call(py, call, answers::consumption)
+        self.sessions.call(py, call, results::consumption)
     }
 
     /// Each item is a mapping of `consume`'s arguments.
@@ -347,9 +345,9 @@ impl NativeLedger {
         }
         let call = move |ledger: Ledger| async move { bindings::consume_many(&ledger, asked).await };
         self.sessions.call(py, call, |py, outcomes: Vec<Outcome>| {
-            answers::all(py, outcomes, |py, outcome| match outcome {
-                Ok(Ok(held)) => answers::consumption(py, held),
-                Ok(Err(error)) => crate::failures::exception(py, &error),
+            objects::all(py, outcomes, |py, outcome| match outcome {
+                Ok(Ok(held)) => results::consumption(py, held),
+                Ok(Err(error)) => crate::errors::exception(py, &error),
                 Err(malformed) => malformed.into_value(py).into_py_any(py),
             })
         })
@@ -388,7 +386,7 @@ impl NativeLedger {
                 let confirm = confirm.overage(overage).late(late);
                 let call =
                     move |ledger: Ledger| async move { ledger.confirm_priced(confirm, key.as_deref()).await };
-                self.sessions.call(py, call, answers::consumption)
+                self.sessions.call(py, call, results::consumption)
             }
             (amount, None) => {
                 let confirm = match optional(amount, |amount| integer("amount", amount))? {
@@ -397,7 +395,7 @@ impl NativeLedger {
                 };
                 let confirm = confirm.overage(overage).late(late);
                 let call = move |ledger: Ledger| async move { ledger.confirm(confirm, key.as_deref()).await };
-                self.sessions.call(py, call, answers::consumption)
+                self.sessions.call(py, call, results::consumption)
             }
         }
     }
@@ -421,7 +419,7 @@ impl NativeLedger {
         };
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.refund(refund, key.as_deref()).await };
-        self.sessions.call(py, call, answers::consumption)
+        self.sessions.call(py, call, results::consumption)
     }
 
     fn extend(
@@ -439,7 +437,7 @@ impl NativeLedger {
         };
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.extend(extend, key.as_deref()).await };
-        self.sessions.call(py, call, answers::consumption)
+        self.sessions.call(py, call, results::consumption)
     }
 
     fn gift(
@@ -463,7 +461,7 @@ impl NativeLedger {
         };
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.gift(gift, key.as_deref()).await };
-        self.sessions.call(py, call, answers::receipt)
+        self.sessions.call(py, call, results::receipt)
     }
 
     fn grant(
@@ -498,7 +496,7 @@ impl NativeLedger {
         };
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.grant(grant, key.as_deref()).await };
-        self.sessions.call(py, call, answers::receipt)
+        self.sessions.call(py, call, results::receipt)
     }
 
     fn adjust(
@@ -520,7 +518,7 @@ impl NativeLedger {
         };
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.adjust(adjust, key.as_deref()).await };
-        self.sessions.call(py, call, answers::receipt)
+        self.sessions.call(py, call, results::receipt)
     }
 
     fn set_credit_limit(
@@ -536,7 +534,7 @@ impl NativeLedger {
         };
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.set_credit_limit(limit, key.as_deref()).await };
-        self.sessions.call(py, call, answers::receipt)
+        self.sessions.call(py, call, results::receipt)
     }
 
     fn clawback(
@@ -559,39 +557,39 @@ impl NativeLedger {
         let clawback = clawback.shortfall(word("shortfall", shortfall, &SHORTFALLS, Shortfall::as_str)?);
         let key = self::key(key)?;
         let call = move |ledger: Ledger| async move { ledger.clawback(clawback, key.as_deref()).await };
-        self.sessions.call(py, call, answers::clawback_receipt)
+        self.sessions.call(py, call, results::clawback_receipt)
     }
 
     fn expire_pending(&self, py: Python<'_>, limit: Option<Any<'_, '_>>) -> PyResult<Operation> {
         let limit = optional(limit, |limit| integer("limit", limit))?;
         let call = move |ledger: Ledger| async move { ledger.expire_pending(limit).await };
-        self.sessions.call(py, call, answers::matured)
+        self.sessions.call(py, call, results::matured)
     }
 
     fn expire_lots(&self, py: Python<'_>, limit: Option<Any<'_, '_>>) -> PyResult<Operation> {
         let limit = optional(limit, |limit| integer("limit", limit))?;
         let call = move |ledger: Ledger| async move { ledger.expire_lots(limit).await };
-        self.sessions.call(py, call, answers::matured)
+        self.sessions.call(py, call, results::matured)
     }
 
     fn packages(&self, py: Python<'_>) -> PyResult<Operation> {
         self.sessions.call(
             py,
             |ledger| async move { ledger.packages().await },
-            answers::packages,
+            results::packages,
         )
     }
 
     fn package(&self, py: Python<'_>, package_id: Any<'_, '_>) -> PyResult<Operation> {
         let id = uuid("package_id", package_id)?;
         let call = move |ledger: Ledger| async move { ledger.package(id).await };
-        self.sessions.call(py, call, answers::package)
+        self.sessions.call(py, call, results::package)
     }
 
     fn package_versions(&self, py: Python<'_>, package_id: Any<'_, '_>) -> PyResult<Operation> {
         let id = uuid("package_id", package_id)?;
         let call = move |ledger: Ledger| async move { ledger.package_versions(id).await };
-        self.sessions.call(py, call, answers::packages)
+        self.sessions.call(py, call, results::packages)
     }
 
     fn save_package(
@@ -627,13 +625,13 @@ impl NativeLedger {
             )
         };
         let call = move |ledger: Ledger| async move { ledger.save_package(package).await };
-        self.sessions.call(py, call, answers::package)
+        self.sessions.call(py, call, results::package)
     }
 
     fn pricing(&self, py: Python<'_>, feature: Option<Any<'_, '_>>) -> PyResult<Operation> {
         let feature = optional(feature, |feature| text("feature", feature))?;
         let call = move |ledger: Ledger| async move { ledger.pricing(feature.as_deref()).await };
-        self.sessions.call(py, call, answers::pricings)
+        self.sessions.call(py, call, results::pricings)
     }
 
     fn set_pricing(
@@ -651,19 +649,19 @@ impl NativeLedger {
             ..SetPricing::new(text("card", card)?)
         };
         let call = move |ledger: Ledger| async move { ledger.set_pricing(pricing).await };
-        self.sessions.call(py, call, answers::pricing)
+        self.sessions.call(py, call, results::pricing)
     }
 
     fn stats(&self, py: Python<'_>) -> PyResult<Operation> {
         self.sessions
-            .call(py, |ledger| async move { Ok(ledger.stats()) }, answers::stats)
+            .call(py, |ledger| async move { Ok(ledger.stats()) }, results::stats)
     }
 
     fn pending_holds(&self, py: Python<'_>) -> PyResult<Operation> {
         self.sessions.call(
             py,
             |ledger| async move { ledger.pending_holds().await },
-            answers::pending_holds,
+            results::pending_holds,
         )
     }
 
@@ -671,7 +669,7 @@ impl NativeLedger {
         self.sessions.call(
             py,
             |ledger| async move { ledger.inspect().await },
-            answers::inspection,
+            results::inspection,
         )
     }
 
@@ -685,7 +683,7 @@ impl NativeLedger {
     ) -> PyResult<Operation> {
         let cleanup = cleanup(older_than, archive, limit, dry_run)?;
         let call = move |ledger: Ledger| async move { ledger.cleanup_transactions(&cleanup).await };
-        self.sessions.call(py, call, answers::cleaned_up)
+        self.sessions.call(py, call, results::cleaned_up)
     }
 
     fn cleanup_consumption_logs(
@@ -698,12 +696,12 @@ impl NativeLedger {
     ) -> PyResult<Operation> {
         let cleanup = cleanup(older_than, archive, limit, dry_run)?;
         let call = move |ledger: Ledger| async move { ledger.cleanup_consumption_logs(&cleanup).await };
-        self.sessions.call(py, call, answers::cleaned_up)
+        self.sessions.call(py, call, results::cleaned_up)
     }
 
     fn archives(&self, py: Python<'_>) -> PyResult<Operation> {
         let call = |ledger: Ledger| async move { ledger.archives().await };
-        self.sessions.call(py, call, answers::archives)
+        self.sessions.call(py, call, results::archives)
     }
 
     fn verify(
@@ -731,7 +729,7 @@ impl NativeLedger {
                 (None, Some(archive)) => ledger.verify_archived(&archive).await,
             }
         };
-        self.sessions.call(py, call, answers::verification)
+        self.sessions.call(py, call, results::verification)
     }
 
     fn anchor(
@@ -775,7 +773,7 @@ impl NativeLedger {
         self.sessions.call(
             py,
             |ledger| async move { ledger.trial_balance().await },
-            answers::trial_balance,
+            results::trial_balance,
         )
     }
 }

@@ -4,8 +4,9 @@
 //! | module | what it is for |
 //! | --- | --- |
 //! | `arguments` | what Python passes, checked |
-//! | `answers` | what Python gets: the classes of `_results.py` |
-//! | `failures` | errors: the classes of `_errors.py` |
+//! | `objects` | objects of Python's: ids, times, the classes of `_results` |
+//! | `results` | what Python gets of each result of the ledger |
+//! | `errors` | errors: the classes of `_errors.py` |
 //! | `operation` | one call, waited for with the GIL released, or awaited |
 //! | `session` | the runtime and the ledger of one process, and what a fork does to them |
 //! | `ledger`, `orders` | the calls |
@@ -16,16 +17,17 @@
 //! | `records` | what the library logs, on its way to `logging` |
 
 mod anchors;
-mod answers;
 mod arguments;
 mod channels;
 mod clock;
-mod failures;
+mod errors;
 mod ledger;
+mod objects;
 mod operation;
 mod orders;
 mod quote;
 mod records;
+mod results;
 mod session;
 mod settings;
 
@@ -36,8 +38,6 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use super::anchors::check_proof;
-    #[pymodule_export]
-    use super::answers::Entries;
     #[pymodule_export]
     use super::channels::{Alipay, WeChatPay};
     #[pymodule_export]
@@ -52,6 +52,8 @@ mod _native {
     use super::quote::Quote;
     #[pymodule_export]
     use super::records::flush_records;
+    #[pymodule_export]
+    use super::results::Entries;
     #[pymodule_export]
     use super::session::{after_fork_in_child, after_fork_in_parent, before_fork};
     use jointo_credits::{FaultKind, Kind, OrderStatus, Source, Status};

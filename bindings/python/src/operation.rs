@@ -22,7 +22,6 @@
 
 use crate::clock::now;
 use crate::records::hand_over;
-use crate::session::Session;
 use jointo_credits::bindings::thread_waker;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
@@ -53,9 +52,9 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
-    pub(crate) fn new(session: &Session, running: impl Future<Output = Answer> + Send + 'static) -> Self {
+    pub(crate) fn new(runtime: &Handle, running: impl Future<Output = Answer> + Send + 'static) -> Self {
         Operation {
-            runtime: session.runtime().clone(),
+            runtime: runtime.clone(),
             running: Mutex::new(Some(Box::pin(running))),
             letter: OnceLock::new(),
         }

@@ -2,13 +2,13 @@
 
 #![allow(clippy::too_many_arguments, reason = "as many as Python's methods have")]
 
-use crate::answers;
+use crate::arguments::{Any, SHORTFALLS};
 use crate::arguments::{
     bytes, decimal, duration, integer, key, optional, pairs, text, timestamp, uuid, word,
 };
-use crate::failures::{invalid, or_invalid};
-use crate::ledger::{Any, SHORTFALLS};
+use crate::errors::{invalid, or_invalid};
 use crate::operation::Operation;
+use crate::results;
 use crate::session::Sessions;
 use jointo_credits::payments::{Checkout, Headers};
 use jointo_credits::{
@@ -72,7 +72,7 @@ impl NativeOrders {
                 .create_order(user_id, package_id, &channel, key.as_deref())
                 .await
         };
-        self.sessions.call(py, call, answers::order)
+        self.sessions.call(py, call, results::order)
     }
 
     fn pay(
@@ -92,13 +92,13 @@ impl NativeOrders {
             return_url: optional(return_url, |url| text("return_url", url))?,
         };
         let call = move |ledger: Ledger| async move { ledger.pay_order(order_no, &checkout).await };
-        self.sessions.call(py, call, answers::prepared)
+        self.sessions.call(py, call, results::prepared)
     }
 
     fn get(&self, py: Python<'_>, order_no: Any<'_, '_>) -> PyResult<Operation> {
         let order_no = self::order_no(order_no)?;
         let call = move |ledger: Ledger| async move { ledger.order(order_no).await };
-        self.sessions.call(py, call, answers::order)
+        self.sessions.call(py, call, results::order)
     }
 
     fn list(
@@ -118,7 +118,7 @@ impl NativeOrders {
             cursor: optional(cursor, |cursor| text("cursor", cursor))?,
         };
         let call = move |ledger: Ledger| async move { ledger.orders(filter).await };
-        self.sessions.call(py, call, answers::orders)
+        self.sessions.call(py, call, results::orders)
     }
 
     fn handle_notification(
@@ -132,13 +132,13 @@ impl NativeOrders {
         let body = bytes("body", body)?;
         let call =
             move |ledger: Ledger| async move { ledger.handle_notification(&channel, &headers, &body).await };
-        self.sessions.call(py, call, answers::notification)
+        self.sessions.call(py, call, results::notification)
     }
 
     fn notification_reply(&self, py: Python<'_>, channel: Any<'_, '_>, taken: bool) -> PyResult<Operation> {
         let channel = text("channel", channel)?;
         let call = move |ledger: Ledger| async move { ledger.notification_reply(&channel, taken) };
-        self.sessions.call(py, call, answers::reply)
+        self.sessions.call(py, call, results::reply)
     }
 
     fn settle(
@@ -164,13 +164,13 @@ impl NativeOrders {
             };
             ledger.settle_order(order_no, payment).await
         };
-        self.sessions.call(py, call, answers::order)
+        self.sessions.call(py, call, results::order)
     }
 
     fn close(&self, py: Python<'_>, order_no: Any<'_, '_>) -> PyResult<Operation> {
         let order_no = self::order_no(order_no)?;
         let call = move |ledger: Ledger| async move { ledger.close_order(order_no).await };
-        self.sessions.call(py, call, answers::order)
+        self.sessions.call(py, call, results::order)
     }
 
     fn refund(
@@ -200,13 +200,13 @@ impl NativeOrders {
             };
             ledger.refund_order(order_no, request, key.as_deref()).await
         };
-        self.sessions.call(py, call, answers::order)
+        self.sessions.call(py, call, results::order)
     }
 
     fn reconcile(&self, py: Python<'_>, min_age: Any<'_, '_>) -> PyResult<Operation> {
         let min_age = duration("min_age", min_age)?;
         let call = move |ledger: Ledger| async move { ledger.reconcile_orders(min_age).await };
-        self.sessions.call(py, call, answers::reconciled)
+        self.sessions.call(py, call, results::reconciled)
     }
 
     fn reconcile_statement(
@@ -222,6 +222,6 @@ impl NativeOrders {
         let call = move |ledger: Ledger| async move {
             ledger.reconcile_statement(&channel, &bill, since, until).await
         };
-        self.sessions.call(py, call, answers::statement_report)
+        self.sessions.call(py, call, results::statement_report)
     }
 }

@@ -1,8 +1,8 @@
 //! A price. Its parts become Python objects when they are read: it is made 200,000 times a second, and mostly only the
 //! credits are looked at.
 
-use crate::answers::{all, decimal, quote_line, uuid};
-use crate::failures::invalid;
+use crate::errors::invalid;
+use crate::objects::{all, decimal, make, uuid};
 use jointo_credits::pricing::{self, CardText, Decimal, Known};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
@@ -179,4 +179,9 @@ impl Quote {
             .map(Quote::from)
             .map_err(|_| wrong())
     }
+}
+
+/// A step of a quote: `text` and `amount`.
+fn quote_line(py: Python<'_>, text: String, amount: Decimal) -> PyResult<Py<PyAny>> {
+    make!(py, QuoteLine { text, decimal(py, amount)? })
 }

@@ -17,7 +17,7 @@
 //! | a child finds an empty database in place of one in memory | it gets an error: such a database belongs to one process |
 
 use crate::clock::now;
-use crate::failures::raise;
+use crate::errors::raise;
 use crate::operation::{Answer, Operation};
 use arc_swap::ArcSwapOption;
 use jointo_credits::bindings::worker_threads;
@@ -123,7 +123,7 @@ impl Sessions {
     {
         let session = self.get(py)?;
         let running = Arc::clone(&session);
-        Ok(Operation::new(&session, async move {
+        Ok(Operation::new(session.runtime(), async move {
             let result = match running.ledger().await {
                 Ok(ledger) => call(ledger).await,
                 Err(error) => Err(error),

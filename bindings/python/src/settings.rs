@@ -1,9 +1,9 @@
 //! The keyword arguments that a ledger is opened with.
 
+use crate::arguments::Any;
 use crate::arguments::{duration, integer, optional, text, word, word_of_truth};
 use crate::clock::ManualClock;
-use crate::failures::{invalid, raise};
-use crate::ledger::Any;
+use crate::errors::{invalid, raise};
 use jointo_credits::bindings::CacheOptions;
 use jointo_credits::{LatePayment, OnLotExpiredWhileHeld, Settings};
 use pyo3::prelude::*;

@@ -1,6 +1,6 @@
 //! Errors as Python knows them: `jointo_credits._errors`.
 
-use crate::answers::{datetime, names, uuid};
+use crate::objects::{datetime, names, uuid};
 use jointo_credits::{Error, Refusal};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;

@@ -1,5 +1,6 @@
-//! What Python gets: instances of the classes in `jointo_credits._results`, made field by field in their order.
+//! What Python gets of each result of the ledger.
 
+use crate::objects::{all, datetime, decimal, json, make, maybe, microseconds, uuid};
 use crate::quote::Quote;
 use jointo_credits::payments::{BillLine, Prepared, Reply};
 use jointo_credits::pricing::Decimal;
@@ -7,182 +8,13 @@ use jointo_credits::{
     ArchiveFile, Balance, ClawbackReceipt, CleanedUp, Consumption, Entry, Explanation, FeatureTotal,
     Histogram, Inspection, KindTotal, Lot, Matured, Notification, Order, OrderNo, OrderRefund, Package, Page,
     PendingHolds, Pricing, Proved, Receipt, Reconciled, Statement, StatementBalance, StatementDifference,
-    StatementReport, StatementTotals, Stats, Timestamp, TrialBalance, Verification,
+    StatementReport, StatementTotals, Stats, TrialBalance, Verification,
 };
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple};
 use std::sync::{Mutex, PoisonError};
 use std::vec::IntoIter;
-use uuid::Uuid;
-
-/// Objects of Python's that are needed all the time.
-pub(crate) struct Names {
-    pub(crate) uuid: Py<PyType>,
-    pub(crate) datetime: Py<PyType>,
-    pub(crate) timedelta: Py<PyType>,
-    /// 1970-01-01T00:00:00Z.
-    pub(crate) epoch: Py<PyAny>,
-    /// `timedelta(microseconds=1)`.
-    pub(crate) microsecond: Py<PyAny>,
-    pub(crate) decimal: Py<PyType>,
-    pub(crate) loads: Py<PyAny>,
-    pub(crate) dumps: Py<PyAny>,
-    pub(crate) errors: Py<PyAny>,
-    results: Results,
-}
-
-macro_rules! results {
-    ($($name:ident),+ $(,)?) => {
-        /// The classes of `_results.py`.
-        #[allow(non_snake_case)]
-        struct Results { $($name: Py<PyAny>),+ }
-
-        impl Results {
-            fn import(py: Python<'_>) -> PyResult<Self> {
-                let module = py.import("jointo_credits._results")?;
-                Ok(Results { $($name: module.getattr(stringify!($name))?.unbind()),+ })
-            }
-        }
-    };
-}
-
-results!(
-    Balance,
-    Expiring,
-    Consumption,
-    Pin,
-    Lot,
-    Money,
-    Transaction,
-    Receipt,
-    ClawbackReceipt,
-    CleanedUp,
-    ArchiveFile,
-    CacheStats,
-    Matured,
-    Page,
-    QuoteLine,
-    Package,
-    Order,
-    OrderRefund,
-    PaymentRequest,
-    Notification,
-    NotificationReply,
-    OrderProblem,
-    Reconciled,
-    BillLine,
-    StatementDifference,
-    StatementReport,
-    Pricing,
-    PaidFrom,
-    Explanation,
-    Statement,
-    StatementBalance,
-    StatementTotals,
-    KindTotal,
-    FeatureTotal,
-    Fault,
-    Histogram,
-    Answers,
-    Stats,
-    PendingHolds,
-    Verification,
-    Proved,
-    TrialBalance,
-    Problem,
-    Inspection,
-);
-
-static NAMES: PyOnceLock<Names> = PyOnceLock::new();
-
-pub(crate) fn names(py: Python<'_>) -> PyResult<&Names> {
-    NAMES.get_or_try_init(py, || {
-        let datetime = py.import("datetime")?;
-        let class = |module: &str, name: &str| -> PyResult<Py<PyType>> {
-            Ok(py.import(module)?.getattr(name)?.cast_into::<PyType>()?.unbind())
-        };
-        let timedelta = datetime.getattr("timedelta")?;
-        let utc = datetime.getattr("timezone")?.getattr("utc")?;
-        let json = py.import("json")?;
-        Ok(Names {
-            uuid: class("uuid", "UUID")?,
-            datetime: class("datetime", "datetime")?,
-            timedelta: class("datetime", "timedelta")?,
-            epoch: datetime
-                .getattr("datetime")?
-                .call1((1970, 1, 1, 0, 0, 0, 0, utc))?
-                .unbind(),
-            microsecond: timedelta.call1((0, 0, 1))?.unbind(),
-            decimal: class("decimal", "Decimal")?,
-            loads: json.getattr("loads")?.unbind(),
-            dumps: json.getattr("dumps")?.unbind(),
-            errors: py.import("jointo_credits._errors")?.into_any().unbind(),
-            results: Results::import(py)?,
-        })
-    })
-}
-
-/// An instance of a result's class, from its fields in order.
-macro_rules! make {
-    ($py:ident, $class:ident { $($value:expr),+ $(,)? }) => {{
-        let class = &names($py)?.results.$class;
-        let fields = [$($value.into_bound_py_any($py)?),+];
-        class.call1($py, PyTuple::new($py, fields)?)
-    }};
-}
-
-pub(crate) fn uuid(py: Python<'_>, id: Uuid) -> PyResult<Py<PyAny>> {
-    let nothing = py.None();
-    let bytes = pyo3::types::PyBytes::new(py, id.as_bytes());
-    names(py)?.uuid.call1(py, (&nothing, bytes))
-}
-
-/// An aware datetime in UTC.
-pub(crate) fn datetime(py: Python<'_>, at: Timestamp) -> PyResult<Py<PyAny>> {
-    let since = microseconds(py, at.as_micros())?;
-    Ok(names(py)?.epoch.bind(py).add(since)?.unbind())
-}
-
-/// A timedelta.
-fn microseconds(py: Python<'_>, micros: i64) -> PyResult<Py<PyAny>> {
-    let seconds = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
-    names(py)?.timedelta.call1(py, (0, seconds.0, seconds.1))
-}
-
-pub(crate) fn decimal(py: Python<'_>, number: Decimal) -> PyResult<Py<PyAny>> {
-    names(py)?.decimal.call1(py, (number.to_string(),))
-}
-
-fn maybe<T>(
-    py: Python<'_>,
-    value: Option<T>,
-    convert: fn(Python<'_>, T) -> PyResult<Py<PyAny>>,
-) -> PyResult<Py<PyAny>> {
-    value.map_or_else(|| Ok(py.None()), |value| convert(py, value))
-}
-
-/// A tuple, each item converted.
-pub(crate) fn all<T>(
-    py: Python<'_>,
-    items: impl IntoIterator<Item = T>,
-    convert: impl Fn(Python<'_>, T) -> PyResult<Py<PyAny>>,
-) -> PyResult<Py<PyAny>> {
-    let items: Vec<Py<PyAny>> = items
-        .into_iter()
-        .map(|item| convert(py, item))
-        .collect::<PyResult<_>>()?;
-    PyTuple::new(py, items)?.into_py_any(py)
-}
-
-fn json(py: Python<'_>, text: &str) -> PyResult<Py<PyAny>> {
-    names(py)?.loads.call1(py, (text,))
-}
-
-pub(crate) fn nothing(py: Python<'_>, (): ()) -> PyResult<Py<PyAny>> {
-    Ok(py.None())
-}
 
 pub(crate) fn balance(py: Python<'_>, of: Balance) -> PyResult<Py<PyAny>> {
     let expiring = all(
@@ -263,11 +95,6 @@ pub(crate) fn transactions(py: Python<'_>, of: Page<Entry>) -> PyResult<Py<PyAny
 
 pub(crate) fn consumptions(py: Python<'_>, of: Page<Consumption>) -> PyResult<Py<PyAny>> {
     page(py, of, consumption)
-}
-
-/// A step of a quote: `text` and `amount`.
-pub(crate) fn quote_line(py: Python<'_>, text: String, amount: Decimal) -> PyResult<Py<PyAny>> {
-    make!(py, QuoteLine { text, decimal(py, amount)? })
 }
 
 pub(crate) fn quote(py: Python<'_>, of: jointo_credits::pricing::Quote) -> PyResult<Py<PyAny>> {
@@ -484,7 +311,7 @@ pub(crate) fn reply(py: Python<'_>, of: Reply) -> PyResult<Py<PyAny>> {
 
 pub(crate) fn reconciled(py: Python<'_>, of: Reconciled) -> PyResult<Py<PyAny>> {
     let problems = all(py, of.problems, |py, (order_no, error)| {
-        let error = crate::failures::exception(py, &error)?;
+        let error = crate::errors::exception(py, &error)?;
         make!(py, OrderProblem { order_no.to_string(), error })
     })?;
     make!(py, Reconciled { of.orders, of.settled, of.closed, of.refunds, of.failed, problems })
