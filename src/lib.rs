@@ -29,9 +29,6 @@ mod anchor;
 #[cfg(feature = "archive")]
 pub mod archive;
 #[cfg(feature = "engine")]
-#[doc(hidden)]
-pub mod bindings;
-#[cfg(feature = "engine")]
 mod cache;
 #[cfg(feature = "engine")]
 mod catalogue;
@@ -74,7 +71,7 @@ mod within;
 #[cfg(feature = "anchors")]
 pub use anchor::{Anchor, AnchorKey, Proved, PublicKey, Signing, Trust, check_proof};
 #[cfg(feature = "engine")]
-pub use cache::{Cache, CacheStats};
+pub use cache::{Cache, CacheOptions, CacheStats};
 #[cfg(feature = "engine")]
 pub use catalogue::{Package, Pricing, SavePackage, SetPricing, Usage};
 #[cfg(feature = "engine")]

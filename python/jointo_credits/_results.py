@@ -100,7 +100,7 @@ class _Result:
         return {part.name: _plain(getattr(self, part.name)) for part in fields(self)}  # type: ignore[arg-type]
 
 
-# The library makes these by position: the order of the fields is that of `bindings/python/src/answers.rs`.
+# The library makes these by position: the order of the fields is that of `bindings/python/src/results.rs`.
 
 
 @dataclass(frozen=True, slots=True)

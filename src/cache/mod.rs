@@ -28,6 +28,7 @@
 //! | a bit of a cached balance is wrong | what can't be read back counts as not there; what can is believed, by readers of balances alone |
 
 mod balance;
+mod options;
 mod process;
 mod record;
 #[cfg(feature = "redis")]
@@ -37,6 +38,7 @@ use crate::error::{Error, Result};
 use crate::ledger::{Balance, State, Timestamp};
 use crate::settings::check_range;
 use balance::Cached;
+pub use options::CacheOptions;
 use record::Token;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

@@ -12,12 +12,12 @@ use crate::results::{
 use crate::strings::field;
 use crate::text::{metadata, optional_amount, optional_duration, optional_text, optional_time, text};
 use crate::uuid::{credits_uuid, id};
-use jointo_credits::bindings;
 use jointo_credits::ledger::limits::BATCH_COMMANDS_MAX;
 use jointo_credits::{
     Adjust, Clawback, Confirm, Consume, ConsumeItem, Consumption, Extend, Gift, Grant, Late, Money, Overage,
     PricedConfirm, PricedConsume, Refund, SetCreditLimit, Shortfall, Source,
 };
+use jointo_credits_bindings as bindings;
 use std::ffi::c_char;
 
 /// Where more was used than is held: refuse.

@@ -3,7 +3,7 @@
 use crate::call::guard;
 use crate::error::{Checked, credits_code, credits_error, null};
 use jointo_credits::Ledger;
-use jointo_credits::bindings::thread_waker;
+use jointo_credits_bindings::thread_waker;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

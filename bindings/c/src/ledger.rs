@@ -10,7 +10,7 @@ use crate::results::credits_pending;
 use crate::settings::{chosen, credits_settings};
 use crate::strings::give;
 use crate::text::{optional_duration, text};
-use jointo_credits::bindings::worker_threads;
+use jointo_credits_bindings::worker_threads;
 use std::ffi::c_char;
 use std::time::Duration;
 use tokio::runtime::Builder;

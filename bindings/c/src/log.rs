@@ -1,7 +1,7 @@
 //! What the library logs, on its way to the program.
 
 use crate::strings::c_string;
-use jointo_credits::bindings::text_of;
+use jointo_credits_bindings::text_of;
 use std::ffi::{c_char, c_void};
 use std::sync::{Once, PoisonError, RwLock};
 use tracing::{Event, Level, Subscriber};

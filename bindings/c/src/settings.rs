@@ -5,7 +5,7 @@ use crate::clock::credits_clock;
 use crate::error::credits_error;
 use crate::options::{Options, number};
 use crate::text::{optional_duration, optional_text};
-use jointo_credits::bindings::CacheOptions;
+use jointo_credits::CacheOptions;
 use jointo_credits::{LatePayment, OnLotExpiredWhileHeld, Settings};
 use std::ffi::c_char;
 use std::time::Duration;

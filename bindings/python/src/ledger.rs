@@ -14,7 +14,6 @@ use crate::orders::NativeOrders;
 use crate::results;
 use crate::session::Sessions;
 use crate::settings;
-use jointo_credits::bindings;
 use jointo_credits::ledger::limits::BATCH_COMMANDS_MAX;
 use jointo_credits::pricing::Quote;
 use jointo_credits::{
@@ -22,6 +21,7 @@ use jointo_credits::{
     Grant, Kind, Late, Ledger, Money, Overage, PricedConfirm, PricedConsume, Refund, Refusal, SavePackage,
     SetCreditLimit, SetPricing, Shortfall, Source, Status, Timestamp, TransactionFilter, Usage,
 };
+use jointo_credits_bindings as bindings;
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyDictMethods};

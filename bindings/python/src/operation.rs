@@ -22,7 +22,7 @@
 
 use crate::clock::now;
 use crate::records::hand_over;
-use jointo_credits::bindings::thread_waker;
+use jointo_credits_bindings::thread_waker;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use std::future::Future;

@@ -17,7 +17,7 @@ use jointo_credits::{
 use pyo3::prelude::*;
 use std::sync::Arc;
 
-/// The calls about orders of a [`NativeLedger`](crate::ledger::NativeLedger).
+/// The calls about orders of a `NativeLedger`.
 #[pyclass(frozen, module = "jointo_credits._native")]
 pub(crate) struct NativeOrders {
     sessions: Arc<Sessions>,

@@ -7,7 +7,7 @@
 //! Where it is full the record is dropped; the next one that fits says how many were.
 
 use crossbeam_queue::ArrayQueue;
-use jointo_credits::bindings::text_of;
+use jointo_credits_bindings::text_of;
 use pyo3::prelude::*;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -4,7 +4,7 @@ use crate::arguments::Any;
 use crate::arguments::{duration, integer, optional, text, word, word_of_truth};
 use crate::clock::ManualClock;
 use crate::errors::{invalid, raise};
-use jointo_credits::bindings::CacheOptions;
+use jointo_credits::CacheOptions;
 use jointo_credits::{LatePayment, OnLotExpiredWhileHeld, Settings};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyDictMethods, PyString};
