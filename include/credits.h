@@ -1022,7 +1022,8 @@ typedef struct credits_balance {
     int64_t next_expiring;
     // See `next_expiring`.
     int64_t next_expires_at;
-    // The number of the last entry in the account's journal.
+    // The number of the last entry that this includes. Where a deadline has passed and its entry is not written yet, it is
+    // the number that this entry will have: a later balance never has a smaller number.
     int64_t seq;
     // When this was so.
     int64_t at;

@@ -512,6 +512,9 @@ impl Ledger {
                 .await?;
             let loaded = loaded.unwrap_or_else(|| LoadedAccount::new(user_id, at));
             let mut state = loaded.state;
+            state
+                .check_ranges()
+                .map_err(|problem| damaged(user_id, problem))?;
             let seq = state.account.seq;
             let Some(entries) = mature_loaded(&state, at, &self.inner.rules) else {
                 continue;
@@ -898,13 +901,17 @@ impl Piece {
 }
 
 fn apply_all(state: &mut State, entries: &[Entry]) -> Result<()> {
-    entries.iter().try_for_each(|entry| {
-        apply(state, entry).map_err(|e| Error::Unavailable {
-            outcome: crate::error::Written::No,
-            reason: e.to_string(),
-            remedy: "the books are damaged; run verify()".into(),
-        })
-    })
+    entries
+        .iter()
+        .try_for_each(|entry| apply(state, entry).map_err(|problem| damaged(entry.user_id, problem.problem)))
+}
+
+fn damaged(user_id: Uuid, problem: &str) -> Error {
+    Error::Unavailable {
+        outcome: crate::error::Written::No,
+        reason: format!("the books of account {user_id} are damaged: {problem}"),
+        remedy: "run verify() and restore what it names".into(),
+    }
 }
 
 /// How a hold stands at `now`; `state` is needed where it is borrowing.

@@ -134,7 +134,8 @@ class Balance(_Result):
     expiring: tuple[Expiring, ...]
     """What will expire, and when, soonest first: of the hundred lots that expire first."""
     seq: int
-    """The number of the last entry in the account's journal."""
+    """The number of the last entry that this includes. Where a deadline has passed and its entry is not written yet, it
+    is the number that this entry will have: a later balance never has a smaller number."""
     at: datetime
     """When this was so."""
     expiring_more: bool

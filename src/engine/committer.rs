@@ -241,6 +241,11 @@ impl<C: Committer> Serving<C> {
                 *answer = Some(books.answer(&job.command));
             }
         }
+        for (user_id, answer) in answers.iter_mut().flatten() {
+            if let Some(damage) = user_id.and_then(|user_id| books.damage(user_id)) {
+                *answer = Answer::Damaged(damage);
+            }
+        }
         let decided: Vec<(Job, Answered)> = jobs
             .into_iter()
             .zip(answers)

@@ -1,8 +1,8 @@
 //! A batch on paper: from what is known and what was asked to what is written and what is answered. Pure.
 
 use crate::ledger::{
-    Account, Action, Command, Entry, Hash, Hold, Matured, OrderNo, Outcome, Prior, Refusal, Rules, State,
-    Target, Timestamp, Undecided, apply, decide_on_part, mature_loaded,
+    Account, Action, Command, Entry, Hash, Hold, Inconsistent, Matured, OrderNo, Outcome, Prior, Refusal,
+    Rules, State, Target, Timestamp, Undecided, apply, decide_on_part, mature_loaded,
 };
 use crate::store::{
     AccountWrite, Claim, GiftRow, KeyScope, Loaded, LoadedAccount, Needs, OrderNeed, StoreError, Writes,
@@ -150,6 +150,8 @@ pub(crate) struct Books<'r> {
     priors: HashMap<(Uuid, String), Prior>,
     /// Accounts whose commands are postponed.
     unclear: HashSet<Uuid>,
+    /// Accounts whose rows don't fit together, and what is wrong. Nothing of them is written.
+    damaged: HashMap<Uuid, String>,
     /// Hashes of the keys used within this batch, each with its account.
     used: HashSet<u64>,
     /// Payments that have settled an order within this batch, and whose.
@@ -165,6 +167,7 @@ impl<'r> Books<'r> {
             owners: HashMap::new(),
             priors: HashMap::new(),
             unclear: HashSet::new(),
+            damaged: HashMap::new(),
             used: HashSet::new(),
             claimed: HashMap::new(),
         }
@@ -211,6 +214,8 @@ impl<'r> Books<'r> {
         for (user_id, account) in loaded.accounts {
             if self.forget(user_id).is_some() {
                 self.unclear.insert(user_id);
+            } else if let Err(problem) = account.state.check_ranges() {
+                self.damaged.insert(user_id, problem.to_owned());
             } else {
                 self.accounts.insert(user_id, AccountBooks::of(account, false));
             }
@@ -224,8 +229,17 @@ impl<'r> Books<'r> {
         self.unclear.contains(&user_id)
     }
 
+    /// Why no command of this account is answered otherwise, even if it was decided on before that was seen.
+    pub(crate) fn damage(&self, user_id: Uuid) -> Option<StoreError> {
+        self.damaged.get(&user_id).map(|problem| StoreError::Failed {
+            problem: format!("the books of account {user_id} are damaged: {problem}"),
+            remedy: "run verify() and restore what it names",
+        })
+    }
+
     /// Forgets an account and what was decided on it: how it stood after that.
     pub(crate) fn forget(&mut self, user_id: Uuid) -> Option<State> {
+        self.damaged.remove(&user_id);
         self.accounts.remove(&user_id).map(|account| account.state)
     }
 
@@ -259,6 +273,9 @@ impl<'r> Books<'r> {
         if self.unclear.contains(&user_id) {
             return Answer::Postponed;
         }
+        if let Some(damage) = self.damage(user_id) {
+            return Answer::Damaged(damage);
+        }
         let Some(account) = self.accounts.get_mut(&user_id) else {
             return Answer::Damaged(StoreError::Failed {
                 problem: format!("account {user_id} was not loaded"),
@@ -290,7 +307,15 @@ impl<'r> Books<'r> {
         self.claimed
             .extend(claims.iter().map(|claim| (claim.payment(), user_id)));
         self.used.extend(used);
-        answer
+        match answer {
+            Ok(answer) => answer,
+            Err(problem) => {
+                // What was applied of it can't be taken back.
+                self.accounts.remove(&user_id);
+                self.damaged.insert(user_id, problem.to_string());
+                self.damage(user_id).map_or(Answer::Postponed, Answer::Damaged)
+            }
+        }
     }
 
     /// What all of it comes to.
@@ -372,49 +397,43 @@ impl AccountBooks {
         Some((order.channel.clone(), transaction_id.to_owned()))
     }
 
-    fn answer(&mut self, command: &Command, now: Timestamp, rules: &Rules) -> Answer {
+    fn answer(&mut self, command: &Command, now: Timestamp, rules: &Rules) -> Result<Answer, Inconsistent> {
         if self.remembered {
             self.keys.extend(command.idempotency_key.clone());
         }
         if self.takes_more {
-            return Answer::TakesMore;
+            return Ok(Answer::TakesMore);
         }
         if self.state.is_due_in_parts() && !self.postponed {
             let Some(entries) = mature_loaded(&self.state, now, rules) else {
                 self.takes_more = true;
-                return Answer::TakesMore;
+                return Ok(Answer::TakesMore);
             };
             self.postponed = true;
-            if let Err(problem) = self.take(entries) {
-                return Answer::Damaged(problem);
-            }
+            self.take(entries)?;
         }
         if self.postponed {
-            return Answer::Postponed;
+            return Ok(Answer::Postponed);
         }
         match decide_on_part(&self.state, command, now, rules) {
-            Err(Undecided::Refused(refusal)) => Answer::Refused(refusal),
+            Err(Undecided::Refused(refusal)) => Ok(Answer::Refused(refusal)),
             Err(Undecided::KnowsTooLittle) => {
                 self.takes_more = true;
-                Answer::TakesMore
+                Ok(Answer::TakesMore)
             }
             Ok(decision) => {
                 self.swept |= matches!(command.action, Action::Mature { .. });
-                match self.take(decision.entries) {
-                    Ok(()) => Answer::Done(decision.outcome),
-                    Err(problem) => Answer::Damaged(problem),
-                }
+                self.take(decision.entries)?;
+                Ok(Answer::Done(decision.outcome))
             }
         }
     }
 
-    fn take(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
+    /// The account is not to be used any more where an entry does not fit.
+    fn take(&mut self, entries: Vec<Entry>) -> Result<(), Inconsistent> {
         for entry in &entries {
             let claim = self.new_claim(entry);
-            apply(&mut self.state, entry).map_err(|problem| StoreError::Failed {
-                problem: problem.to_string(),
-                remedy: "run verify() and restore what it names",
-            })?;
+            apply(&mut self.state, entry)?;
             if let Some(claim) = claim {
                 self.state.claims.insert(claim.payment(), claim.order_no);
                 self.claims.push(claim);

@@ -1,5 +1,6 @@
 //! What the rules decide on: an account, its lots and its holds.
 
+use super::limits::CREDITS_MAX;
 use super::{Hash, Metadata, Order, OrderNo, Source, Status, Timestamp};
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -343,6 +344,98 @@ impl State {
             borrowers_end: None,
             expiring_end: None,
         }
+    }
+
+    /// Whether every figure and time is one that the rules could have made. The rules count on it: what they add up then
+    /// stays far from the largest `i64`. Rows that somebody has changed may break it, and only those.
+    ///
+    /// # Errors
+    /// What is out of range.
+    pub fn check_ranges(&self) -> Result<(), &'static str> {
+        let credits = |figure: i64| (0..=CREDITS_MAX).contains(&figure);
+        let a = &self.account;
+        let is_ok = [
+            a.held,
+            a.debt,
+            a.borrowed,
+            a.credit_limit,
+            a.granted,
+            a.spent,
+            a.seq,
+        ]
+        .into_iter()
+        .all(credits)
+            && (-CREDITS_MAX..=CREDITS_MAX).contains(&a.available);
+        if !is_ok {
+            return Err("a figure of the account is out of range");
+        }
+        let mut left = 0_i64;
+        for lot in self.lots.values() {
+            if ![lot.amount, lot.remaining, lot.expired, lot.clawed, lot.claim]
+                .into_iter()
+                .all(credits)
+            {
+                return Err("a figure of a lot is out of range");
+            }
+            left = left.saturating_add(lot.remaining);
+        }
+        let (mut held, mut borrowed) = (0_i64, 0_i64);
+        for hold in self.holds.values() {
+            let state = &hold.state;
+            let pinned = state.pins.iter().map(|pin| pin.amount);
+            if ![hold.amount, state.captured, state.reversed, state.borrowed]
+                .into_iter()
+                .chain(pinned)
+                .all(credits)
+            {
+                return Err("a figure of a consumption is out of range");
+            }
+            if state.status == Status::Pending {
+                held = held.saturating_add(hold.amount);
+                borrowed = borrowed.saturating_add(state.borrowed);
+            }
+        }
+        // What is left pays for the debt too, so there may be as much as both together.
+        if left > 2 * CREDITS_MAX || held > CREDITS_MAX || borrowed > CREDITS_MAX {
+            return Err("its lots or holds are more than an account can have");
+        }
+        for order in self.orders.values() {
+            let state = &order.state;
+            let refunds = state.refunds.iter();
+            let refunded = refunds.clone().map(|refund| refund.minor);
+            let taken = refunds.flat_map(|refund| &refund.lots);
+            let taken = taken.flat_map(|lot| [lot.taken, lot.forgiven, lot.debt]);
+            if ![order.credits, order.bonus_credits, order.price.minor]
+                .into_iter()
+                .chain(refunded)
+                .chain(taken)
+                .all(credits)
+            {
+                return Err("a figure of an order is out of range");
+            }
+        }
+        let times = [
+            Some(a.created_at),
+            Some(a.updated_at),
+            a.next_hold_deadline,
+            a.next_lot_deadline,
+        ];
+        let of_lots = self
+            .lots
+            .values()
+            .flat_map(|lot| [Some(lot.created_at), lot.expires_at]);
+        let of_holds = self.holds.values().flat_map(|hold| {
+            [
+                Some(hold.created_at),
+                Some(hold.state.expires_at),
+                hold.state.settled_at,
+            ]
+        });
+        let mut times = times.into_iter().chain(of_lots).chain(of_holds).flatten();
+        if times.any(|at| !at.in_range()) {
+            return Err("a time is out of range");
+        }
+        Ok(())
     }
 
     /// Adds a lot, or takes the place of the one with its id.

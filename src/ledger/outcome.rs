@@ -254,7 +254,8 @@ pub struct Balance {
     pub expiring: Vec<Expiring>,
     /// Whether other lots expire after those: at the last of these times, or later.
     pub expiring_more: bool,
-    /// Number of the last entry this is based on.
+    /// Number of the last entry that this includes. Where a deadline has passed and its entry is not written yet, it is the
+    /// number that this entry will have: a later balance never has a smaller number.
     pub seq: i64,
     /// The instant this is true at.
     pub at: Timestamp,

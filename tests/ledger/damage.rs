@@ -3,8 +3,9 @@
 use crate::child::ALICE;
 use crate::database::{Database, Kind};
 use jointo_credits::{
-    Action, Confirm, Consume, FaultKind, Gift, Grant, Ledger, Metadata, Money, OpenOrder, OrderCommand,
-    OrderNo, OrderPayment, OrderRefundRequest, OrderStep, Source,
+    Action, Adjust, Confirm, Consume, ConsumptionFilter, FaultKind, Gift, Grant, Ledger, Metadata, Money,
+    OpenOrder, OrderCommand, OrderNo, OrderPayment, OrderRefundRequest, OrderStep, Refund, Source,
+    TransactionFilter,
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
@@ -293,5 +294,111 @@ async fn rows_without_entries_are_named() {
             "{kind}"
         );
     }
+    ledger.close().await;
+}
+
+/// One account's damaged row is that account's error. Nothing panics, and its neighbours in the same batch go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_row_stops_nobody_else() {
+    let database = Database::fresh(Kind::SqliteFile).await;
+    books(&database).await.close().await;
+    let sound = std::fs::read(database.sqlite_path()).unwrap();
+    for table in [
+        "credit_accounts",
+        "credit_lots",
+        "credit_consumption_logs",
+        "credit_orders",
+        "credit_gifts",
+        "credit_transactions",
+    ] {
+        for column in columns_of(&database, table) {
+            for value in DAMAGED_VALUES {
+                std::fs::write(database.sqlite_path(), &sound).unwrap();
+                let sql = format!("UPDATE {table} SET {column} = {value}");
+                if is_done(&database, &sql) {
+                    others_go_on(&database, &sql).await;
+                }
+            }
+        }
+    }
+}
+
+fn columns_of(database: &Database, table: &str) -> Vec<String> {
+    let connection = rusqlite::Connection::open(database.sqlite_path()).unwrap();
+    let mut columns = connection
+        .prepare("SELECT name FROM pragma_table_info(?1) WHERE name <> 'user_id'")
+        .unwrap();
+    let columns: Vec<String> = columns
+        .query_map([table], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert!(columns.len() > 5, "{table}: {columns:?}");
+    columns
+}
+
+/// Past checks and triggers. What a column's type does not take can't get into it.
+fn is_done(database: &Database, sql: &str) -> bool {
+    let connection = rusqlite::Connection::open(database.sqlite_path()).unwrap();
+    let mut triggers = connection
+        .prepare("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        .unwrap();
+    let triggers: Vec<String> = triggers
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    for trigger in triggers {
+        connection
+            .execute(&format!("DROP TRIGGER {trigger}"), [])
+            .unwrap();
+    }
+    connection
+        .execute_batch("PRAGMA ignore_check_constraints = ON")
+        .unwrap();
+    connection.execute(sql, []).is_ok()
+}
+
+const DAMAGED_VALUES: [&str; 5] = [
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9007199254740991",
+    "-1",
+    "'x'",
+];
+
+async fn others_go_on(database: &Database, sql: &str) {
+    const BOB: Uuid = Uuid::from_u128(0xB0B);
+    let ledger = database.ledger().await;
+    ledger
+        .grant(Grant::new(BOB, 100, Source::Purchase), None)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let of_alice = async || {
+        let _ = ledger.balance(ALICE).await;
+        let _ = ledger.consume(Consume::new(ALICE, 1), None).await;
+        let _ = ledger.consume(Consume::new(ALICE, 120), None).await;
+        let _ = ledger.grant(Grant::new(ALICE, 7, Source::Gift), None).await;
+        let _ = ledger.adjust(Adjust::new(ALICE, -3, "too many"), None).await;
+        let holds = ledger.consumptions(ALICE, ConsumptionFilter::default()).await;
+        for hold in holds.map(|page| page.items).unwrap_or_default() {
+            let _ = ledger.confirm(Confirm::amount(hold.id, 1), None).await;
+            let _ = ledger.refund(Refund::all(hold.id), None).await;
+        }
+        let _ = ledger.transactions(ALICE, TransactionFilter::default()).await;
+        let _ = ledger.expire_pending(None).await;
+        let _ = ledger.expire_lots(None).await;
+        let _ = ledger.verify().await;
+    };
+    let of_bob = async || {
+        for _ in 0..8 {
+            let done = ledger.consume(Consume::new(BOB, 1), None).await;
+            assert!(done.is_ok(), "{sql}: {done:?}");
+        }
+    };
+    tokio::join!(of_alice(), of_bob());
+    assert!(ledger.balance(BOB).await.is_ok(), "{sql}");
+    let after = ledger.consume(Consume::new(BOB, 1), None).await;
+    assert!(after.is_ok(), "{sql}: {after:?}");
     ledger.close().await;
 }

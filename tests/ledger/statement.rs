@@ -134,6 +134,25 @@ on_every_database! {
 }
 
 on_every_database! {
+    async fn a_balance_counts_entries_that_deadlines_will_write(database: Database) {
+        let clock = clock();
+        let ledger = database.open(database.settings().clock(clock.clone())).await;
+        ledger.grant(Grant::new(ALICE, 100, Source::Purchase).expires_at(later(86_400)), None).await.unwrap();
+        ledger.consume(Consume::new(ALICE, 30).ttl(HOUR), None).await.unwrap();
+        assert_eq!(ledger.balance(ALICE).await.unwrap().seq, 2);
+        clock.set(later(10 * 86_400));
+        let before = ledger.balance(ALICE).await.unwrap();
+        assert_eq!((before.seq, before.available), (4, 0), "a hold and a lot have expired");
+        ledger.expire_pending(None).await.unwrap();
+        ledger.expire_lots(None).await.unwrap();
+        let written = ledger.transactions(ALICE, TransactionFilter::default()).await.unwrap();
+        assert_eq!(written.items[0].seq, before.seq);
+        assert_eq!(ledger.balance(ALICE).await.unwrap().seq, before.seq);
+        ledger.close().await;
+    }
+}
+
+on_every_database! {
     async fn what_can_be_no_interval_is_refused(database: Database) {
         let ledger = database.ledger().await;
         ledger.grant(Grant::new(ALICE, 1, Source::Gift), None).await.unwrap();

@@ -145,7 +145,8 @@ pub struct credits_balance {
     pub next_expiring: i64,
     /// See `next_expiring`.
     pub next_expires_at: i64,
-    /// The number of the last entry in the account's journal.
+    /// The number of the last entry that this includes. Where a deadline has passed and its entry is not written yet, it is
+    /// the number that this entry will have: a later balance never has a smaller number.
     pub seq: i64,
     /// When this was so.
     pub at: i64,

@@ -141,7 +141,11 @@ impl Draft<'_> {
         let mut returned = Vec::new();
         for pin in pins {
             let Some(lot) = self.lot(pin.lot_id) else {
-                debug_assert!(false, "lot {} of a hold is not loaded", pin.lot_id);
+                // Damaged books: `apply` says so.
+                self.change_lot(LotChange {
+                    remaining: pin.amount,
+                    ..LotChange::of(pin.lot_id)
+                });
                 continue;
             };
             // What a clawback has a claim on goes back to the lot, expired or not, to be taken there.
