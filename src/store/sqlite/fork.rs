@@ -19,6 +19,7 @@
 use super::place::{Moved, Place};
 use crate::store::{StoreError, StoreResult};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -132,6 +133,11 @@ impl Drop for Counted {
         // With this lock: who looks at the files knows why they vanish.
         let _open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         place.set_closing();
+        if place.knows_too_little_of_its_log() {
+            // It is closed in any case; where this failed, as before.
+            let without_log = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            let _ = self.connection.set_db_config(without_log, true);
+        }
     }
 }
 
@@ -149,6 +155,12 @@ fn real(path: &Path) -> PathBuf {
         .ok()
         .or_else(made)
         .unwrap_or_else(|| path.to_owned())
+}
+
+/// Whether this process has it open.
+pub(super) fn is_open(path: &Path) -> bool {
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    open.contains_key(&real(path))
 }
 
 fn opened_by_another(file: &Path, process: u32) -> bool {

@@ -1,11 +1,12 @@
 //! Where the books are, and how a connection to them is set up.
 
 use super::failure::{self, Attempt, Failure};
-use super::fork::Counted;
-use super::place::{FileId, Place};
-use super::waiting::patiently;
+use super::fork::{self, Counted};
+use super::place::{self, FileId, Place};
+use super::waiting::{patiently, pause};
 use crate::store::{StoreError, StoreResult};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,6 +43,10 @@ const CACHED_STATEMENTS: usize = 64;
 /// How often a database is opened anew that is replaced meanwhile.
 const OPEN_TRIES: u32 = 3;
 
+/// How long files that look wrong are waited for, and how often they are looked at.
+const FILES_TIMEOUT: Duration = Duration::from_secs(2);
+const FILES_PAUSE: Duration = Duration::from_millis(10);
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -77,6 +82,7 @@ pub(super) fn file(path: &Path, purpose: Purpose, settings: &SqliteSettings) -> 
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
     let mut tries = OPEN_TRIES;
+    look_first(path, settings)?;
     loop {
         let before = FileId::at(path);
         let mut connection = Counted::file(path, || {
@@ -104,9 +110,47 @@ pub(super) fn file(path: &Path, purpose: Purpose, settings: &SqliteSettings) -> 
     }
 }
 
+/// Whether a database may be opened that this process does not have open yet: see the module `place`.
+fn look_first(path: &Path, settings: &SqliteSettings) -> StoreResult<()> {
+    if fork::is_open(path) {
+        return Ok(());
+    }
+    let mut waited = Duration::ZERO;
+    loop {
+        let elsewhere = || is_open_elsewhere(path).then(|| place::open_elsewhere(path));
+        match place::check_before_opening(path)?.or_else(elsewhere) {
+            None => return Ok(()),
+            Some(problem) if waited >= settings.busy_timeout.min(FILES_TIMEOUT) => return Err(problem),
+            // Another process that is just making these files, or looks as we do, is done in a moment.
+            Some(_) => {
+                pause(FILES_PAUSE);
+                waited += FILES_PAUSE;
+            }
+        }
+    }
+}
+
+/// Whether another process has a database open that lacks its log or index.
+fn is_open_elsewhere(path: &Path) -> bool {
+    if !place::lacks_companions(path) {
+        return false;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let Ok(connection) = Connection::open_with_flags(path, flags) else {
+        return false; // Why it can't be opened is said where it is opened for good.
+    };
+    let looked = connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .and_then(|_| connection.busy_timeout(Duration::ZERO))
+        // In this mode a database with a log is read only by who has it alone.
+        .and_then(|()| connection.pragma_update(None, "locking_mode", "EXCLUSIVE"))
+        .and_then(|()| connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())));
+    looked.is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy))
+}
+
 pub(super) fn memory() -> StoreResult<Connection> {
     let connection = Connection::open_in_memory().map_err(|e| failure::from_code(&e))?;
-    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    prepare_once(&connection).map_err(|e| failure::from_code(&e))?;
     Ok(connection)
 }
 
@@ -121,7 +165,7 @@ fn cannot_open(path: &Path, purpose: Purpose, error: &rusqlite::Error) -> StoreE
 }
 
 fn set_up(connection: &Connection, purpose: Purpose, settings: &SqliteSettings) -> Attempt<()> {
-    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    prepare_once(connection)?;
     if purpose == Purpose::Read {
         connection.busy_timeout(settings.busy_timeout)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -143,6 +187,15 @@ fn set_up(connection: &Connection, purpose: Purpose, settings: &SqliteSettings) 
         }));
     }
     Ok(())
+}
+
+/// Statements are kept, and each is planned once: otherwise SQLite plans one with `LIMIT ?` anew for every other value.
+/// (<https://www.sqlite.org/queryplanner-ng.html#qpstab>)
+fn prepare_once(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map(drop)
 }
 
 /// Returns the journal mode, which is kept in the file; the rest is the connection's own.

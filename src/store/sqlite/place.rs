@@ -19,7 +19,13 @@
 //! | the database is empty | everything is refused |
 //! | the database is shorter than it was | the connection is closed, and another one opened, which has nothing in its memory. (VACUUM may do that) |
 //!
-//! What can't be seen: a file whose content somebody overwrites in place.
+//! Before a process opens a database for the first time, it looks at what is there: [`check_before_opening`]; and whether
+//! others have it open although its log or index is gone ([`super::open`]): they write what nobody else would see. Where
+//! a connection's index is gone and its log is not, it is closed without writing the log into the database, for others may
+//! have written to the log since.
+//!
+//! What can't be seen: a file whose content somebody overwrites in place; a log that belonged to another database of the
+//! same name; a file that is reached by two folders (a bind mount), each with a log of its own.
 //!
 //! On Windows a file that SQLite has open can't be deleted, moved or replaced, and nothing is compared.
 
@@ -53,6 +59,7 @@ impl FileId {
 
 const LOG: &str = "-wal";
 const INDEX: &str = "-shm";
+const JOURNAL: &str = "-journal";
 
 fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
@@ -236,6 +243,12 @@ impl Place {
         })
     }
 
+    /// Whether the log is still under its name, and another index may be beside it: others may have written to the log what
+    /// this connection's index does not know.
+    pub(super) fn knows_too_little_of_its_log(&self) -> bool {
+        self.log.look() == Found::Ours && self.index.look() != Found::Ours
+    }
+
     /// Whether another connection may be opened beside this one.
     pub(super) fn check_beside(&self) -> StoreResult<()> {
         match self.check() {
@@ -248,6 +261,68 @@ impl Place {
             }
             Err(Moved::Refuse(error)) => Err(error),
         }
+    }
+}
+
+/// Whether a database may be opened of which this process has no connection yet: `Ok(Some(why))` where others may be about
+/// to make its files, so that it may be tried again in a moment.
+///
+/// | what is found | why nothing is opened |
+/// | --- | --- |
+/// | the file has another name (a hard link) | each name has a log of its own, and who writes by one knows nothing of the other |
+/// | no database, or an empty one, beside a log | SQLite would delete the log, which may be all that is left of commands |
+pub(super) fn check_before_opening(path: &Path) -> Result<Option<StoreError>, StoreError> {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let metadata = std::fs::metadata(&real).ok();
+    #[cfg(unix)]
+    if let Some(metadata) = &metadata {
+        use std::os::unix::fs::MetadataExt;
+        if metadata.is_file() && metadata.nlink() > 1 {
+            return Err(StoreError::Failed {
+                problem: format!(
+                    "the database {} has another name (a hard link): whoever opens it by that name has another log",
+                    path.display()
+                ),
+                remedy: "remove the other name; to have a second one, use a symbolic link",
+            });
+        }
+    }
+    if metadata.is_some_and(|metadata| metadata.len() > 0) {
+        return Ok(None);
+    }
+    let left = [LOG, JOURNAL].map(|suffix| beside(&real, suffix));
+    let left = left
+        .iter()
+        .find(|left| std::fs::metadata(left).is_ok_and(|left| left.len() > 0));
+    Ok(left.map(|left| StoreError::Failed {
+        problem: format!(
+            "there is no database {}, or an empty one, and beside it the log {} of another, which may have commands that \
+             are nowhere else",
+            path.display(),
+            left.display()
+        ),
+        remedy: "put the database back that the log belongs to; or, if it is not missed, move the log away",
+    }))
+}
+
+/// Whether a database lacks its log or the log's index, as it does when nobody has it open.
+pub(super) fn lacks_companions(path: &Path) -> bool {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    std::fs::metadata(&real).is_ok_and(|metadata| metadata.len() > 0)
+        && [LOG, INDEX]
+            .iter()
+            .any(|suffix| FileId::at(&beside(&real, suffix)).is_none())
+}
+
+/// Of a database that others have open and whose log or index is gone.
+pub(super) fn open_elsewhere(path: &Path) -> StoreError {
+    StoreError::Failed {
+        problem: format!(
+            "another process has {} open, and the database's log (-wal) or the log's index (-shm) is not beside it",
+            path.display()
+        ),
+        remedy: "put the file back; or close the database in every process that uses it, without killing any: the last \
+                 one saves what was in the log",
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) fn patiently<T>(
     }
 }
 
-fn pause(duration: Duration) {
+pub(super) fn pause(duration: Duration) {
     #[allow(
         clippy::disallowed_methods,
         reason = "whoever writes has a thread of its own to wait on"

@@ -273,3 +273,26 @@ async fn a_file_that_can_only_be_read_is_seen() {
         );
     }
 }
+
+/// Planning a statement costs more than running it does.
+#[tokio::test]
+async fn a_statement_is_planned_once_whatever_its_limit() {
+    let file = in_folder().await;
+    let memory = SqliteStore::open(Location::Memory, SqliteSettings::default()).unwrap();
+    memory.migrate().await.unwrap();
+    for store in [&file.store, &memory] {
+        let lease = store.committer().lease().unwrap();
+        let connection = lease.connection().unwrap();
+        for limit in [1, 5, 9] {
+            let mut statement = connection
+                .prepare_cached("SELECT lot_id FROM credit_lots ORDER BY lot_id LIMIT ?1")
+                .unwrap();
+            assert!(!statement.exists([limit]).unwrap());
+            assert_eq!(
+                statement.get_status(rusqlite::StatementStatus::RePrepare),
+                0,
+                "{limit}"
+            );
+        }
+    }
+}

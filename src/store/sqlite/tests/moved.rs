@@ -232,6 +232,60 @@ async fn a_link_that_leads_elsewhere_is_another_database() {
 }
 
 #[tokio::test]
+async fn a_database_with_two_names_is_not_opened() {
+    let subject = in_folder().await;
+    run(&mut subject.store.committer(), grant(5)).await.unwrap();
+    subject.store.close().await.unwrap();
+    let other = beside(&subject.path(), ".other");
+    fs::hard_link(subject.path(), &other).unwrap();
+    for name in [&subject.path(), &other] {
+        let store = open(name);
+        let (problem, remedy) = failed(store.account(USER, T0, Extent::WHOLE).await.map(drop));
+        assert!(problem.contains("another name (a hard link)"), "{problem}");
+        assert!(remedy.contains("remove the other name"), "{remedy}");
+        failed(store.migrate().await);
+        failed(run(&mut store.committer(), grant(5)).await);
+    }
+    remove(&other);
+    let again = open(subject.path());
+    run(&mut again.committer(), grant(5)).await.unwrap();
+    assert_eq!(figures(&again).await.available, 10);
+}
+
+#[tokio::test]
+async fn the_log_of_a_database_that_is_gone_is_not_deleted() {
+    let subject = in_folder().await;
+    let mut committer = subject.store.committer();
+    run(&mut committer, grant(5)).await.unwrap();
+    // As a crash leaves it.
+    let left: Vec<(PathBuf, Vec<u8>)> = ["", "-wal"]
+        .map(|suffix| beside(&subject.path(), suffix))
+        .map(|file| (file.clone(), fs::read(&file).unwrap()))
+        .into();
+    drop(committer);
+    subject.store.close().await.unwrap();
+    for empty in [false, true] {
+        let put_back = || {
+            left.iter()
+                .for_each(|(file, content)| fs::write(file, content).unwrap())
+        };
+        put_back();
+        remove(&subject.path());
+        if empty {
+            fs::write(subject.path(), "").unwrap();
+        }
+        let (problem, remedy) = failed(open(subject.path()).migrate().await);
+        assert!(problem.contains("beside it the log"), "{problem}");
+        assert!(remedy.contains("put the database back"), "{remedy}");
+        assert_eq!(fs::read(&left[1].0).unwrap(), left[1].1, "the log is as it was");
+        put_back();
+        let again = open(subject.path());
+        assert_eq!(figures(&again).await.available, 5);
+        again.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn whoever_closes_last_saves_what_was_in_a_log_that_is_gone() {
     let subject = in_folder().await;
     let mut committer = subject.store.committer();

@@ -42,6 +42,18 @@ async fn child_of_a_test() {
                 run(&mut committer, consume(1)).await.unwrap();
             }
         }
+        "is refused" => {
+            let (problem, remedy) = failed(store.account(USER, T0, Extent::WHOLE).await.map(drop));
+            assert!(problem.contains("another process has"), "{problem}");
+            assert!(remedy.contains("without killing any"), "{remedy}");
+        }
+        // As another program does, which does not look.
+        "write past the ledger" => {
+            let connection = rusqlite::Connection::open(std::env::var(DATABASE).unwrap()).unwrap();
+            connection
+                .execute("UPDATE credit_migrations SET applied_at = 42", [])
+                .unwrap();
+        }
         "write until it fails" => {
             let mut committer = store.committer();
             for _ in 0..100_000 {
@@ -108,4 +120,48 @@ async fn a_commit_that_fails_is_looked_up_and_can_be_repeated() {
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
         .unwrap();
     assert_eq!(check, "ok");
+}
+
+/// Its locks are in the index: beside a connection without it, others would write as if they were alone.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_database_whose_index_is_gone_is_not_opened_by_another_process() {
+    let subject = in_folder().await;
+    let mut committer = subject.store.committer();
+    run(&mut committer, grant(5)).await.unwrap();
+    let index = subject.path().with_extension("db-shm");
+    let log = subject.path().with_extension("db-wal");
+    let away = subject.path().with_extension("away");
+    for gone in [&index, &log] {
+        std::fs::rename(gone, &away).unwrap();
+        succeeds(child("is refused", &subject.path(), "").spawn().unwrap());
+        std::fs::rename(&away, gone).unwrap();
+    }
+    run(&mut committer, grant(5)).await.unwrap();
+    assert_eq!(figures(&subject.store).await.available, 10);
+}
+
+/// Who closes last writes the log into the database and deletes it, as far as its index knows the log.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_others_wrote_with_a_new_index_is_not_deleted_with_the_log() {
+    let subject = in_folder().await;
+    let mut committer = subject.store.committer();
+    run(&mut committer, grant(5)).await.unwrap();
+    std::fs::remove_file(subject.path().with_extension("db-shm")).unwrap();
+    succeeds(
+        child("write past the ledger", &subject.path(), "")
+            .spawn()
+            .unwrap(),
+    );
+    failed(run(&mut committer, grant(5)).await);
+    drop(committer);
+    subject.store.close().await.unwrap();
+    let connection = rusqlite::Connection::open(subject.path()).unwrap();
+    let written = connection.query_row("SELECT min(applied_at) FROM credit_migrations", [], |row| {
+        row.get(0)
+    });
+    assert_eq!(written, Ok(42));
+    drop(connection);
+    assert_eq!(figures(&open(subject.path())).await.available, 5);
 }
