@@ -117,6 +117,36 @@ pub(crate) struct Applied {
     pub(crate) checksum: String,
 }
 
+/// What in a history, by version with name and checksum, is not what `known` would have left there.
+pub(crate) fn history_differences(known: &[Migration], history: &[(i64, String, String)]) -> Vec<String> {
+    let mut found = Vec::new();
+    for migration in known {
+        let row = history.iter().find(|(version, ..)| *version == migration.version);
+        match row {
+            None => found.push(format!(
+                "migration {} is not in credit_migrations",
+                migration.version
+            )),
+            Some((version, name, checksum))
+                if name != migration.name || *checksum != migration.checksum() =>
+            {
+                found.push(format!(
+                    "credit_migrations says of migration {version} what is not so"
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    for (version, ..) in history {
+        if known.iter().all(|migration| migration.version != *version) {
+            found.push(format!(
+                "credit_migrations has a migration {version}, which this library does not know"
+            ));
+        }
+    }
+    found
+}
+
 /// The migrations that a database with this history still needs.
 ///
 /// # Errors

@@ -316,6 +316,22 @@ const EVERYWHERE: &[(&str, FaultKind)] = &[
       ALTER TABLE credit_gifts RENAME COLUMN more TO reason; UPDATE credit_gifts SET reason = why",
         FaultKind::Schema,
     ),
+    (
+        "CREATE UNIQUE INDEX mine ON credit_lots (user_id, lot_id, source)",
+        FaultKind::Schema,
+    ),
+    (
+        "UPDATE credit_migrations SET name = 'other' WHERE version = 2",
+        FaultKind::Schema,
+    ),
+    (
+        "UPDATE credit_migrations SET checksum = 'other' WHERE version = 2",
+        FaultKind::Schema,
+    ),
+    (
+        "DELETE FROM credit_migrations WHERE version = 6",
+        FaultKind::Schema,
+    ),
 ];
 
 const ON_SQLITE: &[(&str, FaultKind)] = &[
@@ -374,7 +390,40 @@ const ON_POSTGRES: &[(&str, FaultKind)] = &[
         "ALTER TABLE credit_lots ENABLE ROW LEVEL SECURITY",
         FaultKind::Schema,
     ),
+    ("CREATE TABLE mine () INHERITS (credit_lots)", FaultKind::Schema),
+    ("ALTER TABLE credit_lots SET UNLOGGED", FaultKind::Schema),
+    (
+        "ALTER TABLE credit_gifts ADD COLUMN more text NOT NULL DEFAULT ''; \
+         ALTER TABLE credit_gifts ALTER COLUMN more DROP DEFAULT",
+        FaultKind::Schema,
+    ),
+    (
+        "ALTER TABLE credit_gifts ADD CONSTRAINT mine CHECK (amount < 100000)",
+        FaultKind::Schema,
+    ),
+    (
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET session_replication_role = replica', current_database()); END $$",
+        FaultKind::Schema,
+    ),
 ];
+
+/// What a host may do to the tables without changing what is in them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_the_hosts_own_affair_is_no_fault_on_postgres() {
+    let books = Books::new(Kind::Postgres).await;
+    books
+        .behind(
+            "CREATE INDEX mine ON credit_lots (reference); ALTER TABLE credit_gifts ADD COLUMN more text; \
+             ALTER TABLE credit_gifts ADD COLUMN stamp timestamptz NOT NULL DEFAULT now(); \
+             CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'; \
+             CREATE VIEW my_lots AS SELECT * FROM credit_lots; \
+             CREATE TABLE mine_too (user_id uuid REFERENCES credit_accounts)",
+        )
+        .await;
+    let found = books.ledger.verify().await.unwrap();
+    assert!(found.is_clean(), "{:#?}", found.faults);
+    books.ledger.close().await;
+}
 
 async fn all_are_named(kind: Kind, more: &[(&str, FaultKind)]) {
     let postgres = kind == Kind::Postgres;

@@ -4,7 +4,7 @@ use super::{during_read, during_write, rights};
 use crate::inspect::Problem;
 use crate::ledger::Timestamp;
 use crate::store::migrations::{
-    Applied, Migration, check as check_history, check_room, objects, others_table, outstanding, tables,
+    self, Applied, Migration, check as check_history, check_room, objects, others_table, outstanding, tables,
 };
 use crate::store::{Inspected, StoreError, StoreResult};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -48,6 +48,9 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     },
 ];
 
+const CREATE_HISTORY: &str = "CREATE TABLE IF NOT EXISTS {s}credit_migrations (version bigint PRIMARY KEY, name text NOT NULL, \
+     checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP);";
+
 /// PostgreSQL 14, as `server_version_num` says it.
 const VERSION_MIN: i64 = 140_000;
 /// Any number, as long as every process uses the same: "credits" in ASCII.
@@ -88,10 +91,7 @@ pub(super) async fn migrate(
     {
         script.push_str(&format!("CREATE SCHEMA \"{schema}\";"));
     }
-    script.push_str(&format!(
-        "CREATE TABLE IF NOT EXISTS {prefix}credit_migrations (version bigint PRIMARY KEY, name text NOT NULL, \
-         checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP)"
-    ));
+    script.push_str(&CREATE_HISTORY.replace("{s}", prefix));
     let (applied, present) = state(connection, prefix).await?;
     check_room(MIGRATIONS, &applied, &present)?;
     run(connection, script).await?;
@@ -175,18 +175,18 @@ const SETTINGS: &str = "SELECT current_setting('server_version'), current_settin
      pg_is_in_recovery(), current_setting('transaction_read_only')";
 
 /// What the catalogue says of the objects in the schema `$1`, in words that do not name it: a kind, a name and the facts.
-/// Functions that a host may have made itself are left out, and what else it adds to the tables but triggers, rules and row
-/// security. Constraints of NOT NULL are told by the columns: PostgreSQL 18 lists them as constraints too.
+/// Constraints of NOT NULL are told by the columns: PostgreSQL 18 lists them as constraints too. What [`is_harm`] is about is
+/// there only where somebody has made it.
 const OBJECTS: &str = "WITH here AS (SELECT c.oid, c.relname, c.relkind, c.relrowsecurity FROM pg_class c \
          WHERE c.relnamespace = $1::int8::oid AND c.relname LIKE 'credit\\_%'), tables AS (SELECT * FROM here WHERE relkind IN ('r', 'p')) \
      SELECT 'column', t.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull \
-         || coalesce(' ' || pg_get_expr(d.adbin, d.adrelid), '') FROM tables t \
+         || coalesce(' ' || pg_get_expr(d.adbin, d.adrelid), '') || a.attidentity::text FROM tables t \
          JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped \
          LEFT JOIN pg_attrdef d ON d.adrelid = t.oid AND d.adnum = a.attnum \
      UNION ALL SELECT 'constraint', coalesce(t.relname, y.typname) || '.' || o.conname, \
          pg_get_constraintdef(o.oid) || ' ' || o.convalidated FROM pg_constraint o \
          LEFT JOIN tables t ON t.oid = o.conrelid LEFT JOIN pg_type y ON y.oid = o.contypid \
-         WHERE o.connamespace = $1::int8::oid AND o.contype IN ('c', 'p', 'u', 'x') \
+         WHERE o.connamespace = $1::int8::oid AND o.contype IN ('c', 'f', 'p', 'u', 'x') \
          AND (t.oid IS NOT NULL OR y.typname LIKE 'credit\\_%') \
      UNION ALL SELECT 'domain', y.typname, format_type(y.typbasetype, y.typtypmod) || ' ' || y.typnotnull FROM pg_type y \
          WHERE y.typnamespace = $1::int8::oid AND y.typtype = 'd' AND y.typname LIKE 'credit\\_%' \
@@ -197,6 +197,16 @@ const OBJECTS: &str = "WITH here AS (SELECT c.oid, c.relname, c.relkind, c.relro
      UNION ALL SELECT 'rule', t.relname || '.' || r.rulename, r.ev_enabled::text FROM pg_rewrite r \
          JOIN tables t ON t.oid = r.ev_class \
      UNION ALL SELECT 'row security', relname, 'on' FROM tables WHERE relrowsecurity \
+     UNION ALL SELECT 'unlogged table', c.relname, 'lost with a crash' FROM pg_class c JOIN tables t ON t.oid = c.oid \
+         WHERE c.relpersistence = 'u' \
+     UNION ALL SELECT 'inheritance', c.relname, 'of ' || p.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+         JOIN pg_class p ON p.oid = i.inhparent WHERE i.inhrelid IN (SELECT oid FROM tables) OR i.inhparent IN (SELECT oid FROM tables) \
+     UNION ALL SELECT 'setting', 'session_replication_role', 'of ' || CASE WHEN s.setrole = 0 THEN 'every role' \
+         ELSE 'role ' || pg_get_userbyid(s.setrole) END FROM pg_db_role_setting s, unnest(s.setconfig) c(text) \
+         WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) \
+         AND c.text ~* '^session_replication_role=' AND c.text !~* '=origin$' \
+     UNION ALL SELECT 'setting', 'session_replication_role', 'of this session' \
+         WHERE current_setting('session_replication_role') <> 'origin' \
      UNION ALL SELECT 'function', p.proname, p.prosrc || ' ' || p.prosecdef || p.provolatile::text || p.proisstrict \
          || coalesce(p.proconfig::text, '') FROM pg_proc p WHERE p.pronamespace = $1::int8::oid AND p.proname LIKE 'credit\\_%'";
 
@@ -213,7 +223,8 @@ pub(super) async fn differences(connection: &mut PgConnection, prefix: &str) -> 
     };
     run(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
     let namespace = "SELECT n.oid::int8, n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.oid = to_regclass($1)";
+         WHERE c.oid = to_regclass($1) AND (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid \
+         AND a.attname IN ('version', 'name', 'checksum')) = 3";
     let row = sqlx::query(namespace)
         .bind(format!("{prefix}credit_migrations"))
         .persistent(false)
@@ -221,7 +232,7 @@ pub(super) async fn differences(connection: &mut PgConnection, prefix: &str) -> 
         .await
         .map_err(during_read)?;
     let Some(row) = row else {
-        // Whoever asks for the tables is told that there are none.
+        // Whoever asks for the tables is told that there are none, or that they are somebody else's.
         return Ok(Vec::new());
     };
     let schema_of = |row: &sqlx::postgres::PgRow| -> StoreResult<(i64, String)> {
@@ -230,19 +241,29 @@ pub(super) async fn differences(connection: &mut PgConnection, prefix: &str) -> 
             row.try_get(1).map_err(during_read)?,
         ))
     };
+    let mut found = history_differences(connection, prefix).await?;
     // From here on names are shown with their schema, which is then taken off.
     run(connection, "SET LOCAL search_path = pg_catalog").await?;
     let (schema, name) = schema_of(&row)?;
     let there = objects_in(connection, schema, &name, prefix).await?;
-    let scratch: String = MIGRATIONS
-        .iter()
-        .map(|migration| migration.sql.replace("{s}", "pg_temp."))
+    let texts = MIGRATIONS.iter().map(|migration| migration.sql);
+    let scratch: String = [CREATE_HISTORY]
+        .into_iter()
+        .chain(texts)
+        .map(|text| text.replace("{s}", "pg_temp."))
         .collect();
     let made = sqlx::raw_sql(AssertSqlSafe(scratch))
         .execute(&mut *connection)
         .await;
     if made.is_err() {
-        return Ok(missing(&there));
+        found.extend(missing(&there));
+        found.extend(
+            there
+                .iter()
+                .filter(|(kind, ..)| never_ours(kind))
+                .map(none_of_ours),
+        );
+        return Ok(found);
     }
     let temporary = "SELECT oid::int8, nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()";
     let row = sqlx::query(temporary)
@@ -251,8 +272,21 @@ pub(super) async fn differences(connection: &mut PgConnection, prefix: &str) -> 
         .await
         .map_err(during_read)?;
     let (schema, name) = schema_of(&row)?;
-    let expected = objects_in(connection, schema, &name, "pg_temp.").await?;
-    Ok(compare(&expected, &there))
+    let mut expected = objects_in(connection, schema, &name, "pg_temp.").await?;
+    expected.retain(|(kind, ..)| !never_ours(kind));
+    found.extend(compare(&expected, &there));
+    Ok(found)
+}
+
+async fn history_differences(connection: &mut PgConnection, prefix: &str) -> StoreResult<Vec<String>> {
+    let rows: Vec<(i64, String, String)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT version, name, checksum FROM {prefix}credit_migrations"
+    )))
+    .persistent(false)
+    .fetch_all(connection)
+    .await
+    .map_err(during_read)?;
+    Ok(migrations::history_differences(MIGRATIONS, &rows))
 }
 
 /// The objects of a schema, without the schema's name.
@@ -312,12 +346,37 @@ fn compare(expected: &[Object], there: &[Object]) -> Vec<String> {
             Some(_) => {}
         }
     }
-    for (kind, name) in there.keys().filter(|key| !expected.contains_key(*key)) {
-        if ["trigger", "rule", "row security"].contains(&kind.as_str()) {
-            found.push(format!("the {kind} {name} is none of the library's"));
+    for ((kind, name), facts) in there.iter().filter(|(key, _)| !expected.contains_key(*key)) {
+        if is_harm(kind, facts) {
+            found.push(none_of_ours(&(kind.clone(), name.clone(), facts.clone())));
         }
     }
     found
+}
+
+/// Kinds of what no migration makes.
+fn never_ours(kind: &str) -> bool {
+    ["rule", "row security", "unlogged table", "inheritance", "setting"].contains(&kind)
+}
+
+/// Whether what somebody has added to the tables can change, hide or refuse rows. Other indexes, columns that need no
+/// value, and functions are the host's own affair.
+fn is_harm(kind: &str, facts: &str) -> bool {
+    match kind {
+        "trigger" | "constraint" => true,
+        "index" => facts.starts_with("CREATE UNIQUE"),
+        "column" => facts.ends_with(" true"),
+        _ => never_ours(kind),
+    }
+}
+
+fn none_of_ours((kind, name, facts): &Object) -> String {
+    match kind.as_str() {
+        "inheritance" | "setting" | "unlogged table" => {
+            format!("the {kind} {name} ({facts}) is none of the library's")
+        }
+        _ => format!("the {kind} {name} is none of the library's"),
+    }
 }
 
 /// What this database is, and how it could lose what it has acknowledged.

@@ -153,13 +153,30 @@ fn differences(connection: &Connection) -> Attempt<Vec<String>> {
             Some(_) => {}
         }
     }
-    let triggers = there.iter().filter(|((kind, _), _)| kind == "trigger");
-    for (key, (table, _)) in triggers.filter(|(key, _)| !expected.contains_key(*key)) {
-        found.push(format!(
-            "the trigger {} on {table} is none of the library's",
-            key.1
-        ));
+    for ((kind, name), (table, text)) in there.iter().filter(|(key, _)| !expected.contains_key(*key)) {
+        // Other indexes are the host's own affair. A unique one refuses commands.
+        let is_unique = text
+            .as_deref()
+            .is_some_and(|text| text.starts_with("CREATE UNIQUE"));
+        if kind == "trigger" || (kind == "index" && is_unique) {
+            found.push(format!("the {kind} {name} on {table} is none of the library's"));
+        }
     }
+    let is_ours: bool = connection.query_row(
+        "SELECT count(*) = 3 FROM pragma_table_info('credit_migrations') WHERE name IN ('version', 'name', 'checksum')",
+        [],
+        |row| row.get(0),
+    )?;
+    if !is_ours {
+        // Whoever asks for the tables is told that there are none, or that they are somebody else's.
+        return Ok(found);
+    }
+    let mut history = connection.prepare("SELECT version, name, checksum FROM credit_migrations")?;
+    let history = history.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    found.extend(migrations::history_differences(
+        MIGRATIONS,
+        &history.collect::<Result<Vec<_>, _>>()?,
+    ));
     Ok(found)
 }
 
