@@ -94,6 +94,8 @@ pub(super) struct Books {
     texts: HashMap<Uuid, Texts>,
     /// Lots that the last entry granted with an order's number: the order is in that entry, or in the next one.
     bought: Vec<(OrderNo, Lot)>,
+    /// Lots as they were granted by entries that are older than the checkpoint and stayed.
+    granted_before: BTreeMap<Uuid, Lot>,
     /// The last entry that continues none, where it is known: its number and what those that continue it are to tell.
     to_continue: Option<(i64, Told)>,
     /// Orders whose payment is claimed for them.
@@ -193,6 +195,18 @@ fn continues(derived: &Lot, row: &Lot) -> bool {
         && row.remaining + row.expired <= row.amount
 }
 
+/// Whether a row is a lot that was granted so, whatever has become of it.
+fn was_granted_as(granted: &Lot, row: &Lot) -> bool {
+    let same = Lot {
+        remaining: row.remaining,
+        expired: row.expired,
+        clawed: row.clawed,
+        claim: row.claim,
+        ..granted.clone()
+    };
+    same == *row
+}
+
 impl Books {
     pub(super) fn new(
         user_id: Uuid,
@@ -219,6 +233,7 @@ impl Books {
             state: State::new(user_id, Timestamp::MIN),
             texts: HashMap::new(),
             bought: Vec::new(),
+            granted_before: BTreeMap::new(),
             to_continue: None,
             claimed: BTreeSet::new(),
             gifts: BTreeMap::new(),
@@ -327,7 +342,7 @@ impl Books {
         }
     }
 
-    /// An entry that is older than the checkpoint and stayed: only of orders it tells anything.
+    /// An entry that is older than the checkpoint and stayed: it tells of orders, and of what their lots were granted as.
     fn check_kept(&mut self, seq: i64, entry: &StoredEntry, found: &mut Verification) {
         let mut fault = |kind, detail| found.fault(self.fault(Some(seq), None, kind, detail));
         let entry = match (entry, self.to_stay.get(&seq)) {
@@ -348,6 +363,9 @@ impl Books {
             }
         };
         self.to_stay.remove(&seq);
+        let granted = entry.effects.new_lots.iter();
+        self.granted_before
+            .extend(granted.map(|lot| (lot.lot_id, lot.clone())));
         self.match_order(entry, found);
         if let Err(problem) = self.state.note_order(entry) {
             found.fault(self.fault(Some(seq), None, FaultKind::Entry, problem.into()));
@@ -649,6 +667,12 @@ impl Books {
             return;
         }
         self.totals.lot(derived.as_deref().unwrap_or(row));
+        if let Some(granted) = self.granted_before.remove(&row.lot_id)
+            && !was_granted_as(&granted, row)
+        {
+            let detail = format!("it is {row:?}, and was granted as {granted:?}");
+            return found.fault(self.fault(None, Some(row.lot_id), FaultKind::Lot, detail));
+        }
         let detail = match derived {
             Some(derived) if *derived == *row => return,
             Some(derived) if self.state.floating.contains(&row.lot_id) && continues(&derived, row) => return,
@@ -759,7 +783,10 @@ impl Books {
             return;
         }
         let gone = |id: &Uuid, kind| self.fault(None, Some(*id), kind, "its row is gone".into());
-        let lots = self.state.lots.keys().map(|id| gone(id, FaultKind::Lot));
+        let granted_before = self.granted_before.keys();
+        let granted_before = granted_before.filter(|id| !self.state.lots.contains_key(*id));
+        let lots = self.state.lots.keys().chain(granted_before);
+        let lots = lots.map(|id| gone(id, FaultKind::Lot));
         let holds = self.state.holds.keys().map(|id| gone(id, FaultKind::Hold));
         let gifts = self.gifts.keys().map(|id| gone(id, FaultKind::Gift));
         let orders = self.state.orders.keys().map(|id| gone(&id.0, FaultKind::Order));

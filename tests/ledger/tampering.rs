@@ -7,8 +7,8 @@ use crate::database::{Database, Kind, START};
 use crate::prices::video;
 use jointo_credits::{
     Action, Anchor, AnchorKey, Cleanup, Clock, Confirm, Consume, Entry, FaultKind, Gift, Grant, Ledger,
-    ManualClock, Money, OpenOrder, OrderCommand, OrderNo, OrderStep, PricedConsume, SavePackage, SetPricing,
-    Signing, Source, TransactionFilter, Trust, Usage, Verification,
+    ManualClock, Money, OpenOrder, OrderCommand, OrderNo, OrderPayment, OrderStep, PricedConsume,
+    SavePackage, SetPricing, Signing, Source, TransactionFilter, Trust, Usage, Verification,
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::time::Duration;
@@ -771,6 +771,87 @@ async fn the_mark_hides_nothing_on_postgres() {
 
 /// Checkpoints that are right in themselves, for entries that nobody ever wrote or that were too young to leave: made with the
 /// library and a clock that is wrong.
+/// The entries that granted them stay for their order.
+async fn a_bought_lot_is_compared_with_its_grant(kind: Kind) {
+    let late = if kind == Kind::Postgres {
+        "'2120-01-01T00:00:00Z'"
+    } else {
+        "4733510400000000"
+    };
+    for harm in [
+        format!("UPDATE credit_lots SET expires_at = {late}"),
+        "UPDATE credit_lots SET priority = 7".into(),
+        "UPDATE credit_lots SET source = 'gift'".into(),
+        "UPDATE credit_lots SET amount = amount + 1".into(),
+        "DELETE FROM credit_lots".into(),
+    ] {
+        let database = Database::fresh(kind).await;
+        let clock = ManualClock::starting_at(START);
+        let ledger = database.open(database.settings().clock(clock.clone())).await;
+        let order_no = OrderNo(Uuid::from_u128(0x0123_4567));
+        let price = || Money {
+            minor: 890,
+            currency: "CNY".into(),
+        };
+        let open = OpenOrder {
+            channel: "manual".into(),
+            package_id: Uuid::from_u128(77),
+            package_version: 1,
+            subject: "starter".into(),
+            price: price(),
+            credits: 100,
+            bonus_credits: 10,
+            validity_days: None,
+            purchase_limit: None,
+        };
+        let payment = OrderPayment {
+            transaction_id: "4200".into(),
+            amount: price(),
+            paid_at: None,
+        };
+        for step in [OrderStep::Open(open), OrderStep::Settle(payment)] {
+            let order = OrderCommand {
+                user_id: NEW,
+                order_no,
+                step,
+            };
+            ledger.run(Action::Order(order).with_key(None)).await.unwrap();
+        }
+        let hold = ledger.consume(Consume::new(NEW, 110), None).await.unwrap();
+        ledger.confirm(Confirm::all(hold.id), None).await.unwrap();
+        clock.set(START.plus(DAY * 60));
+        let archive = tempfile::tempdir().unwrap();
+        let cleanup = Cleanup {
+            older_than: DAY * 40,
+            archive: archive.path().display().to_string(),
+            limit: None,
+            dry_run: false,
+        };
+        assert!(ledger.cleanup_transactions(&cleanup).await.unwrap().removed > 0);
+        let books = Books {
+            database,
+            ledger,
+            clock,
+            archive,
+        };
+        assert!(books.ledger.verify().await.unwrap().is_clean());
+        books.behind(&harm).await;
+        let found = books.ledger.verify().await.unwrap();
+        assert!(has(&found, FaultKind::Lot), "{harm}: {:#?}", found.faults);
+        books.ledger.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bought_lot_is_compared_with_its_grant_on_sqlite() {
+    a_bought_lot_is_compared_with_its_grant(Kind::SqliteFile).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bought_lot_is_compared_with_its_grant_on_postgres() {
+    a_bought_lot_is_compared_with_its_grant(Kind::Postgres).await;
+}
+
 async fn a_forged_checkpoint_is_found(kind: Kind) {
     for user_id in [NEW, Uuid::from_u128(0xBAD)] {
         let books = Books::new(kind).await;
