@@ -468,7 +468,8 @@ impl Ledger {
         let asked = newest_first.find(|refund| refund.status != RefundStatus::Failed);
         let asked = asked.map(|refund| refund.number);
         // What the channel can't be asked now stays pending: it is written down, and followed up.
-        let order = self.push_refunds(self.order(order.order_no).await?).await.order;
+        let order = self.order(order.order_no).await?;
+        let order = self.push_refunds(order, AskedBy::Caller).await.order;
         let failed =
             |refund: &&OrderRefund| Some(refund.number) == asked && refund.status == RefundStatus::Failed;
         match order.state.refunds.iter().find(failed) {
@@ -695,7 +696,7 @@ impl Ledger {
     }
 
     /// Asks the channel for the refunds that it has not ended. One that it does not know of it is asked for, again.
-    async fn push_refunds(&self, mut order: Order) -> Pushed {
+    async fn push_refunds(&self, mut order: Order, asked_by: AskedBy) -> Pushed {
         let pending: Vec<OrderRefund> = order
             .state
             .refunds
@@ -705,7 +706,7 @@ impl Ledger {
             .collect();
         let mut problem = None;
         for refund in pending {
-            match self.push_refund(&order, &refund).await {
+            match self.push_refund(&order, &refund, asked_by).await {
                 Ok(after) => order = after,
                 Err(error) => {
                     tracing::warn!(order_no = %order.order_no, %error, "a refund is asked for again later");
@@ -716,8 +717,20 @@ impl Ledger {
         Pushed { order, problem }
     }
 
-    async fn push_refund(&self, order: &Order, refund: &OrderRefund) -> Result<Order> {
+    async fn push_refund(&self, order: &Order, refund: &OrderRefund, asked_by: AskedBy) -> Result<Order> {
         let channel = self.channel(&order.channel)?;
+        if channel.refunds_by_hand() && asked_by == AskedBy::Nobody && order.state.lot_id.is_none() {
+            let waits = RefundNotice {
+                order_no: order.order_no.to_string(),
+                refund_no: refund.refund_no(order.order_no),
+                channel_id: None,
+                amount: None,
+                standing: RefundStanding::Pending {
+                    problem: Some(SEND_BACK.into()),
+                },
+            };
+            return self.note(order, &waits).await;
+        }
         let known = asked(&*channel, channel.query_refund(order, refund, self.now())).await?;
         if known.standing != RefundStanding::Unknown {
             return self.note(order, &known).await;
@@ -762,6 +775,18 @@ fn compare(line: BillLine, order: &Order) -> Option<StatementDifference> {
     };
     (!fits).then(|| StatementDifference::Different(line, order.clone()))
 }
+
+/// Who wants the refunds of an order to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AskedBy {
+    /// Somebody who asks for the refund.
+    Caller,
+    /// The ledger, which follows up what is under way.
+    Nobody,
+}
+
+/// Of money that a person has to send.
+const SEND_BACK: &str = "it was paid too late: send the money back by hand, then ask for its refund";
 
 /// What became of an order whose refunds were asked for.
 struct Pushed {

@@ -9,6 +9,7 @@ mod postgres;
 mod tests;
 
 use crate::error::{Error, Result};
+use crate::ledger::is_invisible;
 use std::time::Duration;
 
 /// No URL is longer.
@@ -152,11 +153,6 @@ fn postgresql(scheme: &str, _: &str, _: &dyn Fn(&str) -> Option<String>) -> Resu
 
 fn refused<T>(problem: &'static str, limit: impl ToString, value: impl ToString) -> Result<T> {
     Err(Error::invalid("url", problem, limit, value))
-}
-
-/// What comes along where text is copied, and leads to another file: joiners, marks of direction, a byte order mark.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// The text where it is a name that people give to schemes, parameters and modes; anything else could be a secret.

@@ -1050,7 +1050,7 @@ impl OrderStep {
                 Ok(())
             }
             OrderStep::Settle(c) => {
-                required("transaction_id", &c.transaction_id)?;
+                transaction_id(&c.transaction_id)?;
                 money("amount", &c.amount)?;
                 instant("paid_at", c.paid_at)
             }
@@ -1199,7 +1199,7 @@ fn reference(field: &'static str, text: Option<&str>) -> Result<(), Refusal> {
 fn name(field: &'static str, text: &str) -> Result<(), Refusal> {
     length(field, text, REFERENCE_BYTES_MAX)?;
     let wrong = match text {
-        _ if text.trim().is_empty() => "nothing",
+        _ if text.chars().all(|c| c.is_whitespace() || is_invisible(c)) => "nothing",
         _ if !is_one_line(text) => "text with a line break or another control character",
         _ => return Ok(()),
     };
@@ -1209,6 +1209,31 @@ fn name(field: &'static str, text: &str) -> Result<(), Refusal> {
         "one line of text",
         wrong,
     ))
+}
+
+/// A payment's name, which is compared character by character: what people can't see must make no difference.
+fn transaction_id(text: &str) -> Result<(), Refusal> {
+    let field = "transaction_id";
+    required(field, text)?;
+    let wrong = match text {
+        _ if text.trim() != text => "white space at an end",
+        _ if text.contains("  ") || text.contains(|c: char| c.is_whitespace() && c != ' ') => {
+            "white space that is more than one blank"
+        }
+        _ if text.contains(|c: char| c.is_control() || is_invisible(c)) => "a character that can't be seen",
+        _ => return Ok(()),
+    };
+    Err(invalid(
+        field,
+        "must be as the channel or the bank writes it",
+        "text in one line, with single blanks inside at the most",
+        wrong,
+    ))
+}
+
+/// What comes along where text is copied, and can't be seen: joiners, marks of direction, a byte order mark.
+pub(crate) fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Whether it has no control characters, line breaks among them.

@@ -40,13 +40,13 @@ pub(crate) use account::{AFTER_EVERY_LOT, BEFORE_EVERY_LOT};
 pub use account::{Account, BurnOrder, Hold, HoldState, Lot, Money, Pin, State};
 pub use apply::{Inconsistent, apply};
 pub use checkpoint::{Checkpoint, OpenLot, Witness, Witnessed};
-#[cfg(feature = "engine")]
-pub(crate) use command::ttl as check_ttl;
 pub use command::{
     Action, Adjust, Clawback, Command, Confirm, Consume, Extend, Gift, Grant, Late, Metadata, OpenOrder,
     OrderCommand, OrderPayment, OrderRefundRequest, OrderStep, Overage, Priced, Refund, RefundNote,
     SetCreditLimit, Shortfall, Target,
 };
+#[cfg(feature = "engine")]
+pub(crate) use command::{is_invisible, ttl as check_ttl};
 pub use decide::{Decision, Undecided, decide, decide_on_part, mature, mature_loaded};
 pub use journal::{Effects, Entry, Hash, LotChange};
 pub use order::{

@@ -5,7 +5,7 @@
 //! every account before it asks about a second one of any. Each channel has its questions side by side, as many as it takes,
 //! and no channel waits for another one. One that does not answer any more is left alone until the next sweep.
 
-use super::{PROBLEMS_NAMED_MAX, Reconciled, pending_refunds, returned};
+use super::{AskedBy, PROBLEMS_NAMED_MAX, Reconciled, pending_refunds, returned};
 use crate::error::{Error, Result, Written};
 use crate::facade::Ledger;
 use crate::ledger::{Order, OrderNo, OrderStatus, OrderStep, Timestamp};
@@ -127,7 +127,7 @@ impl Ledger {
             OrderStatus::Paying => self.ask_about(&order).await,
             OrderStatus::Refunding => {
                 let before = pending_refunds(&order);
-                let pushed = self.push_refunds(order).await;
+                let pushed = self.push_refunds(order, AskedBy::Nobody).await;
                 let ended = before.saturating_sub(pending_refunds(&pushed.order));
                 match pushed.problem {
                     Some(error) if ended == 0 => Err(error),

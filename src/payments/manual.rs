@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::ledger::{Money, Order, OrderRefund};
 
 /// The channel `manual`, which every ledger has. Nobody can be asked: an order waits until it is settled
-/// ([`Ledger::settle_order`](crate::Ledger::settle_order)) or its time is over, and a refund has happened when it is asked for.
+/// ([`Ledger::settle_order`](crate::Ledger::settle_order)) or its time is over, and a refund has happened when it is asked for. A payment that came too late waits in the order's state
+/// `refunding` until somebody has sent the money back and says so by asking for the refund.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Manual;
 
@@ -55,6 +56,10 @@ impl Channel for Manual {
 
     fn close<'a>(&'a self, _: &'a Order, _: Timestamp) -> Asking<'a, Standing> {
         done(Standing::Closed)
+    }
+
+    fn refunds_by_hand(&self) -> bool {
+        true
     }
 
     fn refund<'a>(

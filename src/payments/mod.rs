@@ -332,6 +332,13 @@ pub trait Channel: Send + Sync + 'static {
         Pace::default()
     }
 
+    /// Whether money goes back only where a person sends it. What such a channel says of a refund is true once somebody has
+    /// asked for it ([`Ledger::refund_order`](crate::Ledger::refund_order)). A refund that nobody asked for, of a payment that
+    /// came too late, waits until somebody does.
+    fn refunds_by_hand(&self) -> bool {
+        false
+    }
+
     /// Reads a notification: verified, decrypted, of our app and merchant; or an error. Pure.
     ///
     /// # Errors

@@ -745,6 +745,46 @@ on_every_database! {
 }
 
 on_every_database! {
+    async fn a_late_payment_by_hand_goes_back_when_somebody_has_sent_it(database: Database) {
+        let clock = clock();
+        let ledger = database.open(database.settings().clock(clock.clone())).await;
+        let mut once = SavePackage::new("首充", parse_decimal("9.90").unwrap(), 100);
+        once.purchase_limit = Some(1);
+        let once = ledger.save_package(once).await.unwrap().package_id;
+        let first = ledger.create_order(ALICE, once, "manual", None).await.unwrap();
+        ledger.close_order(first.order_no).await.unwrap();
+        let second = ledger.create_order(ALICE, once, "manual", None).await.unwrap();
+        let price = Money { minor: 990, currency: "CNY".into() };
+        let paid = |number: &str| OrderPayment {
+            transaction_id: number.into(),
+            amount: price.clone(),
+            paid_at: None,
+        };
+        ledger.settle_order(second.order_no, paid("b-2")).await.unwrap();
+        let late = ledger.settle_order(first.order_no, paid("b-1")).await.unwrap();
+        assert_eq!(late.state.status, OrderStatus::Refunding);
+        // Nobody has sent the money yet, so it is not back, however often the ledger looks.
+        for _ in 0..2 {
+            let done = ledger.reconcile_orders(Duration::ZERO).await.unwrap();
+            assert_eq!(done.refunds, 0, "{done:?}");
+            let waits = ledger.order(first.order_no).await.unwrap();
+            assert_eq!(waits.state.status, OrderStatus::Refunding);
+            let problem = waits.state.refunds[0].problem.clone().unwrap();
+            assert!(problem.contains("send the money back by hand"), "{problem}");
+        }
+        let part = OrderRefundRequest { minor: Some(100), ..OrderRefundRequest::default() };
+        ledger.refund_order(first.order_no, part, Some("part")).await.unwrap_err();
+        let all = OrderRefundRequest { operator: Some("Zoë".into()), ..OrderRefundRequest::default() };
+        let back = ledger.refund_order(first.order_no, all, Some("sent")).await.unwrap();
+        assert_eq!(back.state.status, OrderStatus::Refunded);
+        assert_eq!(back.state.refunds.len(), 1);
+        assert_eq!(ledger.balance(ALICE).await.unwrap().available, 100);
+        assert!(ledger.verify().await.unwrap().is_clean());
+        ledger.close().await;
+    }
+}
+
+on_every_database! {
     async fn an_account_s_open_orders_are_bounded(database: Database) {
         let settings = database.settings().clock(clock()).max_open_orders(3);
         let ledger = database.open(settings.clone()).await;

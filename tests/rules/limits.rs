@@ -90,6 +90,16 @@ fn features_are_names_in_one_line() {
 }
 
 #[test]
+fn a_feature_of_characters_that_nobody_sees_is_none() {
+    use jointo_credits::{Action, Consume};
+    for unseen in ["\u{200b}", "\u{feff} \u{2060}", "\u{ad}"] {
+        let consume = Consume::new(uuid::Uuid::from_u128(1), 1).feature(unseen);
+        let refused = Action::Consume(consume).with_key(None).validate().unwrap_err();
+        assert!(refused.to_string().contains("got nothing"), "{refused}");
+    }
+}
+
+#[test]
 fn messages_say_limit_of_numbers_and_expected_of_forms() {
     use jointo_credits::ledger::Refusal;
     let said = |limit: &str, value: &str| {

@@ -689,6 +689,35 @@ fn one_payment_settles_one_order() {
     assert_eq!(refusal.code(), "payment_verification");
 }
 
+/// What nobody can see would make another payment of it.
+#[test]
+fn a_payment_has_one_way_to_be_written() {
+    let mut shop = Shop::new(LatePayment::Settle);
+    shop.step(1, OrderStep::Open(package())).unwrap();
+    for unseen in [
+        "",
+        " ",
+        " 4200",
+        "4200 ",
+        "4200\n",
+        "42\t00",
+        "a  b",
+        "4200\u{200b}",
+        "\u{feff}4200",
+        "42\u{202e}00",
+        "42\u{a0}00",
+        "42\u{3000}00",
+        "42\u{0}00",
+    ] {
+        match shop.step(1, OrderStep::Settle(payment(unseen))) {
+            Err(Refusal::Invalid { field, .. }) => assert_eq!(field, "transaction_id", "{unseen:?}"),
+            other => panic!("{unseen:?}: {other:?}"),
+        }
+    }
+    shop.step(1, OrderStep::Settle(payment("网银 转账-42 00")))
+        .unwrap();
+}
+
 #[test]
 fn so_many_orders_wait_for_a_payment_at_once() {
     let mut shop = Shop::new(LatePayment::Settle);

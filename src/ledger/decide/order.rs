@@ -249,6 +249,14 @@ fn refund(draft: &mut Draft<'_>, mut order: Order, request: &OrderRefundRequest)
         (OrderStatus::Created | OrderStatus::Paying | OrderStatus::Closed, _) => {
             return Err(wrong(&order, "it was not paid; close it instead"));
         }
+        // It is on its way without anybody having asked, for it was paid too late.
+        (OrderStatus::Refunding, Some(last))
+            if last.status == RefundStatus::Pending
+                && order.state.lot_id.is_none()
+                && request.minor.is_none_or(|minor| minor == last.minor) =>
+        {
+            return repeat(draft, order);
+        }
         // Without a key, the same again is taken for a retry: no money ever goes back twice by mistake.
         (_, Some(last)) if !draft.has_key() => match request.minor {
             Some(minor) if minor == last.minor => return repeat(draft, order),

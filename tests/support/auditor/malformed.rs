@@ -116,7 +116,16 @@ pub(super) fn malformed(command: &Command) -> Vec<Fault> {
                 let breaks = |c: char| {
                     c < ' ' || ('\u{7f}'..='\u{9f}').contains(&c) || c == '\u{2028}' || c == '\u{2029}'
                 };
-                if feature.chars().all(char::is_whitespace) {
+                let unseen = |c: char| {
+                    let marks = ['\u{ad}', '\u{feff}'];
+                    let ranges = [
+                        '\u{200b}'..='\u{200f}',
+                        '\u{2028}'..='\u{202e}',
+                        '\u{2060}'..='\u{206f}',
+                    ];
+                    marks.contains(&c) || ranges.iter().any(|range| range.contains(&c))
+                };
+                if feature.chars().all(|c| c.is_whitespace() || unseen(c)) {
                     fault("feature", "one line of text", "nothing".to_owned());
                 } else if feature.chars().any(breaks) {
                     let given = "text with a line break or another control character";
