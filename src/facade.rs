@@ -737,9 +737,10 @@ impl Ledger {
         past: verify::Past,
         anchored: Option<verify::Anchored>,
     ) -> Result<Verification> {
+        let now = self.now();
         self.read(move |reader| async move {
             let mut snapshot = reader.snapshot().await?;
-            let facts = verify::Facts::read(reader.as_ref(), snapshot.archived_sums().await?).await?;
+            let facts = verify::Facts::read(reader.as_ref(), snapshot.archived_sums().await?, now).await?;
             let scope = verify::Scope {
                 past,
                 anchored,

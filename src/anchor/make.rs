@@ -4,7 +4,7 @@
 //! entries since, and at the leaves that share a bucket with them. What they go on from has to lead to the root of the anchor
 //! before, and each account that changed has to go on from the entry that was anchored: so an anchor never covers up what
 //! the one before would have shown. Where that entry is not in the journal any more, the checkpoint has to be at it: what was
-//! written after an anchor leaves 30 days later at the earliest.
+//! written after an anchor leaves 30 days later at the earliest. What is signed of an account is what its last entry says.
 
 use super::items::items;
 use super::proof::Proof;
@@ -17,8 +17,8 @@ use crate::facade::Ledger;
 use crate::ledger::{Entry, Hash, Refusal, Timestamp};
 #[cfg(feature = "archive")]
 use crate::retention::entries_of;
-use crate::store::anchors::{AnchorRow, AnchorWrite, Group};
-use crate::store::retention::KEYS_KEPT;
+use crate::store::anchors::{AnchorRow, AnchorWrite, Changed, Group};
+use crate::store::retention::may_have_left;
 use crate::store::{CLOCKS_APART, Reader, Snapshot, StoreError, StoreResult};
 use crate::verify::{Anchored, Past, Verification, catalogue};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,9 +34,6 @@ const PAGE: usize = 4_096;
 const PROVED_MAX: usize = 1_000_000;
 /// How many anchors are kept at the least, whatever is asked for.
 const ANCHORS_KEPT_MIN: u64 = 2;
-/// For clocks that differ, where it matters how long ago an anchor was made.
-const MARGIN: Duration = Duration::from_secs(86_400);
-
 fn changed_outside(problem: String) -> StoreError {
     StoreError::Failed {
         problem,
@@ -56,6 +53,7 @@ struct Draft {
     root: Hash,
     leaves: Vec<Leaf>,
     groups: Vec<Group>,
+    now: Timestamp,
     /// Whether entries that were written after the last anchor can have left the journal by now.
     may_have_left: bool,
 }
@@ -290,7 +288,7 @@ fn no_archive(archive: &str) -> Error {
 
 /// Whether an anchor is so young that nothing can have left the journal that was written after it.
 fn is_recent(anchor: &Anchor, now: Timestamp) -> bool {
-    now < anchor.at.plus(KEYS_KEPT - MARGIN)
+    !may_have_left(anchor.at, now)
 }
 
 /// What was written after an anchor is not older than this.
@@ -320,6 +318,16 @@ async fn draft(reader: &dyn Reader, asked: Asked) -> StoreResult<Draft> {
     let ledger_id = snapshot.ledger_id().await?;
     let last = snapshot.anchor(None).await?;
     let before = last.as_ref().map(|last| known(last, key)).transpose()?;
+    if let (Some(before), Some(key)) = (&before, key)
+        && before.key != Some(key)
+        && snapshot.has_anchor_of(key.to_string()).await?
+    {
+        return Err(changed_outside(format!(
+            "the database's anchor {} is not signed with the key of others before it; where you have changed the key, use one \
+             that was never used",
+            before.number
+        )));
+    }
     if let Some(other) = before.as_ref().filter(|before| before.ledger_id != ledger_id) {
         return Err(changed_outside(format!(
             "the database says it is ledger {ledger_id}, and its anchor {} is of ledger {}",
@@ -327,9 +335,10 @@ async fn draft(reader: &dyn Reader, asked: Asked) -> StoreResult<Draft> {
         )));
     }
     let mark = snapshot.mark().await?;
-    let heads = match (&last, &before) {
-        // An anchor of a time to come was made by a clock that was wrong: what was written since can't be told by it.
-        (Some(last), Some(before)) if !all && before.at <= now => {
+    let changed = match (&last, &before) {
+        // An anchor of a time to come was made by a clock that was wrong: what was written since can't be told by it. Nor by an
+        // old one, for some of that may have left.
+        (Some(last), Some(before)) if !all && before.at <= now && is_recent(before, now) => {
             snapshot
                 .changed(last.mark.clone(), since(before.at, apart))
                 .await?
@@ -348,11 +357,12 @@ async fn draft(reader: &dyn Reader, asked: Asked) -> StoreResult<Draft> {
         root: Hash([0; 32]),
         leaves: Vec::new(),
         groups: Vec::new(),
+        now,
         // Without an anchor before nothing has to go on from it.
         may_have_left: before.as_ref().is_none_or(|before| !is_recent(before, now)),
     };
-    match (before, heads) {
-        (Some(before), Some(heads)) => draft.advance(snapshot, &before, heads, items).await?,
+    match (before, changed) {
+        (Some(before), Some(changed)) => draft.advance(snapshot, &before, changed, items).await?,
         (before, _) => draft.begin(snapshot, before.as_ref(), items).await?,
     }
     Ok(draft)
@@ -382,6 +392,7 @@ impl Draft {
         last: Option<&Anchor>,
         items: Vec<Leaf>,
     ) -> StoreResult<()> {
+        let of_catalogue = users_of(&items);
         let (count, mut items) = (items.len() as u64, items.into_iter().peekable());
         let (mut tree, mut before) = (Growing::new(), Growing::new());
         let (mut after, mut after_leaf) = (None, None);
@@ -424,7 +435,7 @@ impl Draft {
                 }
             }
             heads.iter().for_each(|head| tree.add(head));
-            self.change(snapshot, heads, &known).await?;
+            self.change(snapshot, heads, &known, &of_catalogue).await?;
             if is_last {
                 break;
             }
@@ -452,62 +463,85 @@ impl Draft {
         Ok(())
     }
 
-    /// Takes up those of the heads that are not as they were.
+    /// Takes up those of the heads that are not as they were; with the leaves that these accounts had, as their entries say.
     async fn change(
         &mut self,
         snapshot: &mut dyn Snapshot,
         heads: Vec<Leaf>,
         known: &BTreeMap<Uuid, Leaf>,
-    ) -> StoreResult<Vec<Leaf>> {
+        of_catalogue: &BTreeSet<Uuid>,
+    ) -> StoreResult<Vec<(Leaf, Option<Leaf>)>> {
         let changed: Vec<Leaf> = heads
             .into_iter()
-            .filter(|head| {
-                known
-                    .get(&head.user_id)
-                    .is_none_or(|leaf| (leaf.seq, leaf.hash) != (head.seq, head.hash))
-            })
+            .filter(|head| known.get(&head.user_id) != Some(head))
             .collect();
-        let wanted = changed
-            .iter()
-            .filter_map(|head| known.get(&head.user_id))
-            .map(|leaf| (leaf.user_id, leaf.seq));
-        let found: BTreeMap<(Uuid, i64), Hash> = snapshot
-            .hashes(wanted.collect())
-            .await?
+        let wanted = changed.iter().flat_map(|head| {
+            let before = known.get(&head.user_id).map(|leaf| leaf.seq);
+            [Some(head.seq), before]
+                .into_iter()
+                .flatten()
+                .map(|seq| (head.user_id, seq))
+        });
+        let wanted: BTreeSet<(Uuid, i64)> = wanted.collect();
+        let found = snapshot.heads_at(wanted.into_iter().collect()).await?;
+        let found: BTreeMap<(Uuid, i64), Leaf> = found
             .into_iter()
-            .map(|(user_id, seq, hash)| ((user_id, seq), hash))
+            .map(|entry| ((entry.user_id, entry.seq), entry))
             .collect();
         let users = changed.iter().map(|head| head.user_id).collect();
-        let left: BTreeMap<Uuid, (i64, Hash)> = snapshot
+        let left: BTreeMap<Uuid, (i64, Hash, Timestamp)> = snapshot
             .left_until(users)
             .await?
             .into_iter()
-            .map(|(user_id, seq, hash)| (user_id, (seq, hash)))
+            .map(|(user_id, seq, hash, at)| (user_id, (seq, hash, at)))
             .collect();
-        for head in &changed {
+        let mut made = Vec::with_capacity(changed.len());
+        for head in changed {
             let (user_id, leaf) = (head.user_id, known.get(&head.user_id));
             let (anchored, left) = (leaf.map_or(0, |leaf| leaf.seq), left.get(&user_id));
-            if let Some((seq, _)) = left.filter(|(seq, _)| *seq > anchored && !self.may_have_left) {
+            if let Some((seq, ..)) = left
+                && left.is_some_and(|(seq, _, at)| {
+                    !may_have_left(*at, self.now) || (*seq > anchored && !self.may_have_left)
+                })
+            {
                 return Err(changed_outside(format!(
                     "account {user_id} was anchored at {anchored}, and its entries up to {seq} have left the journal, which \
                      are too young to leave"
                 )));
             }
-            let Some(leaf) = leaf else { continue };
-            let goes_on = match (found.get(&(user_id, leaf.seq)), left) {
-                (Some(hash), _) => *hash == leaf.hash,
-                (None, Some((seq, hash))) if *seq == leaf.seq => *hash == leaf.hash,
-                (None, left) => left.is_some_and(|(seq, _)| *seq > leaf.seq),
+            let said = found.get(&(user_id, head.seq));
+            let is_confirmed = match (said, left) {
+                _ if of_catalogue.contains(&user_id) => true,
+                (Some(entry), _) => *entry == head,
+                (None, left) => left.is_some_and(|(seq, hash, _)| (*seq, *hash) == (head.seq, head.hash)),
             };
-            if head.seq <= leaf.seq || !goes_on {
+            if !is_confirmed {
                 return Err(changed_outside(format!(
-                    "account (or part of the catalogue) {user_id} was anchored at {} with hash {}, from which it does not go on",
-                    leaf.seq, leaf.hash
+                    "the row of account {user_id} is not what its last entry, {}, says",
+                    head.seq
                 )));
             }
+            let before = leaf.map(|leaf| found.get(&(user_id, leaf.seq)).unwrap_or(leaf));
+            if leaf.is_some_and(|leaf| (leaf.seq, leaf.hash) == (head.seq, head.hash)) {
+                // Only the leaf's figures were others, which its hash is not over.
+                made.push((head, before.copied()));
+                continue;
+            }
+            let goes_on = leaf.is_none_or(|leaf| match (found.get(&(user_id, leaf.seq)), left) {
+                (Some(entry), _) => entry.hash == leaf.hash,
+                (None, Some((seq, hash, _))) if *seq == leaf.seq => *hash == leaf.hash,
+                (None, left) => left.is_some_and(|(seq, ..)| *seq > leaf.seq),
+            });
+            if head.seq <= anchored || !goes_on {
+                return Err(changed_outside(format!(
+                    "account (or part of the catalogue) {user_id} was anchored at {anchored} with another entry, from which it \
+                     does not go on"
+                )));
+            }
+            made.push((head, before.copied()));
         }
-        self.leaves.extend(&changed);
-        Ok(changed)
+        self.leaves.extend(made.iter().map(|(head, _)| head));
+        Ok(made)
     }
 
     /// Goes on from the last anchor.
@@ -515,7 +549,7 @@ impl Draft {
         &mut self,
         snapshot: &mut dyn Snapshot,
         last: &Anchor,
-        mut heads: Vec<Leaf>,
+        changed: Changed,
         items: Vec<Leaf>,
     ) -> StoreResult<()> {
         let tampered = || tampered(last.number);
@@ -531,20 +565,18 @@ impl Draft {
         if tree::root(roots.clone()) != last.root {
             return Err(tampered());
         }
-        let of_catalogue: BTreeSet<Uuid> = items.iter().map(|item| item.user_id).collect();
+        let of_catalogue = users_of(&items);
+        let Changed { mut heads, believed } = changed;
         heads.extend(items);
         heads.sort_by_key(|head| head.user_id);
-        let users = heads.iter().map(|head| head.user_id).collect();
-        let known = snapshot.leaves_of(users).await?.into_iter();
-        let known: BTreeMap<Uuid, Leaf> = known.map(|leaf| (leaf.user_id, leaf)).collect();
         // All that is in their buckets; also where nothing has changed, for it is by their leaves that that is told.
         let places: BTreeSet<u16> = heads.iter().map(|head| bucket_of(head.user_id)).collect();
-        let changed = self.change(snapshot, heads, &known).await?;
         let mut buckets: BTreeMap<u16, BTreeMap<Uuid, Leaf>> =
             places.iter().map(|place| (*place, BTreeMap::new())).collect();
         for leaf in snapshot.leaves_in(places.iter().copied().collect()).await? {
-            if let Some(bucket) = buckets.get_mut(&bucket_of(leaf.user_id)) {
-                bucket.insert(leaf.user_id, leaf);
+            let bucket = buckets.get_mut(&bucket_of(leaf.user_id)).ok_or_else(tampered)?;
+            if bucket.insert(leaf.user_id, leaf).is_some() {
+                return Err(tampered());
             }
         }
         let numbers: BTreeSet<i32> = places
@@ -564,53 +596,58 @@ impl Draft {
                 .collect::<Option<Vec<_>>>();
             groups.insert(group.number, hashes.ok_or_else(tampered)?);
         }
-        (self.accounts, self.available, self.held) = (last.accounts, last.available, last.held);
-        let mut changed = changed
-            .into_iter()
-            .map(|head| (head.user_id, head))
-            .collect::<BTreeMap<_, _>>();
         let digest = |bucket: &BTreeMap<Uuid, Leaf>| tree::bucket(bucket.values().map(Leaf::digest));
+        for (number, hashes) in &groups {
+            let above = usize::try_from(*number).ok().and_then(|number| roots.get(number));
+            if above != Some(&tree::root(hashes.clone())) {
+                return Err(tampered());
+            }
+        }
+        for (place, bucket) in &buckets {
+            let (number, within) = (i32::from(*place) / GROUP as i32, usize::from(*place) % GROUP);
+            let hash = groups.get(&number).and_then(|hashes| hashes.get(within));
+            if hash != Some(&digest(bucket)) {
+                return Err(tampered());
+            }
+        }
+        // From here on the leaves are those that were anchored.
+        let known = |user_id: &Uuid| buckets.get(&bucket_of(*user_id))?.get(user_id).copied();
+        if believed.is_some_and(|(user_id, seq)| known(&user_id).is_none_or(|leaf| leaf.seq != seq)) {
+            return Err(tampered());
+        }
+        let known: BTreeMap<Uuid, Leaf> = heads
+            .iter()
+            .filter_map(|head| Some((head.user_id, known(&head.user_id)?)))
+            .collect();
+        let changed = self.change(snapshot, heads, &known, &of_catalogue).await?;
+        (self.accounts, self.available, self.held) = (last.accounts, last.available, last.held);
+        for (head, before) in changed {
+            let place = bucket_of(head.user_id);
+            let (number, within) = (i32::from(place) / GROUP as i32, usize::from(place) % GROUP);
+            let bucket = buckets.get_mut(&place).ok_or_else(tampered)?;
+            bucket.insert(head.user_id, head);
+            let hash = groups.get_mut(&number).and_then(|hashes| hashes.get_mut(within));
+            *hash.ok_or_else(tampered)? = digest(bucket);
+            self.accounts += u64::from(before.is_none() && !of_catalogue.contains(&head.user_id));
+            let (available, held) = before.map_or((0, 0), |leaf| (leaf.available, leaf.held));
+            self.available += i128::from(head.available) - i128::from(available);
+            self.held += i128::from(head.held) - i128::from(held);
+        }
         for (number, hashes) in groups {
+            let group = group(number, &hashes);
             let above = usize::try_from(number)
                 .ok()
                 .and_then(|number| roots.get_mut(number));
-            let above = above.ok_or_else(tampered)?;
-            if tree::root(hashes.clone()) != *above {
-                return Err(tampered());
-            }
-            let mut hashes = hashes;
-            for (place, hash) in (0..).zip(&mut hashes) {
-                let place = number * GROUP as i32 + place;
-                let Some(bucket) = u16::try_from(place)
-                    .ok()
-                    .and_then(|place| buckets.get_mut(&place))
-                else {
-                    continue;
-                };
-                if digest(bucket) != *hash {
-                    return Err(tampered());
-                }
-                let here: Vec<Uuid> = changed
-                    .keys()
-                    .filter(|user_id| i32::from(bucket_of(**user_id)) == place)
-                    .copied()
-                    .collect();
-                for head in here.iter().filter_map(|user_id| changed.remove(user_id)) {
-                    let before = bucket.insert(head.user_id, head);
-                    self.accounts += u64::from(before.is_none() && !of_catalogue.contains(&head.user_id));
-                    let (available, held) = before.map_or((0, 0), |leaf| (leaf.available, leaf.held));
-                    self.available += i128::from(head.available) - i128::from(available);
-                    self.held += i128::from(head.held) - i128::from(held);
-                }
-                *hash = digest(bucket);
-            }
-            let group = group(number, &hashes);
-            *above = group.root;
+            *above.ok_or_else(tampered)? = group.root;
             self.groups.push(group);
         }
         self.root = tree::root(roots);
         Ok(())
     }
+}
+
+fn users_of(leaves: &[Leaf]) -> BTreeSet<Uuid> {
+    leaves.iter().map(|leaf| leaf.user_id).collect()
 }
 
 fn group(number: i32, buckets: &[Hash]) -> Group {

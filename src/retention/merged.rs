@@ -4,7 +4,7 @@ use crate::anchor::tree::Leaf;
 use crate::archive::{Archive, ArchiveError, Segment};
 use crate::ledger::{Account, Checkpoint, Entry, Hash, Hold, Lot, OrderNo, Timestamp};
 use crate::lines;
-use crate::store::anchors::{AnchorReads, AnchorRow, Group};
+use crate::store::anchors::{AnchorReads, AnchorRow, Changed, Group};
 use crate::store::retention::{ArchiveFile, ArchiveKind};
 use crate::store::{
     Claim, DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder,
@@ -321,16 +321,16 @@ impl AnchorReads for Archived {
         self.inner.mark()
     }
 
-    fn changed(&mut self, mark: String, since: Timestamp) -> Reading<'_, Option<Vec<Leaf>>> {
+    fn changed(&mut self, mark: String, since: Timestamp) -> Reading<'_, Option<Changed>> {
         self.inner.changed(mark, since)
+    }
+
+    fn has_anchor_of(&mut self, key: String) -> Reading<'_, bool> {
+        self.inner.has_anchor_of(key)
     }
 
     fn leaves(&mut self, number: i64, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Leaf>> {
         self.inner.leaves(number, after, limit)
-    }
-
-    fn leaves_of(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<Leaf>> {
-        self.inner.leaves_of(accounts)
     }
 
     fn leaves_in(&mut self, buckets: Vec<u16>) -> Reading<'_, Vec<Leaf>> {
@@ -345,11 +345,11 @@ impl AnchorReads for Archived {
         self.inner.groups(numbers)
     }
 
-    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {
+    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash, Timestamp)>> {
         self.inner.left_until(accounts)
     }
 
-    fn hashes(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {
-        self.inner.hashes(entries)
+    fn heads_at(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<Leaf>> {
+        self.inner.heads_at(entries)
     }
 }

@@ -163,10 +163,11 @@ impl Ledger {
         anchored: Option<Anchored>,
     ) -> Result<Verification> {
         let archive = Archive::open(archive)?;
-        let begin = |reader: Arc<dyn Reader>| async move {
+        let now = self.now();
+        let begin = move |reader: Arc<dyn Reader>| async move {
             // First the snapshot, then the files: so there is one for everything that has left it.
             let mut snapshot = reader.snapshot().await?;
-            let facts = Facts::read(reader.as_ref(), snapshot.archived_sums().await?).await?;
+            let facts = Facts::read(reader.as_ref(), snapshot.archived_sums().await?, now).await?;
             StoreResult::Ok((snapshot, facts, reader.archives().await?))
         };
         let (mut snapshot, facts, files) = self.read(begin).await?;

@@ -36,6 +36,15 @@ pub(crate) struct AnchorWrite {
     pub(crate) groups: Vec<Group>,
 }
 
+/// What was written since the newest anchor.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    /// The heads of at least the accounts with entries that were written since, in order of id.
+    pub(crate) heads: Vec<Leaf>,
+    /// The leaf by which the mark was believed: the account, which is among the heads, and its number.
+    pub(crate) believed: Option<(Uuid, i64)>,
+}
+
 /// The part of a snapshot that anchors read.
 pub(crate) trait AnchorReads: Send {
     /// Which ledger this is.
@@ -47,19 +56,18 @@ pub(crate) trait AnchorReads: Send {
     /// Where the journal is now, for [`changed`](AnchorReads::changed).
     fn mark(&mut self) -> Reading<'_, String>;
 
-    /// The heads of at least the accounts with entries that were written since the newest anchor, in order of id. `None` where
-    /// that can't be told: then all accounts have to be looked at. `mark`: that anchor's. `since`: when it was made, or
-    /// earlier, for clocks differ.
+    /// What was written since the newest anchor. `None` where that can't be told: then all accounts have to be looked at.
+    /// `mark`: that anchor's. `since`: when it was made, or earlier, for clocks differ.
     ///
-    /// The mark stands in the database and is not signed. It may be believed only as far as leaves confirm it, whose accounts
-    /// are then among those that are given: their leaves are compared with the root.
-    fn changed(&mut self, mark: String, since: Timestamp) -> Reading<'_, Option<Vec<Leaf>>>;
+    /// The mark stands in the database and is not signed. It may be believed only as far as a leaf confirms it, which is then
+    /// compared with the root.
+    fn changed(&mut self, mark: String, since: Timestamp) -> Reading<'_, Option<Changed>>;
+
+    /// Whether there is an anchor that says it is signed with this key, in hexadecimal.
+    fn has_anchor_of(&mut self, key: String) -> Reading<'_, bool>;
 
     /// The leaves as of an anchor, of accounts with an id greater than `after`.
     fn leaves(&mut self, number: i64, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Leaf>>;
-
-    /// The leaves of these accounts now, in any order; of those that have one.
-    fn leaves_of(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<Leaf>>;
 
     /// The leaves that are in these buckets now, in order of account.
     fn leaves_in(&mut self, buckets: Vec<u16>) -> Reading<'_, Vec<Leaf>>;
@@ -70,11 +78,11 @@ pub(crate) trait AnchorReads: Send {
     /// Those of these groups that are there.
     fn groups(&mut self, numbers: Vec<i32>) -> Reading<'_, Vec<Group>>;
 
-    /// The numbers and hashes of the checkpoints of these accounts; of those that have one.
-    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash)>>;
+    /// The last entries that have left the journals of these accounts: number, hash and time of each.
+    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash, Timestamp)>>;
 
-    /// The hashes of those of these entries that are in the journal.
-    fn hashes(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<(Uuid, i64, Hash)>>;
+    /// What those of these entries say that are in the journal.
+    fn heads_at(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<Leaf>>;
 }
 
 /// The part of a store that writes anchors.

@@ -12,6 +12,14 @@ use uuid::Uuid;
 /// How long an idempotency key is kept at the least, and with it everything else.
 pub const KEYS_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
+/// For clocks that differ, where it matters how long ago something was.
+const MARGIN: Duration = Duration::from_secs(86_400);
+
+/// Whether what was written at `at` can have left the journal by `now`. Not for another day, where it can't.
+pub(crate) fn may_have_left(at: Timestamp, now: Timestamp) -> bool {
+    now >= at.plus(KEYS_KEPT - MARGIN)
+}
+
 /// How far the clocks of two processes may differ: what is compared by time, and not by number, is that much older.
 pub(crate) const CLOCKS_APART: Duration = Duration::from_secs(3_600);
 

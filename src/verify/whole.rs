@@ -7,7 +7,7 @@ use crate::anchor::tree::Leaf;
 use crate::catalogue::Package;
 use crate::ledger::{Checkpoint, Entry, Hash, Hold, Order, Timestamp};
 use crate::pricing::{Decimal, RateCard};
-use crate::store::retention::{ArchiveFile, ArchiveKind};
+use crate::store::retention::{ArchiveFile, ArchiveKind, may_have_left};
 use crate::store::{CatalogueRows, OddTime, Reader, StoreError, StoreResult, TIMES_NAMED_MAX};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 const CATALOGUE_TRIES: u32 = 20;
 
 /// What is read beside the snapshot, after it was taken: cards, versions and files are only ever added.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Facts {
     catalogue: CatalogueRows,
     /// Every version of every package, oldest first.
@@ -28,6 +28,7 @@ pub(crate) struct Facts {
     schema: Vec<String>,
     times: Vec<OddTime>,
     archived_sums: BTreeMap<String, i128>,
+    now: Timestamp,
 }
 
 impl Facts {
@@ -40,6 +41,7 @@ impl Facts {
     pub(crate) async fn read(
         reader: &dyn Reader,
         archived_sums: BTreeMap<String, i128>,
+        now: Timestamp,
     ) -> StoreResult<Self> {
         let (catalogue, versions) = catalogue(reader).await?;
         Ok(Facts {
@@ -49,6 +51,7 @@ impl Facts {
             schema: reader.inspect().await?.missing,
             times: reader.odd_times().await?,
             archived_sums,
+            now,
         })
     }
 }
@@ -99,6 +102,7 @@ pub(super) struct Whole {
     /// Entries in the files of the archive, of which some may stand in two.
     archived_lines: u64,
     archived_sums: BTreeMap<String, i128>,
+    now: Timestamp,
     /// Up to the checkpoints.
     left: u64,
     /// What accounts hold, and what the entries that are there moved; sums.
@@ -163,6 +167,7 @@ impl Whole {
             archived_before: transactions().map(|file| file.older_than).max(),
             archived_lines: transactions().map(|file| file.lines).sum(),
             archived_sums: facts.archived_sums,
+            now: facts.now,
             left: 0,
             holds: 0,
             moved: 0,
@@ -180,6 +185,16 @@ impl Whole {
         {
             let detail = format!(
                 "its checkpoint is of {}, and no file in credit_archives has entries of that time",
+                account.updated_at
+            );
+            found.fault(Fault {
+                seq: Some(account.seq),
+                ..fault(account.user_id, None, FaultKind::Checkpoint, detail)
+            });
+        }
+        if !may_have_left(account.updated_at, self.now) {
+            let detail = format!(
+                "its checkpoint stands for entries up to {}, which are too young to have left the journal",
                 account.updated_at
             );
             found.fault(Fault {

@@ -12,6 +12,10 @@ use std::time::Duration;
 use uuid::Uuid;
 
 const BOB: Uuid = Uuid::from_u128(0xB0B);
+/// For tests only.
+const OTHER_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+     MC4CAQAwBQYDK2VwBCIEIEKDC605vyc7Z46AHQectmZKxwlF3e+fyHsoyfuWmpiR\n\
+     -----END PRIVATE KEY-----\n";
 const DAY: Duration = Duration::from_secs(86_400);
 
 async fn grant(ledger: &Ledger, user_id: Uuid) {
@@ -368,4 +372,53 @@ async fn a_kill_leaves_a_whole_anchor_or_none_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_leaves_a_whole_anchor_or_none_on_postgres() {
     killed(Kind::Postgres).await;
+}
+
+on_every_database! {
+    /// What was written after an old anchor may have left before the next one is made.
+    async fn anchors_far_apart_miss_nothing(database: Database) {
+        let clock = database::clock();
+        let ledger = database.open(database.settings().clock(clock.clone())).await;
+        let archive = tempfile::tempdir().unwrap();
+        grant(&ledger, ALICE).await;
+        anchor(&ledger).await;
+        for _ in 0..3 {
+            clock.advance(DAY);
+            grant(&ledger, ALICE).await;
+            grant(&ledger, BOB).await;
+            clock.advance(DAY * 45);
+            let cleanup = Cleanup {
+                older_than: DAY * 31,
+                archive: archive.path().display().to_string(),
+                limit: None,
+                dry_run: false,
+            };
+            ledger.cleanup_transactions(&cleanup).await.unwrap();
+            let made = anchor(&ledger).await;
+            is_clean(&ledger, &made, None).await;
+        }
+        ledger.close().await;
+    }
+}
+
+on_every_database! {
+    /// Whoever has no key can't take the place of anchors that were signed with it.
+    async fn a_signed_anchor_goes_on_from_one_of_its_key(database: Database) {
+        let ledger = database.ledger().await;
+        grant(&ledger, ALICE).await;
+        // Before the first with a key there may be others.
+        ledger.anchor(&Signing::Unsigned, false).await.unwrap();
+        anchor(&ledger).await;
+        anchor(&ledger).await;
+        ledger.anchor(&Signing::Unsigned, false).await.unwrap();
+        for all in [false, true] {
+            let told = ledger.anchor(&Signing::With(key()), all).await.unwrap_err().to_string();
+            assert!(told.contains("is not signed with the key of others before it"), "{told}");
+        }
+        let other = AnchorKey::from_pem(OTHER_KEY).unwrap();
+        let trust = Trust::Key(other.public());
+        let made = ledger.anchor(&Signing::With(other), false).await.unwrap();
+        assert!(ledger.verify_anchored(&made, &trust, None).await.unwrap().is_clean());
+        ledger.close().await;
+    }
 }

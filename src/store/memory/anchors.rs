@@ -3,7 +3,7 @@
 use super::{Books, MemoryStore, ready};
 use crate::anchor::tree::{Leaf, bucket_of};
 use crate::ledger::{Account, Hash, Timestamp};
-use crate::store::anchors::{AnchorReads, AnchorRow, AnchorWrite, Anchors, Group};
+use crate::store::anchors::{AnchorReads, AnchorRow, AnchorWrite, Anchors, Changed, Group};
 use crate::store::{Page, Reading};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -76,8 +76,16 @@ impl AnchorReads for Books {
         ready(Ok(String::new()))
     }
 
-    fn changed(&mut self, _: String, _: Timestamp) -> Reading<'_, Option<Vec<Leaf>>> {
-        ready(Ok(Some(self.accounts.values().map(head).collect())))
+    fn changed(&mut self, _: String, _: Timestamp) -> Reading<'_, Option<Changed>> {
+        ready(Ok(Some(Changed {
+            heads: self.accounts.values().map(head).collect(),
+            believed: None,
+        })))
+    }
+
+    fn has_anchor_of(&mut self, key: String) -> Reading<'_, bool> {
+        let mut anchors = self.tree.anchors.values();
+        ready(Ok(anchors.any(|anchor| anchor.record.contains(&key))))
     }
 
     fn leaves(&mut self, number: i64, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Leaf>> {
@@ -87,13 +95,6 @@ impl AnchorReads for Books {
             .filter(|user_id| after.is_none_or(|after| *user_id > after));
         let found = later.filter_map(|user_id| self.tree.as_of(user_id, number));
         ready(Ok(Page::ready(found.take(limit).collect())))
-    }
-
-    fn leaves_of(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<Leaf>> {
-        let found = accounts
-            .into_iter()
-            .filter_map(|user_id| self.tree.as_of(user_id, i64::MAX));
-        ready(Ok(found.collect()))
     }
 
     fn leaves_in(&mut self, buckets: Vec<u16>) -> Reading<'_, Vec<Leaf>> {
@@ -115,19 +116,27 @@ impl AnchorReads for Books {
         ready(Ok(found.cloned().collect()))
     }
 
-    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {
+    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash, Timestamp)>> {
         let found = accounts
             .iter()
             .filter_map(|user_id| self.checkpoints.get(user_id))
             .map(|checkpoint| &checkpoint.account)
-            .map(|account| (account.user_id, account.seq, account.hash));
+            .map(|account| (account.user_id, account.seq, account.hash, account.updated_at));
         ready(Ok(found.collect()))
     }
 
-    fn hashes(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {
-        let hash = |(user_id, seq)| Some((user_id, seq, self.entry(user_id, seq)?.hash));
-        let found = entries.into_iter().filter_map(hash).collect();
-        ready(Ok(found))
+    fn heads_at(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<Leaf>> {
+        let head = |(user_id, seq)| {
+            let entry = self.entry(user_id, seq)?;
+            Some(Leaf {
+                user_id,
+                seq,
+                hash: entry.hash,
+                available: entry.available,
+                held: entry.held,
+            })
+        };
+        ready(Ok(entries.into_iter().filter_map(head).collect()))
     }
 }
 

@@ -10,7 +10,7 @@ use super::writing::{begin, commit, execute};
 use super::{PostgresStore, during_read};
 use crate::anchor::tree::{Leaf, bucket_of};
 use crate::ledger::{Hash, Timestamp};
-use crate::store::anchors::{AnchorReads, AnchorRow, AnchorWrite, Anchors, Group};
+use crate::store::anchors::{AnchorReads, AnchorRow, AnchorWrite, Anchors, Changed, Group};
 use crate::store::{Page, Reading, StoreResult};
 use sqlx::Row;
 use uuid::Uuid;
@@ -60,7 +60,7 @@ impl AnchorReads for PostgresSnapshot {
         Box::pin(std::future::ready(Ok(String::new())))
     }
 
-    fn changed(&mut self, _: String, since: Timestamp) -> Reading<'_, Option<Vec<Leaf>>> {
+    fn changed(&mut self, _: String, since: Timestamp) -> Reading<'_, Option<Changed>> {
         Box::pin(async move {
             let text = self.text("changed_accounts", || {
                 format!(
@@ -74,7 +74,19 @@ impl AnchorReads for PostgresSnapshot {
             self.set("enable_bitmapscan", false).await?;
             let mut found = all(&rows, "an account", |c: &mut OfRow<'_>| leaf(c))?;
             found.sort_by_key(|leaf| leaf.user_id);
-            Ok(Some(found))
+            Ok(Some(Changed {
+                heads: found,
+                believed: None,
+            }))
+        })
+    }
+
+    fn has_anchor_of(&mut self, key: String) -> Reading<'_, bool> {
+        Box::pin(async move {
+            let text = self.text("has_anchor_of", || {
+                "SELECT 1 FROM {s}credit_anchors WHERE position($1 IN record) > 0 LIMIT 1".into()
+            });
+            Ok(!self.rows(sqlx::query(text).bind(key)).await?.is_empty())
         })
     }
 
@@ -95,19 +107,6 @@ impl AnchorReads for PostgresSnapshot {
             Ok(Page::of(move || {
                 all(&rows, "an anchored account", |c: &mut OfRow<'_>| leaf(c))
             }))
-        })
-    }
-
-    fn leaves_of(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<Leaf>> {
-        Box::pin(async move {
-            let text = self.text("leaves_of", || {
-                format!(
-                    "SELECT {LEAF} FROM unnest($1::uuid[]) AS a(owner) CROSS JOIN LATERAL (SELECT * \
-                     FROM {{s}}credit_anchor_leaves l WHERE l.user_id = a.owner ORDER BY l.number DESC LIMIT 1) newest"
-                )
-            });
-            let rows = self.rows(sqlx::query(text).bind(accounts)).await?;
-            all(&rows, "an anchored account", |c: &mut OfRow<'_>| leaf(c))
         })
     }
 
@@ -159,30 +158,29 @@ impl AnchorReads for PostgresSnapshot {
         })
     }
 
-    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {
+    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash, Timestamp)>> {
         Box::pin(async move {
             let text = self.text("left_until", || {
-                "SELECT user_id, seq, hash FROM {s}credit_checkpoints WHERE user_id = ANY($1)".into()
+                "SELECT user_id, seq, hash, created_at FROM {s}credit_checkpoints WHERE user_id = ANY($1)"
+                    .into()
             });
             let rows = self.rows(sqlx::query(text).bind(accounts)).await?;
             all(&rows, "a checkpoint", |c: &mut OfRow<'_>| {
-                Ok((c.get()?, c.get()?, c.get()?))
+                Ok((c.get()?, c.get()?, c.get()?, c.get()?))
             })
         })
     }
 
-    fn hashes(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {
+    fn heads_at(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<Leaf>> {
         Box::pin(async move {
-            let text = self.text("hashes", || {
-                "SELECT e.user_id, e.seq, e.hash FROM unnest($1::uuid[], $2::int8[]) AS a(owner, number) \
-                 JOIN {s}credit_transactions e ON e.user_id = a.owner AND e.seq = a.number"
+            let text = self.text("heads_at", || {
+                "SELECT e.user_id, e.seq, e.hash, e.available, e.held FROM unnest($1::uuid[], $2::int8[]) \
+                 AS a(owner, number) JOIN {s}credit_transactions e ON e.user_id = a.owner AND e.seq = a.number"
                     .into()
             });
             let (users, numbers): (Vec<Uuid>, Vec<i64>) = entries.into_iter().unzip();
             let rows = self.rows(sqlx::query(text).bind(users).bind(numbers)).await?;
-            all(&rows, "an entry", |c: &mut OfRow<'_>| {
-                Ok((c.get()?, c.get()?, c.get()?))
-            })
+            all(&rows, "an entry", |c: &mut OfRow<'_>| leaf(c))
         })
     }
 }

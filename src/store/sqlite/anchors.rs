@@ -12,7 +12,7 @@ use super::rows::{self, blob, micros};
 use super::snapshot::{SqliteSnapshot, key};
 use crate::anchor::tree::{Leaf, bucket_of};
 use crate::ledger::{Hash, Timestamp};
-use crate::store::anchors::{AnchorReads, AnchorRow, AnchorWrite, Anchors, Group};
+use crate::store::anchors::{AnchorReads, AnchorRow, AnchorWrite, Anchors, Changed, Group};
 use crate::store::{Page, Reading};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -42,7 +42,7 @@ impl AnchorReads for SqliteSnapshot {
         self.read(|connection| Ok(last_row(connection)?.unwrap_or_default()))
     }
 
-    fn changed(&mut self, mark: String, _: Timestamp) -> Reading<'_, Option<Vec<Leaf>>> {
+    fn changed(&mut self, mark: String, _: Timestamp) -> Reading<'_, Option<Changed>> {
         // With the row that was the last one: its account's leaf is what the mark is believed for.
         const SQL: &str = "SELECT user_id, seq, hash, available, held FROM credit_accounts \
              WHERE user_id IN (SELECT DISTINCT user_id FROM credit_transactions NOT INDEXED \
@@ -60,8 +60,17 @@ impl AnchorReads for SqliteSnapshot {
             if mark != mark_of(row, user_id, seq) || leaf.is_none_or(|leaf| leaf.seq != seq) {
                 return Ok(None);
             }
-            many(connection, SQL, [row], rows::LEAF).map(Some)
+            Ok(Some(Changed {
+                heads: many(connection, SQL, [row], rows::LEAF)?,
+                believed: Some((user_id, seq)),
+            }))
         })
+    }
+
+    fn has_anchor_of(&mut self, key: String) -> Reading<'_, bool> {
+        const SQL: &str =
+            "SELECT number, record, mark FROM credit_anchors WHERE instr(record, ?1) > 0 LIMIT 1";
+        self.read(move |connection| Ok(one(connection, SQL, [&key], rows::ANCHOR)?.is_some()))
     }
 
     fn leaves(&mut self, number: i64, after: Option<Uuid>, limit: usize) -> Reading<'_, Page<Leaf>> {
@@ -70,16 +79,6 @@ impl AnchorReads for SqliteSnapshot {
         self.page(move |connection| {
             let values = params![key(after.as_ref()), number, rows_max(limit)];
             many(connection, SQL, values, rows::LEAF)
-        })
-    }
-
-    fn leaves_of(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<Leaf>> {
-        self.read(move |connection| {
-            let mut found = Vec::new();
-            for user_id in &accounts {
-                found.extend(one(connection, LEAF_NOW, [blob(user_id)], rows::LEAF)?);
-            }
-            Ok(found)
         })
     }
 
@@ -112,24 +111,24 @@ impl AnchorReads for SqliteSnapshot {
         })
     }
 
-    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {
-        const SQL: &str = "SELECT user_id, seq, hash FROM credit_checkpoints WHERE user_id = ?1";
+    fn left_until(&mut self, accounts: Vec<Uuid>) -> Reading<'_, Vec<(Uuid, i64, Hash, Timestamp)>> {
+        const SQL: &str = "SELECT user_id, seq, hash, created_at FROM credit_checkpoints WHERE user_id = ?1";
         self.read(move |connection| {
             let mut found = Vec::new();
             for user_id in &accounts {
-                found.extend(one(connection, SQL, [blob(user_id)], rows::KEPT)?);
+                found.extend(one(connection, SQL, [blob(user_id)], rows::LEFT)?);
             }
             Ok(found)
         })
     }
 
-    fn hashes(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<(Uuid, i64, Hash)>> {
-        const SQL: &str =
-            "SELECT user_id, seq, hash FROM credit_transactions WHERE user_id = ?1 AND seq = ?2";
+    fn heads_at(&mut self, entries: Vec<(Uuid, i64)>) -> Reading<'_, Vec<Leaf>> {
+        const SQL: &str = "SELECT user_id, seq, hash, available, held FROM credit_transactions \
+             WHERE user_id = ?1 AND seq = ?2";
         self.read(move |connection| {
             let mut found = Vec::new();
             for (user_id, seq) in &entries {
-                found.extend(one(connection, SQL, params![blob(user_id), seq], rows::KEPT)?);
+                found.extend(one(connection, SQL, params![blob(user_id), seq], rows::LEAF)?);
             }
             Ok(found)
         })

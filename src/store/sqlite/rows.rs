@@ -229,6 +229,14 @@ pub(super) const KEPT: Shape<(Uuid, i64, Hash)> = Shape {
         Ok((f.id()?, f.integer()?, f.hash()?))
     },
 };
+/// `user_id, seq, hash, created_at`
+pub(super) const LEFT: Shape<(Uuid, i64, Hash, Timestamp)> = Shape {
+    what: "checkpoint",
+    decode: |row| {
+        let mut f = Fields::of(row);
+        Ok((f.id()?, f.integer()?, f.hash()?, f.time()?))
+    },
+};
 /// `number, record, mark`
 pub(super) const ANCHOR: Shape<AnchorRow> = Shape {
     what: "anchor",
