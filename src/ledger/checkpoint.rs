@@ -25,6 +25,8 @@ pub struct Checkpoint {
     pub holds: BTreeMap<Uuid, Hold>,
     /// The entry itself, in the form that is hashed.
     pub witness: Option<Witness>,
+    /// Where an entry before it is later, for a clock has stepped back since: the latest time of all.
+    pub latest: Option<Timestamp>,
 }
 
 /// An entry that has left, in the form that its hash is over: so the hash shows what was left then.
@@ -119,6 +121,8 @@ struct Data {
     /// In hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     witness: Option<String>,
+    #[serde(default, rename = "latest_us", skip_serializing_if = "Option::is_none")]
+    latest: Option<Timestamp>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -143,7 +147,14 @@ impl Checkpoint {
             lots: BTreeMap::new(),
             holds: BTreeMap::new(),
             witness: None,
+            latest: None,
         }
+    }
+
+    /// When the latest of the entries up to it was written.
+    #[must_use]
+    pub fn latest(&self) -> Timestamp {
+        self.latest.unwrap_or(self.account.updated_at)
     }
 
     /// The checkpoint one entry later.
@@ -189,6 +200,8 @@ impl Checkpoint {
         if account.available != entry.available || account.held != entry.held {
             return Err("its balance does not follow");
         }
+        let latest = self.latest.unwrap_or(account.updated_at);
+        self.latest = Some(latest).filter(|latest| account.seq > 0 && *latest > entry.created_at);
         self.witness = Some(Witness::of(entry, &account.hash));
         account.seq = entry.seq;
         account.hash = entry.hash;
@@ -246,6 +259,7 @@ impl Checkpoint {
             lots: lots.filter(|(_, open)| *open != OpenLot::default()).collect(),
             holds: pending.map(|hold| (hold.consumption_id, bare(hold))).collect(),
             witness: None,
+            latest: None,
         }
     }
 
@@ -283,6 +297,7 @@ impl Checkpoint {
             lots: self.lots.clone(),
             holds: self.holds.values().map(PendingHold::of).collect(),
             witness: self.witness.as_ref().map(|witness| hex::encode(&witness.0)),
+            latest: self.latest,
         };
         // Numbers, strings and lists only; serialising those can't fail.
         serde_json::to_string(&data).unwrap_or_default()
@@ -327,6 +342,7 @@ impl Checkpoint {
             lots: data.lots,
             holds: holds.collect(),
             witness: witness.transpose()?,
+            latest: data.latest,
         })
     }
 }

@@ -223,7 +223,7 @@ impl Books {
         Books {
             young_after: checkpoint
                 .as_ref()
-                .map(|checkpoint| checkpoint.account.updated_at.plus(CLOCKS_APART)),
+                .map(|checkpoint| checkpoint.latest().plus(CLOCKS_APART)),
             left_until: checkpoint.as_ref().map(|c| (c.account.seq, c.account.hash)),
             checkpoint,
             to_audit,
@@ -332,6 +332,7 @@ impl Books {
         }
         let made = Checkpoint {
             witness: checkpoint.witness.clone(),
+            latest: checkpoint.latest,
             ..Checkpoint::of(&self.state)
         };
         // What was put aside is not compared: a row says how it ends, not how it stood here.

@@ -192,10 +192,10 @@ impl Whole {
                 ..fault(account.user_id, None, FaultKind::Checkpoint, detail)
             });
         }
-        if !may_have_left(account.updated_at, self.now) {
+        if !may_have_left(checkpoint.latest(), self.now) {
             let detail = format!(
                 "its checkpoint stands for entries up to {}, which are too young to have left the journal",
-                account.updated_at
+                checkpoint.latest()
             );
             found.fault(Fault {
                 seq: Some(account.seq),

@@ -240,3 +240,32 @@ async fn a_bound_has_bounds() {
     let injected = Settings::new("memory:").clock(ManualClock::starting_at(database::START));
     assert!(shown(injected).contains("max_clock_skew: None"));
 }
+
+on_every_database! {
+    /// What was written while the clock was ahead has left with entries that were written later, by the clock that is right.
+    async fn a_clock_that_was_ahead_makes_no_fault_after_a_clean_up(database: Database) {
+        let clock = database::clock();
+        let ledger = database.open(database.settings().clock(clock.clone())).await;
+        ledger.grant(Grant::new(ALICE, 1, Source::Purchase), None).await.unwrap();
+        let right = clock.now();
+        clock.advance(DAY / 3);
+        ledger.grant(Grant::new(ALICE, 5, Source::Bonus), None).await.unwrap();
+        let hold = ledger.consume(Consume::new(ALICE, 6), None).await.unwrap();
+        ledger.confirm(Confirm::all(hold.id), None).await.unwrap();
+        ledger.gift(Gift::new(ALICE, 3, "welcome"), None).await.unwrap();
+        clock.set(later(right, MINUTE));
+        ledger.grant(Grant::new(ALICE, 7, Source::Purchase), None).await.unwrap();
+        clock.advance(DAY * 32);
+        let archive = tempfile::tempdir().unwrap();
+        let cleanup = Cleanup {
+            older_than: DAY * 30,
+            archive: archive.path().display().to_string(),
+            limit: None,
+            dry_run: false,
+        };
+        assert_eq!(ledger.cleanup_transactions(&cleanup).await.unwrap().removed, 6);
+        let found = ledger.verify().await.unwrap();
+        assert!(found.is_clean(), "{:#?}", found.faults);
+        ledger.close().await;
+    }
+}
