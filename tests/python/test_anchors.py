@@ -213,6 +213,7 @@ def test_periodically(ledger: Ledger) -> None:
     task = app.tasks["jointo_credits.anchor_books"]
     assert [task.apply().get()["pruned"] for _ in range(3)] == [0, 0, 1]
     assert [check_signature(line)["number"] for line in kept] == [1, 2, 3]
+    assert app.tasks["jointo_credits.anchor_all_books"].apply().get() == {"anchors": 1, "pruned": 1}
     assert ledger.verify(anchor=kept[-1], public_key=PUBLIC).is_clean
     idle = Celery("idle", broker="memory://", backend="cache+memory://")
     register(idle, ledger)

@@ -428,6 +428,7 @@ def test_registering_says_what_is_wrong(tmp_path: Path) -> None:
             "the host's",
             "jointo_credits.expire_pending_consumptions",
             "jointo_credits.reconcile_orders",
+            "jointo_credits.anchor_all_books",
             "jointo_credits.anchor_books",
             "jointo_credits.cleanup_old_transactions",
             "jointo_credits.cleanup_old_consumption_logs",

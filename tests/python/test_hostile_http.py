@@ -3,6 +3,7 @@ readers read in two ways, bodies without an end. And random requests of theirs, 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import uuid
@@ -153,6 +154,10 @@ def test_users_charge_no_hold_whose_time_is_over(sqlite: str) -> None:
         assert error(http.post("/credits/confirm", headers=USER, json=mine), 403)["field"] == "late"
 
 
+#: A chunk that never comes.
+NO_MORE = b"no more"
+
+
 def asgi(
     http: TestClient, path: str, headers: list[tuple[bytes, bytes]], chunks: Callable[[], bytes | None]
 ) -> tuple[int, Any, int]:
@@ -162,6 +167,8 @@ def asgi(
     async def receive() -> dict[str, Any]:
         nonlocal taken
         chunk = chunks()
+        if chunk == NO_MORE:
+            await asyncio.Event().wait()
         taken += len(chunk or b"")
         return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
 
@@ -397,6 +404,15 @@ def test_a_body_has_a_bound(sqlite: str) -> None:
             for length in (b"65537", b"9" * 30):
                 status, told, taken = asgi(http, path, [(b"content-length", length), *EVERYBODY], lambda: b"x")
                 assert (status, told["error"], taken) == (413, "too_large", 0), path
+
+
+def test_a_body_has_a_time(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jointo_credits.fastapi._wire.BODY_SECONDS_MAX", 0.05)
+    with TestClient(backend(sqlite)) as http:
+        for path in [*POSTS, "/recharge/notify/manual"]:
+            chunks = iter([b'{"amount": '])
+            status, told, taken = asgi(http, path, EVERYBODY, lambda chunks=chunks: next(chunks, NO_MORE))
+            assert (status, told["error"], told["limit"], taken) == (408, "too_slow", 0.05, 11), path
 
 
 def members(count: int, name: str, value: str) -> str:

@@ -34,6 +34,7 @@ SCHEDULE: Mapping[str, Any] = {
     "expire_lots": crontab(minute="30"),
     "reconcile_orders": timedelta(minutes=2),
     "anchor_books": crontab(minute="50"),
+    "anchor_all_books": crontab(minute="20", hour="3"),
     "cleanup_old_transactions": crontab(minute="10", hour="4"),
     "cleanup_old_consumption_logs": crontab(minute="40", hour="4", day_of_week="sun"),
 }
@@ -116,6 +117,7 @@ def register(
     - ``cleanup_old_transactions``, daily, and ``cleanup_old_consumption_logs``, weekly: move what is old into an
       archive. Without one they keep everything.
     - ``anchor_books``, hourly: makes an anchor and gives it to ``keep_anchor``. Without that it does nothing.
+    - ``anchor_all_books``, daily: the same, and looks at all accounts, as ``Ledger.anchor(all_accounts=True)`` does.
 
     Each gives counts as its result and logs them. Call it where the application is made, in every process: workers,
     beats, and whoever queues charged tasks.
@@ -182,18 +184,26 @@ def register(
         """Moves consumptions that are over into the archive."""
         return cleanup(made.ledger.cleanup_consumption_logs, consumption_logs_kept)
 
-    def anchor_books() -> dict[str, int]:
-        """Makes an anchor, and has it kept elsewhere."""
+    def anchor(all_accounts: bool) -> dict[str, int]:
         if keep_anchor is None:
             return {"anchors": 0}
-        keep_anchor(made.ledger.anchor(key=anchor_key, unsigned=anchor_key is None))
+        keep_anchor(made.ledger.anchor(key=anchor_key, unsigned=anchor_key is None, all_accounts=all_accounts))
         return {"anchors": 1, "pruned": made.ledger.prune_anchors(anchors_kept)}
+
+    def anchor_books() -> dict[str, int]:
+        """Makes an anchor, and has it kept elsewhere."""
+        return anchor(all_accounts=False)
+
+    def anchor_all_books() -> dict[str, int]:
+        """Makes an anchor that looks at all accounts, and has it kept elsewhere."""
+        return anchor(all_accounts=True)
 
     works: list[Callable[[], dict[str, int]]] = [
         expire_pending_consumptions,
         expire_lots,
         reconcile_orders,
         anchor_books,
+        anchor_all_books,
         cleanup_old_transactions,
         cleanup_old_consumption_logs,
     ]

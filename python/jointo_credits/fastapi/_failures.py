@@ -43,6 +43,7 @@ _WORDS = {
     401: "unauthenticated",
     403: "forbidden",
     404: "not_found",
+    408: "too_slow",
     413: "too_large",
     429: "too_many_requests",
 }
@@ -58,6 +59,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         402: "There are not enough credits: `required` and `available` say how many.",
         403: "The caller may not do this; where `field` is given, not with this field.",
         404: "There is no such thing, or it is somebody else's.",
+        408: "The body did not arrive in time: `limit` says how many seconds it may take.",
         409: "The state does not allow it, or the idempotency key was used for another request.",
         413: "The body is too large: `limit` says how many bytes there may be.",
         422: "The request is malformed: `field` and `problem` say what is wrong.",

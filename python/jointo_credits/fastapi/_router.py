@@ -37,8 +37,8 @@ def answer_ok(data: BaseModel) -> Response:
 
 def responses_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors that a route can answer with, for the OpenAPI document."""
-    # What may be no JSON has a body, and may have too large a one.
-    of_bodies = (413,) if 400 in statuses else ()
+    # What may be no JSON has a body, and may have too large or too slow a one.
+    of_bodies = (408, 413) if 400 in statuses else ()
     return {status: RESPONSES[status] for status in (*statuses, *of_bodies, 401, 403, 422, 503)}
 
 

@@ -3,6 +3,7 @@
 | what may come | what prevents harm |
 | --- | --- |
 | a body of any size, also in chunks | it is read once it is known who sends it, and not beyond a bound |
+| a body that never ends to arrive | it has a time in which to |
 | a number with 60,000 digits, or 1e1000000000 | numbers keep their text; a long one is not computed with |
 | 0.1, which no float is | it never becomes one: the library reads the text, as it does from Python |
 | one name twice, of which two readers see another one each | refused |
@@ -12,6 +13,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -29,6 +31,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 #: The largest body, in bytes: four times the largest metadata.
 BODY_BYTES_MAX = 64 * 1024
+#: How many seconds a body may take to arrive.
+BODY_SECONDS_MAX = 30
 #: How deep a body may be nested.
 DEPTH_MAX = 32
 _TOO_DEEP = f"is nested more than {DEPTH_MAX} deep"
@@ -96,16 +100,24 @@ def _is_json(content_type: str) -> bool:
 
 
 async def read(request: Request, most: int) -> bytes | None:
-    """The body; None where it has more bytes than that, of which no more are read then."""
+    """The body; None where it has more bytes than that, of which no more are read then.
+
+    Raises:
+        Refused: It does not arrive, or not in time.
+    """
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and (len(declared) > 15 or int(declared) > most):
         return None
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
-                return None
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    return None
+    except TimeoutError:
+        problem = f"the body took more than {BODY_SECONDS_MAX} seconds to arrive"
+        raise Refused(408, "too_slow", problem, limit=BODY_SECONDS_MAX, field="body") from None
     except ClientDisconnect:
         raise Refused(400, "malformed", "the body did not arrive") from None
     return bytes(body)
