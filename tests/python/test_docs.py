@@ -72,3 +72,35 @@ def test_types_of_the_examples(page: str, tmp_path: Path) -> None:
         checker = Path(sys.executable).with_name(command[0])
         ran = subprocess.run([checker, *command[1:], *files], cwd=tmp_path, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def slug(heading: str) -> str:
+    """How a heading is linked to."""
+    plain = re.sub(r"[^\w\- ]", "", heading.strip().lower())
+    return plain.replace(" ", "-")
+
+
+def test_links_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
+    headings = {
+        page: {slug(line.lstrip("#")) for line in page.read_text().splitlines() if line.startswith("#")}
+        for page in pages
+    }
+    followed = 0
+    for page in pages:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            path, _, heading = link.partition("#")
+            if path.startswith(("http:", "https:", "mailto:")):
+                continue
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), f"{page.name}: {link}"
+            if heading and target in headings:
+                assert heading in headings[target], f"{page.name}: {link}"
+            followed += 1
+    assert followed > 100
+
+
+def test_every_rule_names_its_tests() -> None:
+    text = (ROOT / "docs/rules.md").read_text()
+    for module in (ROOT / "tests/rules").glob("*.rs"):
+        assert module.name == "main.rs" or f"tests/rules/{module.name}" in text, module.name
