@@ -97,7 +97,6 @@ from ._results import (
     Receipt,
     Reconciled,
     Source,
-    Statement,
     StatementBalance,
     StatementDifference,
     StatementReport,
@@ -108,6 +107,7 @@ from ._results import (
     TrialBalance,
     Verification,
 )
+from ._statement.statement import Statement
 
 __all__ = [
     "Alipay",

@@ -38,7 +38,6 @@ from ._results import (
     Receipt,
     Reconciled,
     Source,
-    Statement,
     StatementReport,
     Stats,
     Status,
@@ -46,6 +45,7 @@ from ._results import (
     TrialBalance,
     Verification,
 )
+from ._statement.statement import Statement
 
 __all__ = ["AsyncHold", "AsyncLedger"]
 

@@ -32,13 +32,13 @@ from ._results import (
     QuoteLine,
     Receipt,
     Reconciled,
-    Statement,
     StatementReport,
     Stats,
     Transaction,
     TrialBalance,
     Verification,
 )
+from ._statement.statement import Statement
 
 __all__ = [
     "VERSION",

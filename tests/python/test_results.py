@@ -90,7 +90,7 @@ def test_fields_have_the_types_they_say(results: list[Any]) -> None:
     for result in results:
         if not dataclasses.is_dataclass(result):
             continue
-        hints = typing.get_type_hints(type(result), vars(jointo_credits._results))
+        hints = typing.get_type_hints(type(result))
         for part in dataclasses.fields(result):
             _check(hints[part.name], getattr(result, part.name), f"{type(result).__name__}.{part.name}")
 

@@ -4,7 +4,7 @@
 //! | module | what it is for |
 //! | --- | --- |
 //! | `arguments` | what Python passes, checked |
-//! | `objects` | objects of Python's: ids, times, the classes of `_results` |
+//! | `objects` | objects of Python's: ids, times, the classes of results |
 //! | `results` | what Python gets of each result of the ledger |
 //! | `errors` | errors: the classes of `_errors.py` |
 //! | `operation` | one call, waited for with the GIL released, or awaited |

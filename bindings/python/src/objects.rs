@@ -1,4 +1,4 @@
-//! Objects of Python's, and the classes in `jointo_credits._results`: instances are made field by field in their order.
+//! Objects of Python's, and the package's classes of results: instances are made field by field in their order.
 
 use jointo_credits::Timestamp;
 use jointo_credits::pricing::Decimal;
@@ -26,13 +26,13 @@ pub(crate) struct Names {
 
 macro_rules! results {
     ($($name:ident),+ $(,)?) => {
-        /// The classes of `_results.py`.
+        /// The classes of results.
         #[allow(non_snake_case)]
         pub(crate) struct Results { $(pub(crate) $name: Py<PyAny>),+ }
 
         impl Results {
             fn import(py: Python<'_>) -> PyResult<Self> {
-                let module = py.import("jointo_credits._results")?;
+                let module = py.import("jointo_credits")?;
                 Ok(Results { $($name: module.getattr(stringify!($name))?.unbind()),+ })
             }
         }

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from .._plain import rfc3339
-from .._results import Language, Statement, StatementBalance
+from .._results import Language, StatementBalance
 from .view import feature_of
 from .words import Words, words
+
+if TYPE_CHECKING:
+    from .statement import Statement
 
 #: Columns for programs.
 COLUMNS = [

@@ -7,10 +7,14 @@ import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING
 
 from .._errors import ValidationError
-from .._results import FeatureTotal, Language, Statement, StatementBalance, Transaction
+from .._results import FeatureTotal, Language, StatementBalance, Transaction
 from .words import Words, words
+
+if TYPE_CHECKING:
+    from .statement import Statement
 
 _NAME = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}")
 

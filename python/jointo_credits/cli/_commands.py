@@ -23,7 +23,8 @@ from .. import __version__
 from .._arguments import Late, Overage, Quantity, Shortfall
 from .._plain import as_json, rfc3339
 from .._proof import check_proof
-from .._results import CleanedUp, Kind, Language, Source, Statement, Status, Transaction
+from .._results import CleanedUp, Kind, Language, Source, Status, Transaction
+from .._statement.statement import Statement
 from ._bulk import gift_many, import_balances
 from ._frame import DOES_NOT_ADD_UP, TIME, UNAVAILABLE, Frame, command, group, printable, table, width
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from .. import AsyncLedger, Consumption, NotFoundError, ValidationError
-from .._results import Kind, Language, Statement, Status
+from .._results import Kind, Language, Status
+from .._statement.statement import Statement
 from . import _models as models
 from ._failures import RESPONSES, EnvelopeRoute
 from ._keys import Key, idempotency_key
