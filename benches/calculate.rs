@@ -20,7 +20,7 @@
 )]
 #![allow(missing_docs, clippy::disallowed_methods)]
 
-use jointo_credits::pricing::{Decimal, Quantities, Quote, RateCard, catalogue, quote};
+use jointo_credits::pricing::{Decimal, Quantities, Quote, RateCard, quote, shipped};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ fn main() {
     let seconds = std::env::args().skip(1).find_map(|a| a.parse().ok());
     let time = Duration::from_secs_f64(seconds.unwrap_or(if bench { 2.0 } else { 0.01 }));
     let find = |feature: &str| {
-        let cards = catalogue::rate_cards().unwrap();
+        let cards = shipped::rate_cards().unwrap();
         cards
             .into_iter()
             .find(|(_, card)| card.feature() == feature)

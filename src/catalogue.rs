@@ -27,7 +27,7 @@
 use crate::error::{Error, Result};
 use crate::ledger::limits::{CREDITS_MAX, REFERENCE_BYTES_MAX, VALIDITY_DAYS_MAX};
 use crate::ledger::{Hash, Refusal, Timestamp};
-use crate::pricing::catalogue::{CARDS, PACKAGES};
+use crate::pricing::shipped::{CARDS, PACKAGES};
 use crate::pricing::{
     CardError, CardVersion, Decimal, InForce, PricingRef, Quantities, Quote, RateCard, in_force,
 };

@@ -5,12 +5,12 @@
 #[allow(dead_code, reason = "each target uses its part")]
 mod checks;
 
-use jointo_credits::pricing::{Decimal, RateCard, catalogue};
+use jointo_credits::pricing::{Decimal, RateCard, shipped};
 use libfuzzer_sys::fuzz_target;
 use std::sync::{Arc, LazyLock};
 
 static CARDS: LazyLock<Vec<Arc<RateCard>>> = LazyLock::new(|| {
-    let cards = catalogue::rate_cards().expect("the catalogue parses");
+    let cards = shipped::rate_cards().expect("the catalogue parses");
     cards.into_iter().map(|(_, card)| card).collect()
 });
 

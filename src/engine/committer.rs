@@ -4,9 +4,9 @@
 //! away can't leave anything half-done. Jobs that have to be decided again go in front of those that came later: the
 //! commands of one account are decided in the order of arrival, whatever happens in between.
 
-use super::kept::{Kept, Lent};
-use super::meters::{self, Meters};
-use super::plan::{self, After, Answer, Books, Plan};
+use super::account_cache::{Kept, Lent};
+use super::batch::{self, After, Answer, Books, Plan};
+use super::metrics::{self, Meters};
 use super::queues::{Change, Queues, Waiting};
 use crate::cache::{Balances, Known, Read};
 use crate::clock::{Clock, Moment, Patience};
@@ -46,7 +46,7 @@ pub(super) struct Job {
 
 impl Job {
     fn answer(self, meters: &Meters, result: Result<Outcome, Error>) {
-        meters.answered(meters::operation(&self.command.action), self.asked, &result);
+        meters.answered(metrics::operation(&self.command.action), self.asked, &result);
         // A caller that has gone away does not want to know.
         let _ = self.reply.send(result);
     }
@@ -215,7 +215,7 @@ impl<C: Committer> Serving<C> {
         };
         if answers.iter().any(Option::is_none) {
             let asked = jobs.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
-            let mut needs = plan::needs(asked.map(|(job, _)| &job.command), now);
+            let mut needs = batch::needs(asked.map(|(job, _)| &job.command), now);
             needs.lock = lock;
             needs.clock = context.bound(now);
             needs.lots_first = Some(context.lots_first);
@@ -459,7 +459,7 @@ impl<C: Committer> Serving<C> {
             let result = match answer {
                 Answer::Postponed => {
                     if let (Action::Mature { .. }, Some(user_id)) = (&job.command.action, user_id) {
-                        job.matured.add(plan::matured(&plan.writes, user_id));
+                        job.matured.add(batch::matured(&plan.writes, user_id));
                     }
                     again.push(job);
                     continue;

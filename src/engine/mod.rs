@@ -14,10 +14,10 @@
 //! - Every accepted caller gets exactly one answer, also at shutdown (`tests/ledger/engine.rs`).
 //! - Nothing of a batch is visible before all of the account's part is durable (`tests/ledger/crash.rs`).
 
+mod account_cache;
+mod batch;
 mod committer;
-mod kept;
-mod meters;
-mod plan;
+mod metrics;
 mod queues;
 
 use crate::cache::Balances;
@@ -27,7 +27,7 @@ use crate::ledger::{Command, Matured, Outcome, Rules, Target, id};
 use crate::stats::Stats;
 use crate::store::Committer;
 use committer::{Context, Job};
-use meters::Meters;
+use metrics::Meters;
 use queues::Queues;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,9 +35,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
-pub(crate) use committer::MORE_ROWS;
+pub(crate) use batch::{Answer, Books, needs};
 #[cfg(any(feature = "postgres", feature = "sqlx-sqlite"))]
-pub(crate) use plan::{Answer, Books, needs};
+pub(crate) use committer::MORE_ROWS;
 
 /// The engine's share of the settings.
 #[derive(Debug, Clone)]
@@ -136,14 +136,14 @@ impl Engine {
         };
         let refused = Err(refusal.into());
         if let Some(meters) = self.meters.first() {
-            meters.answered(meters::operation(&command.action), Moment::now(), &refused);
+            meters.answered(metrics::operation(&command.action), Moment::now(), &refused);
         }
         refused.map(drop)
     }
 
     /// What was done so far.
     pub(crate) fn stats(&self) -> Stats {
-        meters::sum(self.meters.iter().map(Arc::as_ref), self.queues.waiting())
+        metrics::sum(self.meters.iter().map(Arc::as_ref), self.queues.waiting())
     }
 
     /// Runs commands together. Results in the same order, each on its own.

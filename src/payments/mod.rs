@@ -22,9 +22,9 @@
 #[cfg(feature = "payments")]
 pub mod alipay;
 #[cfg(feature = "payments")]
-mod beijing;
-#[cfg(feature = "payments")]
 mod bills;
+#[cfg(feature = "payments")]
+mod china_time;
 #[cfg(feature = "payments")]
 mod common;
 #[cfg(feature = "payments")]

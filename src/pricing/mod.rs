@@ -87,7 +87,6 @@
 //! | a huge card or quantity stops the process | a limit on everything ([`limits`]) |
 
 mod card;
-pub mod catalogue;
 mod exact;
 mod explain;
 mod fault;
@@ -97,6 +96,7 @@ pub mod limits;
 mod parse;
 mod quantities;
 mod quote;
+pub mod shipped;
 mod version;
 
 pub use card::{Attribute, Component, Estimate, Model, Multiplier, RateCard, Rounding, Row, Tier};

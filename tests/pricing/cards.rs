@@ -2,7 +2,7 @@
 
 use jointo_credits::ledger::Refusal;
 use jointo_credits::pricing::limits::*;
-use jointo_credits::pricing::{CardFault, Estimate, Model, RateCard, Rounding, catalogue};
+use jointo_credits::pricing::{CardFault, Estimate, Model, RateCard, Rounding, shipped};
 
 fn schema() -> jsonschema::Validator {
     let text = include_str!("../../docs/rate-card.schema.json");
@@ -41,10 +41,7 @@ fn multiplier(multiplier: &str) -> String {
 }
 
 fn valid() -> Vec<String> {
-    let mut valid: Vec<String> = catalogue::CARDS
-        .iter()
-        .map(|card| card.json.to_string())
-        .collect();
+    let mut valid: Vec<String> = shipped::CARDS.iter().map(|card| card.json.to_string()).collect();
     valid.extend([
         only(FLAT),
         only(r#"{"model": "flat", "rate": "0", "label": "每次"}"#),

@@ -1,13 +1,13 @@
 //! What a new ledger starts with.
 
 use crate::{checks, d};
-use jointo_credits::pricing::{Quantities, RateCard, catalogue, quote};
+use jointo_credits::pricing::{Quantities, RateCard, quote, shipped};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 #[test]
 fn the_packages_are_those_of_the_design() {
-    let seen: Vec<_> = (catalogue::PACKAGES.iter())
+    let seen: Vec<_> = (shipped::PACKAGES.iter())
         .map(|p| {
             (
                 p.name,
@@ -28,13 +28,13 @@ fn the_packages_are_those_of_the_design() {
             ("企业套餐", "299.90".into(), "CNY", 4500, 1500, false),
         ]
     );
-    assert_eq!(catalogue::PACKAGES[0].description, "适合新手用户体验");
-    assert!(catalogue::PACKAGES.is_sorted_by_key(|p| p.sort_order));
+    assert_eq!(shipped::PACKAGES[0].description, "适合新手用户体验");
+    assert!(shipped::PACKAGES.is_sorted_by_key(|p| p.sort_order));
 }
 
 #[test]
 fn there_is_a_card_for_each_feature_of_the_design() {
-    let cards = catalogue::rate_cards().unwrap();
+    let cards = shipped::rate_cards().unwrap();
     let seen: Vec<_> = cards
         .iter()
         .map(|(_, card)| (card.feature(), card.name()))
@@ -54,7 +54,7 @@ fn there_is_a_card_for_each_feature_of_the_design() {
             ("screenplay_generation", "剧本生成"),
         ]
     );
-    for (listed, (id, card)) in catalogue::CARDS.iter().zip(&cards) {
+    for (listed, (id, card)) in shipped::CARDS.iter().zip(&cards) {
         assert_eq!((listed.id, listed.feature), (*id, card.feature()));
         assert!(card.hold_ttl().is_some(), "{}", card.feature());
     }
@@ -62,10 +62,10 @@ fn there_is_a_card_for_each_feature_of_the_design() {
 
 #[test]
 fn ids_are_distinct_uuids_of_version_7() {
-    let ids = catalogue::PACKAGES
+    let ids = shipped::PACKAGES
         .iter()
         .map(|p| p.id)
-        .chain(catalogue::CARDS.iter().map(|c| c.id));
+        .chain(shipped::CARDS.iter().map(|c| c.id));
     let distinct: BTreeSet<_> = ids.clone().collect();
     assert_eq!(distinct.len(), ids.clone().count());
     assert!(ids.into_iter().all(|id| id.get_version_num() == 7));
@@ -74,7 +74,7 @@ fn ids_are_distinct_uuids_of_version_7() {
 /// What the cards of the catalogue charge for a typical job, so that nobody changes a price without noticing.
 #[test]
 fn typical_jobs() {
-    let cards = catalogue::rate_cards().unwrap();
+    let cards = shipped::rate_cards().unwrap();
     let find = |feature: &str| -> &Arc<RateCard> {
         &cards
             .iter()
@@ -166,7 +166,7 @@ fn typical_jobs() {
 
 #[test]
 fn assumed_values_cost_no_more_and_no_less_than_given_ones() {
-    for (_, card) in catalogue::rate_cards().unwrap() {
+    for (_, card) in shipped::rate_cards().unwrap() {
         let named: Vec<_> = (card.components().iter())
             .filter_map(|c| c.quantity.as_deref())
             .map(|name| (name, d("7")))

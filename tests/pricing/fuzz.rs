@@ -1,7 +1,7 @@
 //! The checks of the fuzz targets (`fuzz/`) on stable Rust: cards that are nearly right, and any quantities.
 
 use crate::{checks, config};
-use jointo_credits::pricing::{Decimal, RateCard, catalogue};
+use jointo_credits::pricing::{Decimal, RateCard, shipped};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -52,11 +52,8 @@ const PIECES: &[&str] = &[
 ];
 
 fn seeds() -> Vec<String> {
-    let mut seeds: Vec<String> = catalogue::CARDS
-        .iter()
-        .map(|card| card.json.to_string())
-        .collect();
-    for card in catalogue::CARDS {
+    let mut seeds: Vec<String> = shipped::CARDS.iter().map(|card| card.json.to_string()).collect();
+    for card in shipped::CARDS {
         let card = Arc::new(RateCard::parse(card.json).unwrap());
         seeds.push(card.canonical_json().to_string());
         let frozen = jointo_credits::pricing::quote(&card, 3, &[]);
@@ -178,7 +175,7 @@ proptest! {
         index in any::<prop::sample::Index>(),
         numbers in prop::collection::vec(decimal(), 2),
     ) {
-        let (_, card) = catalogue::rate_cards().unwrap().swap_remove(index.index(10));
+        let (_, card) = shipped::rate_cards().unwrap().swap_remove(index.index(10));
         checks::quantities(&card, &numbers);
     }
 }

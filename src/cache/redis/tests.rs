@@ -25,8 +25,8 @@ impl Scripts {
     fn on(redis: &Redis) -> Self {
         Scripts {
             connection: redis.connection(),
-            look_up: Script::new(include_str!("../look_up.lua")),
-            put: Script::new(include_str!("../put.lua")),
+            look_up: Script::new(include_str!("look_up.lua")),
+            put: Script::new(include_str!("put.lua")),
         }
     }
 

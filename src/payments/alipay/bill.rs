@@ -22,8 +22,8 @@
 use super::money;
 use crate::error::{Error, Result};
 use crate::payments::BillLine;
-use crate::payments::beijing;
 use crate::payments::bills::{self, Line, Lines};
+use crate::payments::china_time;
 use crate::payments::common::fen;
 use csv::Position;
 use std::io::{Cursor, SeekFrom};
@@ -274,7 +274,7 @@ fn bill_line(columns: &Columns, values: &[String], number: u64) -> Result<BillLi
             "yuan such as 9.90",
         )
     })?;
-    let at = beijing::instant(value(columns.finished_at))
+    let at = china_time::instant(value(columns.finished_at))
         .ok_or_else(|| fault(number, "has a 完成时间 that is no time", "yyyy-MM-dd HH:mm:ss"))?;
     Ok(BillLine {
         line: number,

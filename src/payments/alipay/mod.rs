@@ -43,7 +43,7 @@ use self::answers::{Answer, Fields};
 use self::config::Serials;
 use self::keys::{AlipayKey, AppKey};
 use self::requests::{Api, Signed};
-use super::beijing;
+use super::china_time;
 use super::{
     Asking, BillLines, Channel, Checkout, Headers, Notice, Pace, Payment, Prepared, RefundNotice,
     RefundStanding, Reply, Standing, http,
@@ -285,7 +285,7 @@ fn standing(order: &Order, said: Fields) -> Result<Standing> {
             let transaction_id = said
                 .trade_no
                 .ok_or_else(|| untrusted("the answer has no trade_no"))?;
-            let paid_at = said.send_pay_date.as_deref().and_then(beijing::instant);
+            let paid_at = said.send_pay_date.as_deref().and_then(china_time::instant);
             Ok(Standing::Paid(Payment {
                 order_no,
                 transaction_id,

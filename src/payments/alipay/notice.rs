@@ -25,7 +25,7 @@ use super::form::{Empty, Form};
 use super::keys::SIGN_TYPE;
 use super::{Alipay, money, untrusted};
 use crate::error::Result;
-use crate::payments::beijing;
+use crate::payments::china_time;
 use crate::payments::common::fen;
 use crate::payments::{Notice, Payment, RefundNotice, RefundStanding};
 use encoding_rs::{Encoding, GB18030, UTF_8};
@@ -178,7 +178,9 @@ impl<'a> Said<'a> {
             order_no: self.must_have("out_trade_no")?,
             transaction_id: self.must_have("trade_no")?,
             amount,
-            paid_at: self.text("gmt_payment")?.and_then(|time| beijing::instant(&time)),
+            paid_at: self
+                .text("gmt_payment")?
+                .and_then(|time| china_time::instant(&time)),
         })
     }
 

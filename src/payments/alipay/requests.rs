@@ -7,7 +7,7 @@ use super::{Alipay, CHARSET, form, keys, money};
 use crate::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::{Order, OrderRefund};
-use crate::payments::beijing;
+use crate::payments::china_time;
 use crate::payments::http::{Method, Request};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -89,7 +89,7 @@ impl<'a> Signed<'a> {
             ("format", "JSON".to_owned()),
             ("method", api.method.to_owned()),
             ("sign_type", keys::SIGN_TYPE.to_owned()),
-            ("timestamp", beijing::text("now", now)?),
+            ("timestamp", china_time::text("now", now)?),
             ("version", "1.0".to_owned()),
         ]);
         if let Some(serials) = &alipay.serials {
@@ -164,7 +164,7 @@ pub(super) fn trade(order: &Order, product_code: &str, until: Timestamp) -> Resu
         "out_trade_no": order.order_no.to_string(),
         "product_code": product_code,
         "subject": subject(&order.subject),
-        "time_expire": beijing::text("expires_at", until)?,
+        "time_expire": china_time::text("expires_at", until)?,
         "total_amount": money::yuan(order.price.minor),
     });
     Ok(("biz_content", business.to_string()))

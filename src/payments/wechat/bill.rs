@@ -16,8 +16,8 @@ use crate::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::Money;
 use crate::payments::BillLine;
-use crate::payments::beijing::BEIJING;
 use crate::payments::bills::{self, Line, Lines};
+use crate::payments::china_time::BEIJING;
 use crate::payments::common::fen;
 
 /// The first column of the sums.

@@ -6,7 +6,7 @@ use crate::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::{Order, OrderRefund};
 use crate::payments::Checkout;
-use crate::payments::beijing::BEIJING;
+use crate::payments::china_time::BEIJING;
 use crate::payments::http::Method;
 use serde_json::{Value, json};
 use std::net::IpAddr;

@@ -14,8 +14,8 @@
 //!   does one whose commands would be refused: what is refused has been read.
 //! - Two generations bound the memory: what was not used while the younger one filled goes with the older one.
 
+use super::batch::Books;
 use super::committer::Job;
-use super::plan::Books;
 use crate::ledger::{Action, Command, Hold, Lot, State, Status, Target, Timestamp, id};
 use std::collections::{BTreeMap, HashSet};
 use uuid::Uuid;

@@ -131,9 +131,9 @@ pub const CARDS: [CatalogueCard; 10] = cards![
 /// [`CardError`] where one is no rate card, which a test of this crate rules out.
 ///
 /// ```
-/// use jointo_credits::pricing::{catalogue, quote};
+/// use jointo_credits::pricing::{shipped, quote};
 /// use std::sync::Arc;
-/// let cards = catalogue::rate_cards()?;
+/// let cards = shipped::rate_cards()?;
 /// let images = cards.iter().find(|(_, card)| card.feature() == "image_generation");
 /// let (_, card) = images.ok_or("not in the catalogue")?;
 /// assert_eq!(quote(card, 2, &[("quality", "hd")])?.credits(), 12);
