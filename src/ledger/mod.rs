@@ -23,6 +23,7 @@
 
 mod account;
 mod apply;
+mod check;
 mod checkpoint;
 mod command;
 mod decide;
@@ -39,14 +40,14 @@ mod words;
 pub(crate) use account::{AFTER_EVERY_LOT, BEFORE_EVERY_LOT};
 pub use account::{Account, BurnOrder, Hold, HoldState, Lot, Money, Pin, State};
 pub use apply::{Inconsistent, apply};
+#[cfg(feature = "engine")]
+pub(crate) use check::{is_invisible, ttl as check_ttl};
 pub use checkpoint::{Checkpoint, OpenLot, Witness, Witnessed};
 pub use command::{
     Action, Adjust, Clawback, Command, Confirm, Consume, Extend, Gift, Grant, Late, Metadata, OpenOrder,
     OrderCommand, OrderPayment, OrderRefundRequest, OrderStep, Overage, Priced, Refund, RefundNote,
     SetCreditLimit, Shortfall, Target,
 };
-#[cfg(feature = "engine")]
-pub(crate) use command::{is_invisible, ttl as check_ttl};
 pub use decide::{Decision, Undecided, decide, decide_on_part, mature, mature_loaded};
 pub use journal::{Effects, Entry, Hash, LotChange};
 pub use order::{

@@ -3,7 +3,7 @@
 use super::consume::repeat;
 use super::draft::{About, Draft, merge};
 use super::{expired, named, wrong_state};
-use crate::ledger::command::invalid;
+use crate::ledger::check::invalid;
 use crate::ledger::journal::earned;
 use crate::ledger::{
     Confirm, Consumption, Hold, HoldState, Kind, Late, Outcome, Overage, Pin, Refusal, Status,

@@ -5,7 +5,7 @@
 //! Dropping the draft is the whole of a refusal.
 
 use crate::ledger::apply::change_lot;
-use crate::ledger::command::invalid;
+use crate::ledger::check::invalid;
 use crate::ledger::limits::CREDITS_MAX;
 use crate::ledger::{
     Account, BurnOrder, Command, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, LotChange, Order, OrderNo,

@@ -1,7 +1,7 @@
 //! Credits that come in, are corrected, or are taken back.
 
 use super::draft::{About, Draft};
-use crate::ledger::command::invalid;
+use crate::ledger::check::invalid;
 use crate::ledger::journal::issued;
 use crate::ledger::limits::CREDITS_MAX;
 use crate::ledger::{

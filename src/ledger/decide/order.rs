@@ -2,7 +2,7 @@
 
 use super::draft::{About, Draft};
 use super::grant::{add, take_back};
-use crate::ledger::command::invalid;
+use crate::ledger::check::invalid;
 use crate::ledger::journal::issued;
 use crate::ledger::limits::REFUNDS_MAX;
 use crate::ledger::{

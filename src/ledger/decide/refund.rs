@@ -3,7 +3,7 @@
 use super::consume::repeat;
 use super::draft::{About, Draft};
 use super::{named, wrong_state};
-use crate::ledger::command::invalid;
+use crate::ledger::check::invalid;
 use crate::ledger::journal::earned;
 use crate::ledger::{Consumption, Hold, HoldState, Kind, Outcome, Pin, Refund, Refusal, Status};
 use alloc::vec::Vec;
