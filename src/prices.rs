@@ -8,6 +8,7 @@
 //! PostgreSQL also tells of changes ([`Reader::watch`]): the next call then compares before it prices. That makes a change
 //! be seen sooner, as a rule; the limits of age are what can be relied on.
 
+use crate::catalogue::CatalogueChange;
 use crate::catalogue::{Catalogue, Package, Pricing, SavePackage, SetPricing, Usage};
 use crate::clock::Moment;
 use crate::error::{Error, Result, Written};
@@ -18,7 +19,7 @@ use crate::ledger::{
     Timestamp,
 };
 use crate::pricing::{CardText, FrozenError, Quote, RateCard};
-use crate::store::{CatalogueChange, Reader, StoreError, StoreResult};
+use crate::store::{Reader, StoreError, StoreResult};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -6,9 +6,9 @@
 //! part of it: that may still be said.
 
 use super::tree::Leaf;
+use crate::catalogue::CardRow;
 use crate::catalogue::Package;
 use crate::ledger::Hash;
-use crate::store::CardRow;
 use serde::Serialize;
 use uuid::Uuid;
 

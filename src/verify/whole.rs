@@ -4,11 +4,12 @@
 use super::{Fault, FaultKind, Past, Verification};
 use crate::anchor::items::items;
 use crate::anchor::tree::Leaf;
+use crate::catalogue::CatalogueRows;
 use crate::catalogue::Package;
 use crate::ledger::{Checkpoint, Entry, Hash, Hold, Order, Timestamp};
 use crate::pricing::{Decimal, RateCard};
 use crate::store::retention::{ArchiveFile, ArchiveKind, may_have_left};
-use crate::store::{CatalogueRows, OddTime, Reader, StoreError, StoreResult, TIMES_NAMED_MAX};
+use crate::store::{OddTime, Reader, StoreError, StoreResult, TIMES_NAMED_MAX};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -6,11 +6,11 @@ mod retention;
 
 use super::retention::ArchiveFile;
 use super::{
-    CatalogueChange, CatalogueRows, Claim, Committer, Due, EntryFilter, Extent, GiftRow, HoldFilter,
-    Inspected, KeyScope, Loaded, LoadedAccount, Needs, OddTime, OpenOrderRow, OrderFilter, OrderNeed, Page,
-    Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder, Sums, Writes,
+    Claim, Committer, Due, EntryFilter, Extent, GiftRow, HoldFilter, Inspected, KeyScope, Loaded,
+    LoadedAccount, Needs, OddTime, OpenOrderRow, OrderFilter, OrderNeed, Page, Reader, Reading, Snapshot,
+    StoreError, StoreResult, StoredEntry, StoredOrder, Sums, Writes,
 };
-use crate::catalogue::Package;
+use crate::catalogue::{CatalogueChange, CatalogueRows, Package};
 use crate::ledger::{
     AFTER_EVERY_LOT, Account, BEFORE_EVERY_LOT, BurnOrder, Checkpoint, Effects, Entry, Hash, Hold, Lot,
     Order, OrderNo, OrderStatus, Prior, Source, State, Status, Timestamp,

@@ -3,8 +3,9 @@
 use super::writing::{begin, commit, execute, find};
 use super::{Statements, during_read};
 use crate::catalogue::Package;
+use crate::catalogue::{CardRow, CatalogueChange};
 use crate::pricing::parse_decimal;
-use crate::store::{CardRow, CatalogueChange, StoreError, StoreResult};
+use crate::store::{StoreError, StoreResult};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres, Row};

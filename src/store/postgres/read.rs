@@ -7,12 +7,13 @@ use super::{
     session_options,
 };
 use crate::catalogue::Package;
+use crate::catalogue::{CatalogueChange, CatalogueRows};
 use crate::ledger::{Entry, Hold, Lot, Order, OrderNo, Prior, Status, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
-    CatalogueChange, CatalogueRows, Changed, ClockBound, Due, EntryFilter, Extent, HoldFilter, Inspected,
-    Loaded, LoadedAccount, Needs, OddTime, OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError,
-    StoreResult, StoredEntry, TIMES_NAMED_MAX, after_every_number,
+    Changed, ClockBound, Due, EntryFilter, Extent, HoldFilter, Inspected, Loaded, LoadedAccount, Needs,
+    OddTime, OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult, StoredEntry,
+    TIMES_NAMED_MAX, after_every_number,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};

@@ -52,11 +52,12 @@ pub(crate) use committer::SqliteCommitter;
 pub(crate) use open::{Location, SqliteSettings};
 
 use crate::catalogue::Package;
+use crate::catalogue::{CatalogueChange, CatalogueRows};
 use crate::ledger::{Entry, Hold, Lot, Order, OrderNo, Prior, Timestamp};
 use crate::stats::PendingHolds;
 use crate::store::{
-    CatalogueChange, CatalogueRows, Due, EntryFilter, Extent, HoldFilter, Inspected, LoadedAccount, OddTime,
-    OpenOrderRow, OrderFilter, Reader, Reading, Snapshot, StoreError, StoreResult,
+    Due, EntryFilter, Extent, HoldFilter, Inspected, LoadedAccount, OddTime, OpenOrderRow, OrderFilter,
+    Reader, Reading, Snapshot, StoreError, StoreResult,
 };
 use failure::Attempt;
 use fork::Counted;

@@ -4,6 +4,7 @@
 
 use super::failure::{Attempt, Failure};
 use crate::anchor::tree::Leaf;
+use crate::catalogue::CardRow;
 use crate::catalogue::Package;
 use crate::ledger::{
     Account, Checkpoint, Effects, Entry, Hash, Hold, HoldState, Kind, Lot, Metadata, Money, Order,
@@ -12,7 +13,7 @@ use crate::ledger::{
 use crate::pricing::Decimal;
 use crate::store::anchors::{AnchorRow, Group};
 use crate::store::retention::{ArchiveFile, ArchiveKind};
-use crate::store::{CardRow, Claim, DamagedEntry, GiftRow, OpenOrderRow, OrderRow, StoredEntry, StoredOrder};
+use crate::store::{Claim, DamagedEntry, GiftRow, OpenOrderRow, OrderRow, StoredEntry, StoredOrder};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, ToSql};
 use std::borrow::Cow;
