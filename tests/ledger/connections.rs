@@ -216,13 +216,13 @@ async fn roles_need_the_rights_of_the_page_on_postgres() {
     admin(&database.url, &sql(2)).await;
     assert!(cleaner.cleanup_transactions(&cleanup).await.unwrap().removed > 0);
     cleaner.cleanup_consumption_logs(&cleanup).await.unwrap();
-    cleaner.close().await;
     for _ in 0..3 {
-        ledger
+        cleaner
             .anchor(&jointo_credits::Signing::Unsigned, false)
             .await
             .unwrap();
     }
+    cleaner.close().await;
     admin(
         &database.url,
         &format!("REVOKE DELETE ON credits.credit_anchor_leaves FROM {app}"),
