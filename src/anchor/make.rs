@@ -17,7 +17,7 @@ use crate::facade::Ledger;
 use crate::ledger::{Entry, Hash, Refusal, Timestamp};
 #[cfg(feature = "archive")]
 use crate::retention::entries_of;
-use crate::store::anchors::{AnchorRow, AnchorWrite, Changed, Group};
+use crate::store::anchors::{AnchorRow, AnchorWrite, ChangedHeads, Group};
 use crate::store::retention::may_have_left;
 use crate::store::{CLOCKS_APART, Reader, Snapshot, StoreError, StoreResult};
 use crate::verify::{Anchored, Past, Verification, catalogue};
@@ -549,7 +549,7 @@ impl Draft {
         &mut self,
         snapshot: &mut dyn Snapshot,
         last: &Anchor,
-        changed: Changed,
+        changed: ChangedHeads,
         items: Vec<Leaf>,
     ) -> StoreResult<()> {
         let tampered = || tampered(last.number);
@@ -566,7 +566,7 @@ impl Draft {
             return Err(tampered());
         }
         let of_catalogue = users_of(&items);
-        let Changed { mut heads, believed } = changed;
+        let ChangedHeads { mut heads, believed } = changed;
         heads.extend(items);
         heads.sort_by_key(|head| head.user_id);
         // All that is in their buckets; also where nothing has changed, for it is by their leaves that that is told.

@@ -4,7 +4,7 @@ use crate::anchor::tree::Leaf;
 use crate::archive::{Archive, ArchiveError, Segment};
 use crate::ledger::{Account, Checkpoint, Entry, Hash, Hold, Lot, OrderNo, Timestamp};
 use crate::lines;
-use crate::store::anchors::{AnchorReads, AnchorRow, Changed, Group};
+use crate::store::anchors::{AnchorReads, AnchorRow, ChangedHeads, Group};
 use crate::store::retention::{ArchiveFile, ArchiveKind};
 use crate::store::{
     Claim, DamagedEntry, GiftRow, Page, Reading, Snapshot, StoreError, StoreResult, StoredEntry, StoredOrder,
@@ -321,7 +321,7 @@ impl AnchorReads for Archived {
         self.inner.mark()
     }
 
-    fn changed(&mut self, mark: String, since: Timestamp) -> Reading<'_, Option<Changed>> {
+    fn changed(&mut self, mark: String, since: Timestamp) -> Reading<'_, Option<ChangedHeads>> {
         self.inner.changed(mark, since)
     }
 

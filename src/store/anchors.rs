@@ -38,7 +38,7 @@ pub(crate) struct AnchorWrite {
 
 /// What was written since the newest anchor.
 #[derive(Debug)]
-pub(crate) struct Changed {
+pub(crate) struct ChangedHeads {
     /// The heads of at least the accounts with entries that were written since, in order of id.
     pub(crate) heads: Vec<Leaf>,
     /// The leaf by which the mark was believed: the account, which is among the heads, and its number.
@@ -61,7 +61,7 @@ pub(crate) trait AnchorReads: Send {
     ///
     /// The mark stands in the database and is not signed. It may be believed only as far as a leaf confirms it, which is then
     /// compared with the root.
-    fn changed(&mut self, mark: String, since: Timestamp) -> Reading<'_, Option<Changed>>;
+    fn changed(&mut self, mark: String, since: Timestamp) -> Reading<'_, Option<ChangedHeads>>;
 
     /// Whether there is an anchor that says it is signed with this key, in hexadecimal.
     fn has_anchor_of(&mut self, key: String) -> Reading<'_, bool>;

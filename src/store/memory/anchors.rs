@@ -3,7 +3,7 @@
 use super::{Books, MemoryStore, ready};
 use crate::anchor::tree::{Leaf, bucket_of};
 use crate::ledger::{Account, Hash, Timestamp};
-use crate::store::anchors::{AnchorReads, AnchorRow, AnchorWrite, Anchors, Changed, Group};
+use crate::store::anchors::{AnchorReads, AnchorRow, AnchorWrite, Anchors, ChangedHeads, Group};
 use crate::store::{Page, Reading};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -76,8 +76,8 @@ impl AnchorReads for Books {
         ready(Ok(String::new()))
     }
 
-    fn changed(&mut self, _: String, _: Timestamp) -> Reading<'_, Option<Changed>> {
-        ready(Ok(Some(Changed {
+    fn changed(&mut self, _: String, _: Timestamp) -> Reading<'_, Option<ChangedHeads>> {
+        ready(Ok(Some(ChangedHeads {
             heads: self.accounts.values().map(head).collect(),
             believed: None,
         })))

@@ -10,7 +10,7 @@ use super::writing::{begin, commit, execute};
 use super::{PostgresStore, during_read};
 use crate::anchor::tree::{Leaf, bucket_of};
 use crate::ledger::{Hash, Timestamp};
-use crate::store::anchors::{AnchorReads, AnchorRow, AnchorWrite, Anchors, Changed, Group};
+use crate::store::anchors::{AnchorReads, AnchorRow, AnchorWrite, Anchors, ChangedHeads, Group};
 use crate::store::{Page, Reading, StoreResult};
 use sqlx::Row;
 use uuid::Uuid;
@@ -60,7 +60,7 @@ impl AnchorReads for PostgresSnapshot {
         Box::pin(std::future::ready(Ok(String::new())))
     }
 
-    fn changed(&mut self, _: String, since: Timestamp) -> Reading<'_, Option<Changed>> {
+    fn changed(&mut self, _: String, since: Timestamp) -> Reading<'_, Option<ChangedHeads>> {
         Box::pin(async move {
             let text = self.text("changed_accounts", || {
                 format!(
@@ -74,7 +74,7 @@ impl AnchorReads for PostgresSnapshot {
             self.set("enable_bitmapscan", false).await?;
             let mut found = all(&rows, "an account", |c: &mut OfRow<'_>| leaf(c))?;
             found.sort_by_key(|leaf| leaf.user_id);
-            Ok(Some(Changed {
+            Ok(Some(ChangedHeads {
                 heads: found,
                 believed: None,
             }))

@@ -12,7 +12,7 @@ use super::rows::{self, blob, micros};
 use super::snapshot::{SqliteSnapshot, key};
 use crate::anchor::tree::{Leaf, bucket_of};
 use crate::ledger::{Hash, Timestamp};
-use crate::store::anchors::{AnchorReads, AnchorRow, AnchorWrite, Anchors, Changed, Group};
+use crate::store::anchors::{AnchorReads, AnchorRow, AnchorWrite, Anchors, ChangedHeads, Group};
 use crate::store::{Page, Reading};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -42,7 +42,7 @@ impl AnchorReads for SqliteSnapshot {
         self.read(|connection| Ok(last_row(connection)?.unwrap_or_default()))
     }
 
-    fn changed(&mut self, mark: String, _: Timestamp) -> Reading<'_, Option<Changed>> {
+    fn changed(&mut self, mark: String, _: Timestamp) -> Reading<'_, Option<ChangedHeads>> {
         // With the row that was the last one: its account's leaf is what the mark is believed for.
         const SQL: &str = "SELECT user_id, seq, hash, available, held FROM credit_accounts \
              WHERE user_id IN (SELECT DISTINCT user_id FROM credit_transactions NOT INDEXED \
@@ -60,7 +60,7 @@ impl AnchorReads for SqliteSnapshot {
             if mark != mark_of(row, user_id, seq) || leaf.is_none_or(|leaf| leaf.seq != seq) {
                 return Ok(None);
             }
-            Ok(Some(Changed {
+            Ok(Some(ChangedHeads {
                 heads: many(connection, SQL, [row], rows::LEAF)?,
                 believed: Some((user_id, seq)),
             }))
