@@ -1,7 +1,7 @@
 //! The channels' times: as clocks in Beijing show them, which have had no summer time since 1991.
 
-use crate::Timestamp;
 use crate::error::{Error, Result};
+use crate::ledger::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
 

@@ -1,6 +1,5 @@
 //! Requests to payment channels: with time limits, without redirects, and without retries of their own.
 
-use super::common::later;
 use crate::error::{Error, Result, Written};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -160,5 +159,14 @@ fn cause(error: &reqwest::Error) -> String {
         "the request failed".into()
     } else {
         inner.to_string()
+    }
+}
+
+/// A channel can't be asked, or does not say what became of a request.
+pub(super) fn later(outcome: Written, reason: String) -> Error {
+    Error::Unavailable {
+        outcome,
+        reason,
+        remedy: "try again later; repeating the call is safe".into(),
     }
 }

@@ -5,8 +5,8 @@ use super::{
     Asking, BillLines, Channel, Checkout, Headers, Notice, Prepared, RefundNotice, RefundStanding, Reply,
     Standing,
 };
-use crate::Timestamp;
 use crate::error::{Error, Result};
+use crate::ledger::Timestamp;
 use crate::ledger::{Money, Order, OrderRefund};
 
 /// The channel `manual`, which every ledger has. Nobody can be asked: an order waits until it is settled

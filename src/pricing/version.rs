@@ -7,7 +7,7 @@
 //! says until when it holds ([`InForce::until`]).
 
 use super::{Quantities, Quote, QuoteError, RateCard, quote};
-use crate::Timestamp;
+use crate::ledger::Timestamp;
 use alloc::sync::Arc;
 use uuid::Uuid;
 

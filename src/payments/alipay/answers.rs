@@ -24,7 +24,7 @@ use super::requests::Api;
 use super::{NAME, untrusted};
 use crate::Written;
 use crate::error::{Error, Result};
-use crate::payments::common;
+use crate::payments::http;
 use crate::payments::http::Response;
 use encoding_rs::GB18030;
 use serde::de::{Error as _, MapAccess, Visitor};
@@ -243,5 +243,5 @@ fn shortened(text: &str) -> String {
 fn unavailable(api: &Api, reason: &str) -> Error {
     let outcome = if api.writes { Written::Unknown } else { Written::No };
     let reason = format!("{NAME} can't answer {} now: {}", api.method, shortened(reason));
-    common::later(outcome, reason)
+    http::later(outcome, reason)
 }

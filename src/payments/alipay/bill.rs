@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::payments::BillLine;
 use crate::payments::bills::{self, Line, Lines};
 use crate::payments::china_time;
-use crate::payments::common::fen;
+use crate::payments::money::fen;
 use csv::Position;
 use std::io::{Cursor, SeekFrom};
 
@@ -294,7 +294,7 @@ fn fault(number: u64, problem: &'static str, wanted: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Timestamp;
+    use crate::ledger::Timestamp;
     use encoding_rs::GBK;
 
     fn read(bill: &[u8]) -> Result<Vec<BillLine>> {

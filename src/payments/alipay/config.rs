@@ -4,7 +4,7 @@ use super::Alipay;
 use super::certificates::{certificate, root_serials};
 use super::keys::{AlipayKey, AppKey};
 use crate::error::{Error, Result};
-use crate::payments::common::{self, length, origin};
+use crate::payments::address::{self, length, origin};
 use crate::payments::{Pace, http};
 use std::fmt;
 
@@ -237,7 +237,7 @@ fn word(field: &'static str, text: &str) -> Result<()> {
 
 /// An address that Alipay or a browser can be given.
 pub(super) fn address(field: &'static str, text: &str) -> Result<reqwest::Url> {
-    let url = common::address(field, text, URL_BYTES_MAX)?;
+    let url = address::address(field, text, URL_BYTES_MAX)?;
     if url.fragment().is_some() {
         return Err(Error::invalid(field, "has a fragment", "no `#`", origin(text)));
     }

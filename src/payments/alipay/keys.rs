@@ -2,7 +2,7 @@
 //! PEM or as the bare base64 that Alipay's tools hand out; RSA of 2048 bits or more, which RSA2 asks for.
 
 use crate::error::{Error, Result};
-use crate::payments::common;
+use crate::payments::rsa;
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::KeyPair;
 use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
@@ -73,7 +73,7 @@ impl AppKey {
     /// # Errors
     /// [`Error::Unavailable`], where the cryptographic library fails; it has no reason to.
     pub(super) fn sign(&self, content: &[u8]) -> Result<String> {
-        common::sign(&self.0, content).ok_or_else(|| Error::Unavailable {
+        rsa::sign(&self.0, content).ok_or_else(|| Error::Unavailable {
             outcome: crate::Written::No,
             reason: "a request can't be signed with app_private_key".into(),
             remedy: "check the key".into(),

@@ -48,8 +48,8 @@ use super::{
     Asking, BillLines, Channel, Checkout, Headers, Notice, Pace, Payment, Prepared, RefundNotice,
     RefundStanding, Reply, Standing, http,
 };
-use crate::Timestamp;
 use crate::error::{Error, Result};
+use crate::ledger::Timestamp;
 use crate::ledger::{Money, Order, OrderRefund};
 use std::collections::BTreeMap;
 use std::fmt;

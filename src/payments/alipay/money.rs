@@ -1,7 +1,7 @@
 //! Yuan, as Alipay writes them, and fen, as the books count them. Without floats: an amount is exact or it is none.
 
 use crate::ledger::Money;
-use crate::payments::common::fen;
+use crate::payments::money::fen;
 
 /// The only currency of the products that are used here.
 pub(super) const CURRENCY: &str = "CNY";

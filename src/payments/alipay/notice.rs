@@ -26,7 +26,7 @@ use super::keys::SIGN_TYPE;
 use super::{Alipay, money, untrusted};
 use crate::error::Result;
 use crate::payments::china_time;
-use crate::payments::common::fen;
+use crate::payments::money::fen;
 use crate::payments::{Notice, Payment, RefundNotice, RefundStanding};
 use encoding_rs::{Encoding, GB18030, UTF_8};
 

@@ -4,8 +4,8 @@
 //! signed are all of them, `sign_type` too.
 
 use super::{Alipay, CHARSET, form, keys, money};
-use crate::Timestamp;
 use crate::error::{Error, Result};
+use crate::ledger::Timestamp;
 use crate::ledger::{Order, OrderRefund};
 use crate::payments::china_time;
 use crate::payments::http::{Method, Request};

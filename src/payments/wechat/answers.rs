@@ -1,8 +1,8 @@
 //! What WeChat Pay says of payments and refunds, in notifications and in answers alike.
 
 use super::{CURRENCY, Identity};
-use crate::Timestamp;
 use crate::ledger::Money;
+use crate::ledger::Timestamp;
 use crate::payments::{Payment, RefundNotice, RefundStanding, Standing};
 use serde::Deserialize;
 use serde::de::IgnoredAny;

@@ -12,13 +12,13 @@
 //! 订单金额, 退款金额 without 申请退款金额. Only such coupons make a difference between these, and there are none: so what an
 //! order cost is 总金额 then.
 
-use crate::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::Money;
+use crate::ledger::Timestamp;
 use crate::payments::BillLine;
 use crate::payments::bills::{self, Line, Lines};
 use crate::payments::china_time::BEIJING;
-use crate::payments::common::fen;
+use crate::payments::money::fen;
 
 /// The first column of the sums.
 const SUMS: &str = "总交易单数";

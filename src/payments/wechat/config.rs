@@ -5,7 +5,7 @@ use super::verify::Platform;
 use super::{Identity, WeChatPay};
 use crate::error::{Error, Result};
 use crate::payments::Pace;
-use crate::payments::common::{is_safe, length, origin};
+use crate::payments::address::{is_safe, length, origin};
 use crate::payments::http::Client;
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::rsa::{KeyPair, PublicEncryptingKey};

@@ -42,14 +42,14 @@ mod verify;
 
 pub use config::{BASE_URL, VerificationKey, WeChatConfig};
 
-use super::common;
+use super::address;
 use super::http::{Client, Request};
 use super::{
     Asking, BillLines, Channel, Checkout, Headers, NOTIFICATION_BYTES_MAX, Notice, Pace, Prepared,
     RefundNotice, RefundStanding, Reply, Standing,
 };
-use crate::Timestamp;
 use crate::error::{Error, Result};
+use crate::ledger::Timestamp;
 use crate::ledger::{Money, Order, OrderRefund};
 use answers::Transaction;
 use aws_lc_rs::aead::LessSafeKey;
@@ -162,7 +162,7 @@ impl WeChatPay {
         let way = Way::of(checkout)?;
         let page = checkout.return_url.as_deref().filter(|_| way == Way::H5);
         if let Some(page) = page {
-            common::address("return_url", page, RETURN_URL_BYTES_MAX)?;
+            address::address("return_url", page, RETURN_URL_BYTES_MAX)?;
         }
         let call = requests::prepay(&self.identity, way, order, checkout, now)?;
         let body = self.ask(call, now).await?.done()?;

@@ -6,7 +6,7 @@
 
 use super::NAME;
 use crate::error::{Error, Result, Written};
-use crate::payments::common;
+use crate::payments::http;
 use crate::payments::http::Response;
 use serde::Deserialize;
 
@@ -133,7 +133,7 @@ pub(super) fn untrusted(problem: &str) -> Error {
 }
 
 fn later(writes: bool, reason: String) -> Error {
-    common::later(if writes { Written::Unknown } else { Written::No }, reason)
+    http::later(if writes { Written::Unknown } else { Written::No }, reason)
 }
 
 /// One line of it, not too long.

@@ -2,8 +2,8 @@
 //! request that is repeated is the same request.
 
 use super::{CURRENCY, Identity};
-use crate::Timestamp;
 use crate::error::{Error, Result};
+use crate::ledger::Timestamp;
 use crate::ledger::{Order, OrderRefund};
 use crate::payments::Checkout;
 use crate::payments::china_time::BEIJING;

@@ -5,8 +5,8 @@
 
 use super::NAME;
 use crate::error::{Error, Result, Written};
-use crate::payments::common;
 use crate::payments::http::Method;
+use crate::payments::{http, rsa};
 use aws_lc_rs::rsa::KeyPair;
 
 /// The type of the signature, as headers name it.
@@ -50,7 +50,7 @@ impl Merchant {
     }
 
     fn sign(&self, message: &[u8]) -> Result<String> {
-        common::sign(&self.key, message).ok_or_else(|| unsigned("the merchant's key can't sign"))
+        rsa::sign(&self.key, message).ok_or_else(|| unsigned("the merchant's key can't sign"))
     }
 }
 
@@ -62,5 +62,5 @@ pub(super) fn nonce() -> Result<String> {
 }
 
 fn unsigned(reason: &str) -> Error {
-    common::later(Written::No, format!("{NAME}: {reason}"))
+    http::later(Written::No, format!("{NAME}: {reason}"))
 }

@@ -13,7 +13,7 @@
 //! * What is older than five minutes, or that much in the future, is refused, as the official Go SDK does.
 
 use super::sign::SIGNATURE_TYPE;
-use crate::Timestamp;
+use crate::ledger::Timestamp;
 use crate::payments::Headers;
 use aws_lc_rs::signature::ParsedPublicKey;
 use base64::Engine;

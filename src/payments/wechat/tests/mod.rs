@@ -7,8 +7,8 @@ mod requests;
 mod server;
 
 use super::{VerificationKey, WeChatConfig, WeChatPay};
-use crate::Timestamp;
 use crate::error::{Error, Result};
+use crate::ledger::Timestamp;
 use crate::ledger::{Money, Order, OrderNo, OrderRefund, OrderState, OrderStatus, RefundStatus};
 use crate::payments::{Headers, Pace};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
