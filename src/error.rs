@@ -2,7 +2,6 @@
 
 use crate::ledger::{Refusal, Timestamp};
 use crate::pricing::{CardError, FrozenError, QuoteError};
-use crate::store::StoreError;
 
 /// Whether a command that failed for technical reasons was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,46 +135,6 @@ impl Error {
             reason: "the ledger is closed".into(),
             remedy: "connect anew".into(),
         }
-    }
-
-    /// A store's error, where the command was certainly not done or nobody can tell.
-    pub(crate) fn store(error: &StoreError, outcome: Written) -> Self {
-        let remedy = match error {
-            StoreError::Busy(_) => {
-                "try again; if it goes on, look for long transactions on the credit tables"
-            }
-            StoreError::Lost(_) => "check that the database runs and can be reached, then try again",
-            StoreError::Unknown(_) => "repeat the command with the same idempotency key",
-            StoreError::Skewed { .. } => {
-                "set the clock right that is wrong (NTP), this machine's or the database's; where both are as they are meant to \
-                 be, set max_clock_skew"
-            }
-            StoreError::Failed { remedy, .. } => remedy,
-        };
-        let remedy = match outcome {
-            Written::Unknown => "repeat the command with the same idempotency key",
-            Written::No => remedy,
-        };
-        let reason = match error {
-            StoreError::Failed { problem, .. } => problem.clone(),
-            other => other.to_string(),
-        };
-        Error::Unavailable {
-            outcome,
-            reason,
-            remedy: remedy.into(),
-        }
-    }
-}
-
-impl From<StoreError> for Error {
-    /// Whether it was done is what the store says; of a read it was not.
-    fn from(error: StoreError) -> Self {
-        let outcome = match error {
-            StoreError::Unknown(_) => Written::Unknown,
-            _ => Written::No,
-        };
-        Error::store(&error, outcome)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What goes wrong between the ledger and its database, as a store tells it.
 
+use crate::error::{Error, Written};
 use crate::ledger::Timestamp;
 use std::future::Future;
 use std::pin::Pin;
@@ -78,4 +79,46 @@ impl ClockBound {
 
 fn seconds(one: Timestamp, other: Timestamp) -> f64 {
     Duration::from_micros(one.as_micros().abs_diff(other.as_micros())).as_secs_f64()
+}
+
+impl Error {
+    /// A store's error, where the command was certainly not done or nobody can tell.
+    pub(crate) fn store(error: &StoreError, outcome: Written) -> Self {
+        let remedy = match error {
+            StoreError::Busy(_) => {
+                "try again; if it goes on, look for long transactions on the credit tables"
+            }
+            StoreError::Lost(_) => "check that the database runs and can be reached, then try again",
+            StoreError::Unknown(_) => "repeat the command with the same idempotency key",
+            StoreError::Skewed { .. } => {
+                "set the clock right that is wrong (NTP), this machine's or the database's; where both are as they are meant to \
+                 be, set max_clock_skew"
+            }
+            StoreError::Failed { remedy, .. } => remedy,
+        };
+        let remedy = match outcome {
+            Written::Unknown => "repeat the command with the same idempotency key",
+            Written::No => remedy,
+        };
+        let reason = match error {
+            StoreError::Failed { problem, .. } => problem.clone(),
+            other => other.to_string(),
+        };
+        Error::Unavailable {
+            outcome,
+            reason,
+            remedy: remedy.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    /// Whether it was done is what the store says; of a read it was not.
+    fn from(error: StoreError) -> Self {
+        let outcome = match error {
+            StoreError::Unknown(_) => Written::Unknown,
+            _ => Written::No,
+        };
+        Error::store(&error, outcome)
+    }
 }
