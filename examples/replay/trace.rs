@@ -41,7 +41,7 @@ impl Trace {
 
 /// From `input`, else from the Azure trace beside the crate, else made up; the first `jobs` of it.
 pub fn load(input: Option<&Path>, jobs: Option<u64>, seed: u64) -> Result<Trace, Failure> {
-    let azure = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/traces/azure_llm_2023_conv.csv");
+    let azure = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces/azure_llm_2023_conv.csv");
     let limit = usize::try_from(jobs.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     let (source, mut rows) = match input.or_else(|| azure.exists().then_some(azure.as_path())) {
         Some(path) => {
