@@ -14,7 +14,37 @@ from ._waiting import acquire, finish, pause, run
 from ._checks import card_text, check_credits
 from ._errors import CreditsError, InvalidStateError
 from ._native import ManualClock, NativeLedger
-from ._results import (ArchiveFile, Balance, ClawbackReceipt, CleanedUp, Consumption, Explanation, Inspection, Kind, Matured, Money, Notification, NotificationReply, Order, OrderStatus, Package, Page, PaymentRequest, PendingHolds, Pricing, Quote, Receipt, Reconciled, Source, StatementReport, Stats, Status, Transaction, TrialBalance, Verification)
+from ._results import (
+    ArchiveFile,
+    Balance,
+    ClawbackReceipt,
+    CleanedUp,
+    Consumption,
+    Explanation,
+    Inspection,
+    Kind,
+    Matured,
+    Money,
+    Notification,
+    NotificationReply,
+    Order,
+    OrderStatus,
+    Package,
+    Page,
+    PaymentRequest,
+    PendingHolds,
+    Pricing,
+    Quote,
+    Receipt,
+    Reconciled,
+    Source,
+    StatementReport,
+    Stats,
+    Status,
+    Transaction,
+    TrialBalance,
+    Verification,
+)
 from ._statement.statement import Statement
 
 __all__ = ["Hold", "Ledger"]
