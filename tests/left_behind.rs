@@ -63,7 +63,12 @@ fn a_ledger_gives_back_what_it_took() {
                     ledger.close().await;
                 }
             }
-            assert_eq!(settled(before).await, before, "{url}");
+            // The first ledger's thread may have been counted while it was ending.
+            let after = settled(before).await;
+            assert!(
+                after.0 <= before.0 && after.1 <= before.1,
+                "{url}: {before:?}, then {after:?}"
+            );
         }
     });
 }
